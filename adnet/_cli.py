@@ -1,0 +1,158 @@
+"""What every command line program of adnet shares: errors, exit status, logging, progress.
+
+Command bodies only turn options into one call that a Python user could make.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+
+from adnet import __version__
+from adnet.errors import AdnetError, UsageError
+
+_EXTRAS = {"torch": "train", "h5py": "train", "onnx": "export", "onnxsim": "export"}
+"""Packages that the base install lacks -> the extra that brings them."""
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"adnet {__version__}")
+        raise typer.Exit
+
+
+DebugOption = Annotated[
+    bool, typer.Option("--debug", help="Show the Python traceback of an error, and debug logs.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+VersionOption = Annotated[
+    bool,
+    typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
+]
+
+
+def make_app(help_text: str) -> typer.Typer:
+    """Create a Typer app that looks and fails the same in every program."""
+    return typer.Typer(
+        help=help_text,
+        add_completion=False,
+        no_args_is_help=True,
+        # Plain help: importing rich would double the time that --help takes.
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
+def reports_errors(command: Command) -> Command:
+    """Turn the errors of a command body into one line on stderr and an exit status.
+
+    AdnetError: its own status; Ctrl-C: 130; anything else: 1, with a request to report it. With
+    the parameter `debug` set, the traceback is shown too.
+    """
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        debug = bool(kwargs.get("debug"))
+        logging.basicConfig(
+            level=logging.DEBUG if debug else logging.INFO, format="%(message)s", stream=sys.stderr
+        )
+        try:
+            return command(*args, **kwargs)
+        except AdnetError as err:
+            _fail(str(err), err.exit_status, err if debug else None)
+        except KeyboardInterrupt as err:
+            _fail("interrupted; what was finished is kept.", 130, err if debug else None)
+        except (typer.Exit, typer.Abort, typer.BadParameter):
+            raise
+        except ModuleNotFoundError as err:
+            extra = _EXTRAS.get((err.name or "").partition(".")[0])
+            if extra is None:
+                raise
+            hint = f"Install it: pip install 'adnet[{extra}]'."
+            _fail(f"{err.name} is not installed. {hint}", 2, err if debug else None)
+        except OSError as err:
+            _fail(str(err), 1, err if debug else None)
+        except Exception as err:  # noqa: BLE001  (the last line of defence against a traceback)
+            hint = "This is a bug in adnet; please report it with the output of --debug."
+            _fail(f"{type(err).__name__}: {err}. {hint}", 1, err if debug else None)
+
+    return wrapped  # type: ignore[return-value]
+
+
+def print_json(data: Any) -> None:
+    """Print JSON on stdout; paths become text."""
+    typer.echo(json.dumps(data, default=str, indent=2, ensure_ascii=False))
+
+
+def parse_numbers(text: str, option: str, count: int) -> tuple[float, ...]:
+    """Read `count` numbers separated by commas.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != count:
+        raise UsageError(f"{option}: expected {count} numbers separated by a comma, got {text!r}.")
+    return numbers
+
+
+class ProgressBar:
+    """A bar over a fraction, with a text of the caller's."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+        self._shown = 0
+        self._drawn_at = 0.0
+
+    def show(self, fraction: float, text: str) -> None:
+        """Move to `fraction` of the whole; redraws at most ten times a second."""
+        now = time.monotonic()
+        if self._bar is None or (now - self._drawn_at < 0.1 and fraction < 1):
+            return
+        self._drawn_at = now
+        position = int(fraction * self._bar.length)
+        self._bar.current_item = text
+        self._bar.update(position - self._shown)
+        self._shown = position
+
+
+@contextmanager
+def progress_bar(label: str, quiet: bool) -> Iterator[ProgressBar]:
+    """Show a bar with percentage and ETA on stderr while a block runs.
+
+    Shows nothing when `quiet`, or when stderr is no terminal.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield ProgressBar(None)
+        return
+    with typer.progressbar(
+        length=10_000,
+        label=label,
+        file=sys.stderr,
+        item_show_func=lambda text: text or "",
+    ) as bar:
+        yield ProgressBar(bar)
+
+
+def _fail(message: str, status: int, cause: BaseException | None) -> NoReturn:
+    if cause is not None:
+        import traceback  # noqa: PLC0415  (only with --debug)
+
+        traceback.print_exception(cause)
+    typer.echo(f"error: {message}", err=True)
+    raise typer.Exit(status)

@@ -1,0 +1,58 @@
+"""Turn a device's name into a torch.device that really works, or say why not."""
+
+from __future__ import annotations
+
+import torch
+
+from adnet.errors import BackendUnavailable
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device after checking that it is there.
+
+    Args:
+        name: `cpu`, `cuda`, `cuda:1`, `npu`, `npu:0`, `mps`, `xpu`.
+
+    Raises:
+        BackendUnavailable: there is no such device, or its driver or package is missing.
+    """
+    kind = name.partition(":")[0]
+    if kind == "npu":
+        _import_torch_npu()
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as err:
+        first_line = str(err).splitlines()[0]
+        raise BackendUnavailable(
+            f"device {name!r} cannot be used: {first_line} "
+            f"Available here: {', '.join(available_devices())}."
+        ) from err
+    return device
+
+
+def available_devices() -> list[str]:
+    """Names of the devices that torch can use here, `cpu` first."""
+    names = ["cpu"]
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is not None:
+        count = torch.accelerator.device_count()
+        names += [f"{accelerator.type}:{index}" for index in range(count)]
+    return names
+
+
+def _import_torch_npu() -> None:
+    try:
+        import torch_npu  # noqa: F401, PLC0415  (registers the device)
+    except ImportError as err:
+        if isinstance(err, ModuleNotFoundError) and err.name == "torch_npu":
+            remedy = f"Install it: pip install 'torch-npu=={torch.__version__.partition('+')[0]}'."
+        else:
+            remedy = (
+                "CANN is missing or its environment is not set: run "
+                "'source /usr/local/Ascend/ascend-toolkit/set_env.sh' "
+                "(CANN 8.5 and later: /usr/local/Ascend/cann/set_env.sh)."
+            )
+        raise BackendUnavailable(
+            f"device 'npu': torch_npu cannot be loaded: {err}. {remedy}"
+        ) from err

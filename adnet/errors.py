@@ -1,0 +1,64 @@
+"""Every error that adnet raises on purpose.
+
+    AdnetError
+    ├── UsageError            the request itself is wrong (bad option, missing input)
+    │   └── BackendUnavailable   the asked-for backend, provider or device is not there
+    ├── ImageError            an image file cannot be read or written as asked
+    ├── ModelError            a model file is missing, unreadable or not an ADNet
+    │   └── CheckpointError      the same, for PyTorch checkpoints
+    ├── ShapeError            an array or tile does not fit what the model accepts
+    ├── ExportError           a conversion failed
+    │   └── ParityError          the converted model does not equal the original
+    └── TrainingError         training cannot start or go on
+
+A message says what failed, what was expected, what was got and what to do.
+"""
+
+from __future__ import annotations
+
+
+class AdnetError(Exception):
+    """Base class; catch it to catch everything adnet raises on purpose."""
+
+    exit_status: int = 1
+    """What a command line program exits with: 1 the work failed, 2 it could not start."""
+
+
+class UsageError(AdnetError):
+    """The request cannot be carried out as it was made."""
+
+    exit_status = 2
+
+
+class BackendUnavailable(UsageError):
+    """The backend, execution provider or device that was asked for cannot be used here."""
+
+
+class ImageError(AdnetError):
+    """An image cannot be read or written without losing something."""
+
+
+class ModelError(AdnetError):
+    """A model file is missing, damaged or holds something other than ADNet."""
+
+    exit_status = 2
+
+
+class CheckpointError(ModelError):
+    """A PyTorch checkpoint is damaged, unsafe or holds another network."""
+
+
+class ShapeError(AdnetError):
+    """An array, batch or tile does not fit the model or the call."""
+
+
+class ExportError(AdnetError):
+    """A model could not be converted."""
+
+
+class ParityError(ExportError):
+    """A converted model does not compute what the original computes."""
+
+
+class TrainingError(AdnetError):
+    """Training cannot start or cannot go on."""

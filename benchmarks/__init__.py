@@ -1,0 +1,1 @@
+"""Measurements of the product: numbers and how they were made."""

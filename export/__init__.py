@@ -1,0 +1,1 @@
+"""Conversion of checkpoints into deployable models: artefact in, artefact out."""

@@ -1,0 +1,86 @@
+"""Parity: the exported model computes what the PyTorch network computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from adnet.export.torch_to_onnx import INPUT, OnnxShape
+from numpy.typing import NDArray
+
+from adnet.card import ModelCard
+from adnet.errors import ParityError
+from adnet.metrics import psnr
+from adnet.model import ADNet
+from adnet.noise import add_published_noise
+from adnet.synthetic import render
+
+TOLERANCE = 1e-4
+"""Largest allowed absolute difference, on images whose white is 1."""
+
+_SIZES = ((48, 64), (53, 37), (1, 7))
+_BATCHES = (1, 3)
+
+
+@dataclass(frozen=True, slots=True)
+class ParityCase:
+    """One comparison."""
+
+    shape: tuple[int, int, int, int]
+    max_abs_error: float
+    delta_psnr: float
+    """PSNR of the exported model minus that of the network, in dB."""
+
+
+def verify_onnx(
+    path: Path,
+    network: ADNet,
+    card: ModelCard,
+    shape: OnnxShape,
+    tolerance: float = TOLERANCE,
+) -> list[ParityCase]:
+    """Run both on rendered images with noise, at every batch and size that `shape` allows.
+
+    Args:
+        network: the original, batch norms not folded, in evaluation mode.
+        tolerance: largest allowed absolute difference.
+
+    Returns:
+        All comparisons.
+
+    Raises:
+        ParityError: a difference above the tolerance, or values that are not finite.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    low, high = card.sigma_range or (25.0, 25.0)
+    batches = _BATCHES if shape.batch is None else (shape.batch,)
+    sizes = _SIZES if shape.size is None else (shape.size,)
+    cases = []
+    for batch in batches:
+        for height, width in sizes:
+            clean = _clean_batch(batch, network.channels, height, width)
+            noisy = add_published_noise(clean, (low + high) / 2)
+            with torch.inference_mode():
+                expected = network(torch.from_numpy(noisy)).numpy()
+            (got,) = session.run(None, {INPUT: noisy})
+            error = float(np.max(np.abs(got - expected)))
+            delta = psnr(clean, np.clip(got, 0, 1)) - psnr(clean, np.clip(expected, 0, 1))
+            case = ParityCase((batch, network.channels, height, width), error, delta)
+            if not error <= tolerance:  # also catches nan
+                raise ParityError(
+                    f"the exported model differs from PyTorch by {error:.3g} at shape "
+                    f"{case.shape} (tolerance {tolerance:g}, PSNR {delta:+.4f} dB). No file was "
+                    "written."
+                )
+            cases.append(case)
+    return cases
+
+
+def _clean_batch(batch: int, channels: int, height: int, width: int) -> NDArray[np.float32]:
+    images = [np.atleast_3d(render(height, width, channels, seed)) for seed in range(batch)]
+    return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2))

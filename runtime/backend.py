@@ -1,0 +1,116 @@
+"""What every runtime backend is: a loaded model that maps batches to batches."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adnet.card import ModelCard
+from adnet.errors import ShapeError, UsageError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Batch = NDArray[np.float32]
+"""(N, C, H, W), C-contiguous, nominal range [0, 1]; noise may overshoot."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What one loaded model accepts; None means any."""
+
+    channels: Literal[1, 3]
+    batches: tuple[int, ...] | None = None
+    sizes: tuple[tuple[int, int], ...] | None = None
+    """(H, W) pairs."""
+
+    def check(self, batch: Batch, backend: str) -> None:
+        """Make sure that `batch` can go to a model of this spec.
+
+        Raises:
+            ShapeError: wrong dtype, rank, channels, size, batch or memory layout.
+        """
+
+        def refuse(expected: str, got: object) -> ShapeError:
+            return ShapeError(f"{backend} backend: expected {expected}, got {got}.")
+
+        if batch.dtype != np.float32:
+            raise refuse("float32 values", batch.dtype)
+        if batch.ndim != 4 or 0 in batch.shape:
+            raise refuse("a non-empty batch (N, C, H, W)", f"shape {batch.shape}")
+        if not batch.flags.c_contiguous:
+            raise refuse("a C-contiguous batch", f"strides {batch.strides}; use ascontiguousarray")
+        count, channels, height, width = batch.shape
+        if channels != self.channels:
+            raise refuse(f"{self.channels} channels", channels)
+        if self.batches is not None and count not in self.batches:
+            raise refuse(f"a batch of {_any_of(self.batches)}", count)
+        if self.sizes is not None and (height, width) not in self.sizes:
+            sizes = _any_of(f"{h}x{w}" for h, w in self.sizes)
+            raise refuse(f"images of {sizes} (height x width)", f"{height}x{width}")
+
+
+class Backend(ABC):
+    """One loaded model. A context manager; not thread-safe unless a subclass says so.
+
+    A subclass acquires everything in its constructor or nothing, calls `super().__init__` last,
+    and implements `_infer`, `_release` and `describe`.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, card: ModelCard, spec: InputSpec, device: str) -> None:
+        self.card = card
+        self.spec = spec
+        self.device = device
+        """What the model really runs on, such as `cpu` or `npu:0`."""
+        self._closed = False
+
+    def infer(self, batch: Batch) -> Batch:
+        """Denoise a batch; blocks until the result is on the host. Same shape, not clipped.
+
+        Raises:
+            ShapeError: the batch does not fit `spec`.
+            UsageError: the backend is closed.
+        """
+        if self._closed:
+            raise UsageError(f"{self.name} backend: used after close().")
+        self.spec.check(batch, self.name)
+        return self._infer(batch)
+
+    def close(self) -> None:
+        """Release the model; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @abstractmethod
+    def _infer(self, batch: Batch) -> Batch: ...
+
+    @abstractmethod
+    def _release(self) -> None: ...
+
+    @abstractmethod
+    def describe(self) -> dict[str, str]:
+        """Tell versions, provider and precision, for reports."""
+
+
+def _any_of(values: Iterable[object]) -> str:
+    return " or ".join(str(value) for value in values)

@@ -1,0 +1,177 @@
+"""adnet-run: denoise files and folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from adnet._cli import (
+    DebugOption,
+    JsonOption,
+    QuietOption,
+    VersionOption,
+    make_app,
+    print_json,
+    progress_bar,
+    reports_errors,
+)
+
+if TYPE_CHECKING:
+    from adnet.runtime.denoiser import Denoiser
+    from adnet.runtime.folder import Job, Summary
+
+app = make_app("Denoise images with ADNet.")
+
+
+@app.command()
+@reports_errors
+def run(
+    inputs: Annotated[
+        list[Path] | None, typer.Argument(help="Images, or folders (their tree is mirrored).")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder for the results; for one input, also a file."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a shipped model or path of a model file. "
+            "Default: the shipped blind model for gray or colour, whichever the image is."
+        ),
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(help="Runtime. Default: chosen by the model file's suffix.")
+    ] = None,
+    tile: Annotated[
+        int, typer.Option(help="Largest side in pixels of what the network sees at once.")
+    ] = 512,
+    batch: Annotated[int, typer.Option(help="Tiles given to the network at once.")] = 1,
+    threads: Annotated[
+        int | None, typer.Option(help="CPU threads. Default: the runtime decides.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace existing outputs instead of skipping them.")
+    ] = False,
+    max_pixels: Annotated[
+        int, typer.Option(help="Refuse larger images as possible decompression bombs.")
+    ] = 89_478_485,
+    list_models: Annotated[
+        bool, typer.Option("--list-models", help="List the shipped models and leave.")
+    ] = False,
+    json_output: JsonOption = False,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+    version: VersionOption = False,
+) -> None:
+    """Denoise images: adnet-run INPUT... -o OUT.
+
+    Outputs that exist are skipped, so an interrupted run goes on where it stopped. Exit status: 0
+    all done, 1 some images failed (they are listed), 2 nothing was started.
+    """
+    if list_models:
+        _list_models(json_output)
+        return
+    if not inputs:
+        raise typer.BadParameter("give at least one image or folder", param_hint="INPUTS")
+    if output is None:
+        raise typer.BadParameter("say where the results go", param_hint="--output")
+
+    from adnet.runtime.denoiser import Denoiser  # noqa: PLC0415  (keeps --help fast)
+    from adnet.runtime.folder import Listener, plan_jobs, run_jobs  # noqa: PLC0415
+
+    jobs = plan_jobs(inputs, output)
+    with Denoiser(model, backend=backend, tile=tile, batch=batch, threads=threads) as denoiser:
+        with progress_bar("denoising", quiet) as bar:
+            position = _Position(len(jobs), bar.show)
+            summary = run_jobs(
+                jobs,
+                denoiser,
+                overwrite=overwrite,
+                max_pixels=max_pixels,
+                listener=Listener(position.add_pixels, position.add_image),
+            )
+        _report(summary, denoiser, json_output)
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+class _Position:
+    """How far a run has come: images done, and the pixels of the image in work."""
+
+    def __init__(self, images: int, show: Any) -> None:
+        from time import monotonic  # noqa: PLC0415
+
+        self._clock, self._images, self._show = monotonic, images, show
+        self._begin = monotonic()
+        self._done, self._part, self._pixels = 0, 0.0, 0
+
+    def add_pixels(self, pixels: int, of_image: int) -> None:
+        self._pixels += pixels
+        self._part += pixels / of_image
+        self._draw()
+
+    def add_image(self, _job: Job, error: str | None) -> None:
+        self._done += 1
+        if error is not None:
+            typer.echo(f"failed: {error}", err=True)
+        self._draw()
+
+    def _draw(self) -> None:
+        seconds = max(self._clock() - self._begin, 1e-9)
+        rate = self._pixels / 1e6 / seconds
+        fraction = min(1.0, max(self._part, self._done) / self._images)
+        self._show(fraction, f"{self._done}/{self._images} images, {rate:.2f} MPix/s")
+
+
+def _report(summary: Summary, denoiser: Denoiser, as_json: bool) -> None:
+    note = ""
+    if summary.colour_with_gray:
+        note = (
+            f"{summary.colour_with_gray} colour images were denoised by the gray model, plane by "
+            "plane."
+        )
+    if as_json:
+        print_json(
+            {
+                "written": summary.written,
+                "skipped": summary.skipped,
+                "failed": [{"input": path, "error": text} for path, text in summary.failed],
+                "megapixels": summary.pixels / 1e6,
+                "seconds": summary.seconds,
+                "models": denoiser.describe(),
+                "notes": [note] if note else [],
+            }
+        )
+        return
+    rate = summary.pixels / 1e6 / summary.seconds if summary.seconds else 0.0
+    typer.echo(
+        f"{len(summary.written)} denoised, {summary.skipped} skipped (output exists), "
+        f"{len(summary.failed)} failed; {summary.pixels / 1e6:.2f} MPix in "
+        f"{summary.seconds:.1f} s, {rate:.2f} MPix/s"
+    )
+    if note:
+        typer.echo(f"note: {note}")
+
+
+def _list_models(as_json: bool) -> None:
+    from adnet.pretrained import pretrained_models  # noqa: PLC0415
+
+    models = pretrained_models()
+    if as_json:
+        print_json(
+            [{"name": m.name, "channels": m.card.channels, "sigma_range": m.card.sigma_range,
+              "path": m.path, "sha256": m.sha256} for m in models]
+        )  # fmt: skip
+        return
+    for model in models:
+        colour = "gray" if model.card.channels == 1 else "colour"
+        size = model.path.stat().st_size / 1e6
+        typer.echo(f"{model.name:<12} {colour:<7} {model.card.describe_sigma():<20} {size:.1f} MB")
+
+
+def main() -> None:
+    """Entry point of adnet-run."""
+    app()

@@ -1,0 +1,77 @@
+"""Shared fixtures. Tests marked `dataset` need the image sets that are not part of the project."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from PIL import Image
+
+from adnet.synthetic import render
+
+# No deadline: the machines that run this are noisy. The same examples every time.
+settings.register_profile("adnet", deadline=None, max_examples=60, derandomize=True)
+settings.load_profile("adnet")
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with data/ and weights/, or a skip that says where it was looked for."""
+    folder = Path(os.environ.get("ADNET_SHARED", ROOT.parent / "shared"))
+    if not (folder / "data" / "BSD68").is_dir():
+        pytest.skip(f"no image sets at {folder} (set ADNET_SHARED)")
+    return folder
+
+
+@pytest.fixture
+def make_image():
+    """Write a rendered 8-bit image: make_image(path, mode, size) with size (width, height)."""
+
+    def make(path: Path, mode: str = "L", size: tuple[int, int] = (60, 45), seed: int = 0) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        channels = 1 if mode in ("L", "LA") else 3
+        pixels = np.rint(render(size[1], size[0], channels, seed) * 255).astype(np.uint8)
+        image = Image.fromarray(pixels)
+        if mode in ("LA", "RGBA"):
+            ramp = np.linspace(0, 255, size[0] * size[1]).reshape(size[1], size[0])
+            image.putalpha(Image.fromarray(ramp.astype(np.uint8)))
+        image.save(path)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def cli():
+    """Run an installed program in a process of its own: cli("adnet-run", arguments ...)."""
+
+    def run(program: str, *arguments: object, **options):
+        script = Path(sys.executable).parent / program
+        return subprocess.run(
+            [str(script), *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+            **options,
+        )
+
+    return run
+
+
+def assert_clean_error(result, status: int, *parts: str) -> None:
+    """The program failed as promised: its status, one line that says why, no traceback."""
+    assert result.returncode == status, result.stderr
+    assert "Traceback" not in result.stderr
+    lines = [line for line in result.stderr.splitlines() if line.startswith(("error:", "failed:"))]
+    assert len(lines) == 1, result.stderr
+    for part in parts:
+        assert part in lines[0]
