@@ -27,7 +27,7 @@ app = make_app("Train ADNet on folders of clean images.")
 @app.command()
 @reports_errors
 def train(
-    data: Annotated[list[Path], typer.Argument(help="Folders of clean images.")],
+    data: Annotated[list[Path], typer.Argument(help="Folders of clean images, or one train.h5.")],
     run: Annotated[Path, typer.Option("--output", "-o", help="Run directory.")],
     channels: Annotated[int, typer.Option(help="1 gray, 3 colour.")] = 1,
     sigma: Annotated[
@@ -54,6 +54,10 @@ def train(
     clip_norm: Annotated[float, typer.Option(help="Largest gradient norm.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
     init: Annotated[Path | None, typer.Option(help="Checkpoint to start from.")] = None,
+    freeze_norm: Annotated[
+        bool,
+        typer.Option("--freeze-norm", help="Fine-tune with fixed batch-norm statistics."),
+    ] = False,
     precision: Annotated[str, typer.Option(help="fp32, or bf16 autocast.")] = "fp32",
     compile_network: Annotated[
         bool, typer.Option("--compile", help="Use torch.compile (pays off on a GPU).")
@@ -78,8 +82,8 @@ def train(
     if val_sigma is None:
         val_sigma = low if low == high else 25.0
 
-    from adnet.train import TrainConfig  # noqa: PLC0415  (imports torch; keeps --help fast)
-    from adnet.train import train as run_training  # noqa: PLC0415
+    from adnet.train import train as run_training  # noqa: PLC0415  (imports torch)
+    from adnet.train_config import TrainConfig  # noqa: PLC0415
 
     config = TrainConfig(
         data=tuple(map(str, data)),
@@ -99,6 +103,7 @@ def train(
         clip_norm=clip_norm,
         seed=seed,
         init=None if init is None else str(init),
+        freeze_norm=freeze_norm,
         precision="fp32" if precision == "fp32" else "bf16",
         compile=compile_network,
         device=device,

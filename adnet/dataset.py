@@ -15,6 +15,21 @@ from adnet.errors import TrainingError
 UInt8 = NDArray[np.uint8]
 
 
+def hold_out(count: int, held: int) -> set[int]:
+    """Choose `held` of `count` images for validation, evenly spread and always the same.
+
+    Raises:
+        TrainingError: nothing would be left to train on.
+    """
+    if count <= held:
+        raise TrainingError(
+            f"{count} images are too few to hold out {held} for validation. Give more images, "
+            "--val FOLDER or a lower --val-images."
+        )
+    every = count // held if held else 1
+    return set(range(0, every * held, every))
+
+
 def rescaled(images: Sequence[UInt8], scales: Sequence[float]) -> list[UInt8]:
     """Return every image at every scale (Pillow's bicubic, anti-aliased when shrinking)."""
     result = []
@@ -25,6 +40,33 @@ def rescaled(images: Sequence[UInt8], scales: Sequence[float]) -> list[UInt8]:
             resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
             result.append(image if scale == 1 else np.asarray(resized))
     return result
+
+
+class StoreSampler:
+    """Draws ready patches, such as an HDF5 store holds; same interface as `PatchSampler`.
+
+    Args:
+        patches: (N, C, H, W) uint8.
+    """
+
+    def __init__(self, patches: UInt8, device: torch.device) -> None:
+        self._patches = torch.from_numpy(patches).to(device)
+
+    def __len__(self) -> int:
+        """Count the patches."""
+        return len(self._patches)
+
+    def sample(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw `count` patches, with replacement, each in one of the eight orientations."""
+        place = torch.randint(len(self), (count,), generator=generator)
+        orientation = torch.randint(8, (count,), generator=generator)
+        patches = self._patches[place.to(self._patches.device)]
+        result = torch.empty_like(patches)
+        for which in range(8):
+            chosen = (orientation == which).to(patches.device)
+            turned = torch.rot90(patches[chosen], which % 4, dims=(2, 3))
+            result[chosen] = turned.transpose(2, 3) if which >= 4 else turned
+        return result
 
 
 class PatchSampler:

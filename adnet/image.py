@@ -121,13 +121,16 @@ def load_folder(folder: Path, channels: int) -> dict[str, NDArray[np.uint8]]:
         UsageError: no such folder, or no image in it.
         ImageError: a file cannot be decoded.
     """
-    mode = "L" if channels == 1 else "RGB"
     return {
-        path.relative_to(folder).as_posix(): np.asarray(
-            Image.fromarray(read_image(path).pixels).convert(mode)
-        )
+        path.relative_to(folder).as_posix(): load_image(path, channels)
         for path in find_images(folder)
     }
+
+
+def load_image(path: Path, channels: int) -> NDArray[np.uint8]:
+    """Read one image as gray or RGB; see `load_folder`."""
+    mode = "L" if channels == 1 else "RGB"
+    return np.asarray(Image.fromarray(read_image(path).pixels).convert(mode))
 
 
 def find_images(folder: Path) -> list[Path]:

@@ -1,4 +1,4 @@
-"""Train ADNet on one device: TrainConfig and one flat train() loop."""
+"""Train ADNet on one device: one flat train() loop."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import dataclasses
 import json
 import logging
 import math
-import os
 import platform
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -23,76 +21,15 @@ from adnet import __version__
 from adnet.atomic import atomic_path
 from adnet.card import ModelCard
 from adnet.checkpoint import load_checkpoint, save_checkpoint
-from adnet.dataset import PatchSampler, UInt8, rescaled
 from adnet.device import resolve_device
 from adnet.errors import TrainingError, UsageError
 from adnet.evaluate import Float32, evaluate, mean_psnr
-from adnet.image import load_folder
 from adnet.model import ADNet
+from adnet.run_log import RunLog
+from adnet.train_config import TrainConfig, refuse_changes
+from adnet.training_data import load_training_data
 
 log = logging.getLogger(__name__)
-
-_FREE_TO_CHANGE = {"data", "val", "device", "compile", "val_every", "log_every", "save_minutes"}
-"""Fields that a resumed run may change: none of them alters what is learned from a step."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
-    """Everything that decides a training run; written to config.json."""
-
-    data: tuple[str, ...]
-    """Folders of clean images."""
-    val: tuple[str, ...] = ()
-    """Folders of clean validation images; empty: `val_images` images are held out of `data`."""
-    val_images: int = 8
-    channels: Literal[1, 3] = 1
-    sigma: tuple[float, float] = (0.0, 55.0)
-    """Noise range on the 0-255 scale; equal ends train for one known level."""
-    val_sigma: float = 25.0
-    patch: int = 50
-    batch: int = 128
-    scales: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7)
-    steps: int | None = None
-    max_minutes: float | None = None
-    """The schedule ends at whichever of `steps` and `max_minutes` comes first."""
-    lr: float = 1e-3
-    warmup_steps: int = 500
-    final_lr_ratio: float = 1e-3
-    """Learning rate at the end of the cosine, as a share of `lr`."""
-    ema: float = 0.999
-    clip_norm: float = 1.0
-    seed: int = 0
-    init: str | None = None
-    """Checkpoint to start from; None starts from scratch."""
-    precision: Literal["fp32", "bf16"] = "fp32"
-    compile: bool = False
-    device: str = "cpu"
-    val_every: int = 1000
-    log_every: int = 50
-    save_minutes: float = 5.0
-
-    def __post_init__(self) -> None:
-        low, high = self.sigma
-        for wrong, problem in (
-            (not self.data, "no folder of training images is given"),
-            (self.channels not in (1, 3), f"channels must be 1 or 3, got {self.channels}"),
-            (not 0 <= low <= high <= 255, f"sigma must lie in 0..255, got {low:g},{high:g}"),
-            (not 0 <= self.val_sigma <= 255, f"val sigma must lie in 0..255, got {self.val_sigma}"),
-            (self.patch < 8, f"patch must be at least 8 pixels, got {self.patch}"),
-            (self.batch < 1, f"batch must be at least 1, got {self.batch}"),
-            (not self.lr > 0, f"lr must be above 0, got {self.lr}"),
-            (not 0 <= self.ema < 1, f"ema must lie in 0..1, got {self.ema}"),
-            (not self.clip_norm > 0, f"clip norm must be above 0, got {self.clip_norm}"),
-            (not all(0 < s <= 1 for s in self.scales), f"scales must lie in 0..1: {self.scales}"),
-            (self.steps is None and self.max_minutes is None, "give --steps or --max-minutes"),
-            (self.steps is not None and self.steps < 1, f"steps must be above 0, got {self.steps}"),
-            (
-                self.max_minutes is not None and not self.max_minutes > 0,
-                f"max minutes must be above 0, got {self.max_minutes}",
-            ),
-        ):
-            if wrong:
-                raise UsageError(f"training: {problem}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,13 +77,7 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
     if resume and not last.exists():
         raise UsageError(f"{run}: nothing to resume, last.pth is missing.")
 
-    train_images, val_images = _load_data(config)
-    sampler = PatchSampler(rescaled(train_images, config.scales), config.patch, device)
-    if sampler.skipped:
-        log.warning(
-            "%d images (scales included) are smaller than a patch, not used", sampler.skipped
-        )
-
+    data = load_training_data(config, device)
     torch.manual_seed(config.seed)
     source = last if resume else Path(config.init) if config.init else None
     start = load_checkpoint(source) if source else None
@@ -161,12 +92,19 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
     network = ADNet(config.channels).to(device).train()
     network.to(memory_format=memory_format)  # type: ignore[call-overload]
     network.load_state_dict(averaged.state_dict())
+    if config.freeze_norm:
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
     fused = device.type in ("cpu", "cuda")
     optimizer = torch.optim.Adam(network.parameters(), lr=config.lr, fused=fused)
     step, elapsed_before, best_psnr = 0, 0.0, -math.inf
     if resume:
         assert start is not None  # loaded above
-        state = _check_resumable(start.training, config, last)
+        if start.training is None:
+            raise TrainingError(f"{last}: holds weights only, no training state to resume.")
+        state = start.training
+        refuse_changes(state["config"], config, last)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         step, elapsed_before, best_psnr = state["step"], state["elapsed_s"], state["best_psnr"]
@@ -176,7 +114,7 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
         low, high = config.sigma
         record = {
             "data": [Path(folder).name for folder in config.data],
-            "images": len(train_images),
+            "source": data.description,
             "steps": step,
             "patches": step * config.batch,
             "minutes": round(elapsed / 60, 1),
@@ -186,6 +124,10 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
             "val_sigma": config.val_sigma,
             "config": dataclasses.asdict(config),
         }
+        if start is not None and config.init:
+            # Where the weights came from, which a resumed run has on record already.
+            origin = {"weights_sha256": start.card.weights_sha256, **start.card.training}
+            record["init"] = start.card.training["init"] if resume else origin
         return ModelCard(config.channels, (float(low), float(high)), training=record)
 
     def save_last() -> None:
@@ -203,7 +145,7 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
         run.mkdir(parents=True, exist_ok=True)
         with atomic_path(run / "config.json") as path:
             path.write_text(json.dumps(dataclasses.asdict(config), indent=2) + "\n")
-        metrics = _Metrics(run, step, stack)
+        metrics = RunLog(run, step, stack)
         noise_generator = torch.Generator(device)
         choice_generator = torch.Generator()
         loss_sum = torch.zeros((), device=device)
@@ -217,7 +159,7 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
                 fraction = _fraction_done(config, step, elapsed)
                 finished = fraction >= 1
                 if step and (finished or step % config.val_every == 0):
-                    val_psnr = _validate(averaged, val_images, config.val_sigma, device)
+                    val_psnr = _validate(averaged, data.val_images, config.val_sigma, device)
                     metrics.write(step, val_psnr=val_psnr)
                     log.info("step %d: validation PSNR %.3f dB", step, val_psnr)
                     if val_psnr > best_psnr:
@@ -229,7 +171,7 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
                 # One step. Its random numbers depend on the seed and the step's number alone.
                 choice_generator.manual_seed(config.seed * 1_000_003 + step)
                 noise_generator.manual_seed(config.seed * 1_000_003 + step)
-                clean = sampler.sample(config.batch, choice_generator).float().div_(255)
+                clean = data.sampler.sample(config.batch, choice_generator).float().div_(255)
                 low, high = config.sigma
                 sigma = torch.rand(config.batch, generator=choice_generator) * (high - low) + low
                 noise = torch.empty_like(clean).normal_(generator=noise_generator)
@@ -278,48 +220,6 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
     return best
 
 
-def _load_data(config: TrainConfig) -> tuple[list[UInt8], list[Float32]]:
-    """Return the training images and the float validation images; they never share a file."""
-    images: list[UInt8] = []
-    for folder in config.data:
-        images += load_folder(Path(folder), config.channels).values()
-    if config.val:
-        held_out: list[UInt8] = []
-        for folder in config.val:
-            held_out += load_folder(Path(folder), config.channels).values()
-    else:
-        if len(images) <= config.val_images:
-            raise TrainingError(
-                f"{len(images)} images are too few to hold out {config.val_images} for validation. "
-                "Give more images, --val FOLDER or a lower --val-images."
-            )
-        every = len(images) // config.val_images
-        chosen = set(range(0, every * config.val_images, every))
-        held_out = [image for index, image in enumerate(images) if index in chosen]
-        images = [image for index, image in enumerate(images) if index not in chosen]
-    return images, [image / np.float32(255) for image in held_out]
-
-
-def _check_resumable(
-    state: dict[str, Any] | None, config: TrainConfig, last: Path
-) -> dict[str, Any]:
-    if state is None:
-        raise TrainingError(f"{last}: holds weights only, no training state to resume.")
-    now = json.loads(json.dumps(dataclasses.asdict(config)))
-    before = json.loads(json.dumps(state["config"]))
-    changed = [
-        f"{name} was {before.get(name)}, is {value}"
-        for name, value in now.items()
-        if name not in _FREE_TO_CHANGE and before.get(name) != value
-    ]
-    if changed:
-        raise UsageError(
-            f"{last}: the run to resume was made with other settings: {'; '.join(changed)}. "
-            "Use the same ones, or start a new run with --init."
-        )
-    return state
-
-
 def _fraction_done(config: TrainConfig, step: int, elapsed_s: float) -> float:
     by_steps = step / config.steps if config.steps else 0.0
     by_time = elapsed_s / (60 * config.max_minutes) if config.max_minutes else 0.0
@@ -364,35 +264,3 @@ def _device_name(device: torch.device) -> str:
     if device.type == "cpu":
         return f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
     return str(device)
-
-
-class _Metrics:
-    """metrics.jsonl, one JSON object a line, and the same numbers as TensorBoard events."""
-
-    def __init__(self, run: Path, step: int, stack: ExitStack) -> None:
-        path = run / "metrics.jsonl"
-        if path.exists():
-            # Drop what a run wrote after the checkpoint that it is resumed from.
-            lines = path.read_text().splitlines()
-            kept = [
-                line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step
-            ]
-            with atomic_path(path) as temporary:
-                temporary.write_text("".join(line + "\n" for line in kept))
-        self._file = stack.enter_context(path.open("a", encoding="utf-8"))
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-        try:
-            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  (slow, optional)
-        except ImportError:
-            log.warning("tensorboard is not installed: metrics go to %s alone", path)
-            self._events = None
-        else:
-            self._events = SummaryWriter(run, purge_step=step or None)
-            stack.callback(self._events.close)
-
-    def write(self, step: int, **values: float) -> None:
-        self._file.write(json.dumps({"step": step} | values) + "\n")
-        self._file.flush()
-        if self._events is not None:
-            for name, value in values.items():
-                self._events.add_scalar(name, value, step)

@@ -11,7 +11,7 @@ from adnet import device, train
 from adnet.checkpoint import load_checkpoint
 from adnet.dataset import PatchSampler, rescaled
 from adnet.errors import BackendUnavailable, TrainingError, UsageError
-from adnet.train import TrainConfig
+from adnet.train_config import TrainConfig
 
 
 @pytest.fixture
@@ -102,9 +102,20 @@ def test_start_from_a_checkpoint(config, tmp_path):
     second = train.train(tuned, tmp_path / "b")
     expected, got = weights(first), weights(second)
     assert torch.allclose(expected["conv3.weight"], got["conv3.weight"], atol=1e-6)
+    origin = load_checkpoint(second).card.training["init"]
+    assert origin["weights_sha256"] == load_checkpoint(first).card.weights_sha256
     colour = dataclasses.replace(tuned, channels=3)
     with pytest.raises(TrainingError, match="has 1 channels, the run 3"):
         train.train(colour, tmp_path / "c")
+
+
+def test_frozen_norms_keep_their_statistics(config, tmp_path):
+    first = train.train(config, tmp_path / "a")
+    tuned = dataclasses.replace(config, init=str(first), freeze_norm=True)
+    before, after = weights(first), weights(train.train(tuned, tmp_path / "b"))
+    for name, tensor in before.items():
+        same = torch.equal(tensor, after[name])
+        assert same == name.endswith(("running_mean", "running_var", "num_batches_tracked")), name
 
 
 def test_time_budget_ends_the_run(config, tmp_path):

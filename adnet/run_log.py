@@ -1,0 +1,46 @@
+"""The metrics of a training run: metrics.jsonl and TensorBoard events."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+from adnet.atomic import atomic_path
+
+log = logging.getLogger(__name__)
+
+
+class RunLog:
+    """metrics.jsonl, one JSON object a line, and the same numbers as TensorBoard events."""
+
+    def __init__(self, run: Path, step: int, stack: ExitStack) -> None:
+        path = run / "metrics.jsonl"
+        if path.exists():
+            # Drop what a run wrote after the checkpoint that it is resumed from.
+            lines = path.read_text().splitlines()
+            kept = [
+                line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step
+            ]
+            with atomic_path(path) as temporary:
+                temporary.write_text("".join(line + "\n" for line in kept))
+        self._file = stack.enter_context(path.open("a", encoding="utf-8"))
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            log.warning("tensorboard is not installed: metrics go to %s alone", path)
+            self._events = None
+        else:
+            self._events = SummaryWriter(run, purge_step=step or None)
+            stack.callback(self._events.close)
+
+    def write(self, step: int, **values: float) -> None:
+        """Append one line of numbers."""
+        self._file.write(json.dumps({"step": step} | values) + "\n")
+        self._file.flush()
+        if self._events is not None:
+            for name, value in values.items():
+                self._events.add_scalar(name, value, step)
