@@ -248,8 +248,8 @@ def _modelzoo_images(file: h5py.File, path: Path) -> Iterator[UInt8]:
     if not len(file):
         raise TrainingError(f"{path}: an empty HDF5 file.")
     for key, dataset in file.items():
-        shape = getattr(dataset, "shape", None)
-        if not isinstance(dataset, h5py.Dataset) or len(shape or ()) != 3 or 0 in shape:
+        shape: tuple[int, ...] = getattr(dataset, "shape", ())
+        if not isinstance(dataset, h5py.Dataset) or len(shape) != 3 or 0 in shape:
             raise TrainingError(
                 f"{path}: expected datasets (C, H, W), but {key!r} has shape {shape}. "
                 "Make the store again with 'adnet-data prepare'."
