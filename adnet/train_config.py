@@ -45,7 +45,7 @@ class TrainConfig:
     """Checkpoint to start from; None starts from scratch."""
     freeze_norm: bool = False
     """Fine-tune with the batch norms' stored statistics, as they are used after training. A small
-    batch of mixed noise levels has statistics of its own, which a blind model comes to rely on."""
+    batch of mixed noise levels has statistics of its own, which a model may come to rely on."""
     precision: Literal["fp32", "bf16"] = "fp32"
     compile: bool = False
     device: str = "cpu"
