@@ -36,9 +36,12 @@ def rescaled(images: Sequence[UInt8], scales: Sequence[float]) -> list[UInt8]:
     for image in images:
         height, width = image.shape[:2]
         for scale in scales:
+            if scale == 1:
+                result.append(image)
+                continue
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
             resized = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
-            result.append(image if scale == 1 else np.asarray(resized))
+            result.append(np.asarray(resized))
     return result
 
 
