@@ -48,7 +48,7 @@ def prepare(
     debug: DebugOption = False,
 ) -> None:
     """Cut a folder of images into patches: writes train.h5 and val.h5."""
-    from adnet.patch_store import StoreOptions, prepare_stores  # noqa: PLC0415  (needs h5py)
+    from adnet.training.patch_store import StoreOptions, prepare_stores  # noqa: PLC0415  (needs h5py)
 
     options = StoreOptions(
         mode=mode,

@@ -1,9 +1,12 @@
-"""adnet-train: train ADNet on clean images."""
+"""adnet-train: train ADNet on one device or many."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,96 +22,177 @@ from adnet._cli import (
 from adnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from adnet.train import TrainProgress
+    from adnet.training.launch import Workers
+    from adnet.training.train import TrainProgress
 
-app = make_app("Train ADNet on folders of clean images.")
+app = make_app("Train ADNet on images.")
 
 
 @app.command()
 @reports_errors
 def train(
-    data: Annotated[list[Path], typer.Argument(help="Folders of clean images, or one train.h5.")],
-    run: Annotated[Path, typer.Option("--output", "-o", help="Run directory.")],
-    channels: Annotated[int, typer.Option(help="1 gray, 3 colour.")] = 1,
+    data: Annotated[list[Path], typer.Argument(help="Folders of images, or one train.h5.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Run directory.", show_default=False)
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(help="Defaults of the options below: default, paper, modelzoo.")
+    ] = "default",
+    channels: Annotated[int | None, typer.Option(help="1 gray, 3 colour. [1]")] = None,
     sigma: Annotated[
-        str, typer.Option(help="Noise level (25), or LOW,HIGH for a blind model, 0-255 scale.")
-    ] = "0,55",
+        str | None,
+        typer.Option(help="Noise level (25), or LOW,HIGH for a blind model, 0-255 scale. [0,55]"),
+    ] = None,
+    pairs: Annotated[
+        bool | None,
+        typer.Option("--pairs", help="DATA holds pairs of real noisy and clean images."),
+    ] = None,
     val: Annotated[
         list[Path] | None,
-        typer.Option(help="Folder of validation images. Default: some of DATA are held out."),
+        typer.Option(help="Folder of validation images. [some of DATA are held out]"),
     ] = None,
-    val_images: Annotated[int, typer.Option(help="How many images to hold out.")] = 8,
+    val_images: Annotated[int | None, typer.Option(help="Images to hold out. [8]")] = None,
     val_sigma: Annotated[
-        float | None, typer.Option(help="Validation noise. Default: SIGMA, or 25 when blind.")
+        float | None, typer.Option(help="Validation noise. [SIGMA, or 25 when blind]")
     ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Length in passes over a train.h5.")] = None,
     steps: Annotated[int | None, typer.Option(help="Length of the schedule in steps.")] = None,
     max_minutes: Annotated[
         float | None, typer.Option(help="Length of the schedule in minutes.")
     ] = None,
-    patch: Annotated[int, typer.Option(help="Side of a patch in pixels.")] = 50,
-    batch: Annotated[int, typer.Option(help="Patches a step.")] = 128,
-    scales: Annotated[str, typer.Option(help="Scales of the images.")] = "1,0.9,0.8,0.7",
-    lr: Annotated[float, typer.Option(help="Peak learning rate of Adam.")] = 1e-3,
-    warmup_steps: Annotated[int, typer.Option(help="Steps of linear warm-up.")] = 500,
-    ema: Annotated[float, typer.Option(help="Decay of the averaged weights.")] = 0.999,
-    clip_norm: Annotated[float, typer.Option(help="Largest gradient norm.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of every random choice.")] = 0,
+    patch: Annotated[int | None, typer.Option(help="Side of a patch in pixels. [50]")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Patches a step, over all workers. [128]")
+    ] = None,
+    scales: Annotated[
+        str | None, typer.Option(help="Scales of the images. [1,0.9,0.8,0.7; pairs 1]")
+    ] = None,
+    augment: Annotated[
+        bool | None, typer.Option(help="Turn and mirror patches at random. [yes]")
+    ] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help="adam, adamw or sgd; on an NPU the fused ones. [adam]")
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="[0]")] = None,
+    momentum: Annotated[float | None, typer.Option(help="Nesterov momentum of sgd. [0.9]")] = None,
+    loss: Annotated[str | None, typer.Option(help="mean, or sum (as published). [mean]")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate. [0.001]")] = None,
+    warmup_steps: Annotated[int | None, typer.Option(help="Steps of linear warm-up. [500]")] = None,
+    ema: Annotated[
+        float | None, typer.Option(help="Decay of the averaged weights; 0: none. [0.999]")
+    ] = None,
+    clip_norm: Annotated[float | None, typer.Option(help="Largest gradient norm. [1]")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of every random choice. [0]")] = None,
     init: Annotated[Path | None, typer.Option(help="Checkpoint to start from.")] = None,
     freeze_norm: Annotated[
-        bool,
+        bool | None,
         typer.Option("--freeze-norm", help="Fine-tune with fixed batch-norm statistics."),
-    ] = False,
-    precision: Annotated[str, typer.Option(help="fp32, or bf16 autocast.")] = "fp32",
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, or autocast to bf16 or fp16. [fp32]")
+    ] = None,
+    loss_scale: Annotated[
+        float | None, typer.Option(help="Fixed loss scale of fp16. [adapted]")
+    ] = None,
+    hf32: Annotated[
+        bool | None, typer.Option(help="NPU: allow or forbid HF32 in fp32. [torch_npu's choice]")
+    ] = None,
     compile_network: Annotated[
-        bool, typer.Option("--compile", help="Use torch.compile (pays off on a GPU).")
-    ] = False,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, npu:0 ...")] = "cpu",
-    val_every: Annotated[int, typer.Option(help="Steps between validations.")] = 1000,
+        bool | None, typer.Option("--compile", help="Use torch.compile (pays off on a GPU).")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda, cuda:1, npu, npu:1 ... [cpu]")
+    ] = None,
+    npus: Annotated[int | None, typer.Option(help="Train on so many NPUs.")] = None,
+    gpus: Annotated[int | None, typer.Option(help="Train on so many GPUs.")] = None,
+    procs: Annotated[
+        int | None, typer.Option(help="Train in so many processes on --device cpu.")
+    ] = None,
+    nodes: Annotated[
+        int, typer.Option(help="Machines; start the same command on each.", show_default=False)
+    ] = 1,
+    rendezvous: Annotated[
+        str, typer.Option(help="HOST:PORT of the first machine, for --nodes.", show_default=False)
+    ] = "",
+    val_every: Annotated[int | None, typer.Option(help="Steps between validations. [1000]")] = None,
+    save_every: Annotated[int | None, typer.Option(help="Steps between saves. [5 minutes]")] = None,
+    keep: Annotated[int | None, typer.Option(help="Checkpoints kept to resume from. [3]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in -o.")] = False,
+    benchmark: Annotated[
+        int | None,
+        typer.Option(metavar="STEPS", help="Measure patches/s over STEPS steps; save nothing."),
+    ] = None,
     quiet: QuietOption = False,
     debug: DebugOption = False,
     version: VersionOption = False,
 ) -> None:
-    """Train ADNet: adnet-train DATA... -o RUN --steps N (or --max-minutes M).
+    """Train ADNet: adnet-train DATA... -o RUN --steps N (or --epochs, --max-minutes).
 
     RUN receives best.pth, last.pth, config.json, metrics.jsonl and TensorBoard events. Ctrl-C
-    saves last.pth; --resume goes on from there.
+    saves last.pth; --resume goes on from there. [Brackets] show the recipe default's values.
     """
-    if channels not in (1, 3):
-        raise UsageError(f"--channels must be 1 or 3, got {channels}.")
-    if precision not in ("fp32", "bf16"):
-        raise UsageError(f"--precision must be fp32 or bf16, got {precision!r}.")
-    low, high = parse_numbers(sigma if "," in sigma else f"{sigma},{sigma}", "--sigma", 2)
-    if val_sigma is None:
-        val_sigma = low if low == high else 25.0
+    from adnet.training.config import TrainConfig  # noqa: PLC0415
+    from adnet.training.recipes import recipe_options  # noqa: PLC0415
 
-    from adnet.train import train as run_training  # noqa: PLC0415  (imports torch)
-    from adnet.train_config import TrainConfig  # noqa: PLC0415
+    kind, workers = _workers(device, npus=npus, gpus=gpus, procs=procs)
+    given = {
+        "val": None if val is None else tuple(map(str, val)),
+        "val_images": val_images,
+        "noise": "pairs" if pairs else None,
+        "channels": channels,
+        "sigma": None if sigma is None else _range(sigma),
+        "val_sigma": val_sigma,
+        "epochs": epochs,
+        "steps": steps,
+        "max_minutes": max_minutes,
+        "patch": patch,
+        "batch": batch,
+        "scales": None if scales is None else _numbers(scales, "--scales"),
+        "augment": augment,
+        "optimizer": optimizer,
+        "weight_decay": weight_decay,
+        "momentum": momentum,
+        "loss": loss,
+        "lr": lr,
+        "warmup_steps": warmup_steps,
+        "ema": ema,
+        "clip_norm": clip_norm,
+        "seed": seed,
+        "init": None if init is None else str(init),
+        "freeze_norm": freeze_norm,
+        "precision": precision,
+        "loss_scale": loss_scale,
+        "hf32": hf32,
+        "compile": compile_network,
+        "val_every": val_every,
+        "save_every": save_every,
+        "keep": keep,
+    }
+    options = recipe_options(recipe)
+    options |= {name: value for name, value in given.items() if value is not None}
+    _fit_together(options, explicit={name for name, value in given.items() if value is not None})
+    if benchmark is not None:
+        options["steps"] = benchmark
+        options.pop("epochs", None)
+    config = TrainConfig(data=tuple(map(str, data)), device=kind, **options)
 
-    config = TrainConfig(
-        data=tuple(map(str, data)),
-        val=tuple(map(str, val or ())),
-        val_images=val_images,
-        channels=1 if channels == 1 else 3,
-        sigma=(low, high),
-        val_sigma=val_sigma,
-        patch=patch,
-        batch=batch,
-        scales=parse_numbers(scales, "--scales", scales.count(",") + 1),
-        steps=steps,
-        max_minutes=max_minutes,
-        lr=lr,
-        warmup_steps=warmup_steps,
-        ema=ema,
-        clip_norm=clip_norm,
-        seed=seed,
-        init=None if init is None else str(init),
-        freeze_norm=freeze_norm,
-        precision="fp32" if precision == "fp32" else "bf16",
-        compile=compile_network,
-        device=device,
-        val_every=val_every,
-    )
+    from adnet.training.launch import Workers  # noqa: PLC0415  (imports torch)
+    from adnet.training.run import run_training  # noqa: PLC0415
+
+    team = None if workers is None else Workers(workers, nodes, rendezvous)
+    if benchmark is not None:
+        _benchmark(config, team)
+        return
+    if output is None:
+        raise UsageError("--output is missing: where should the run be written?")
+    display = functools.partial(training_display, quiet)
+    best = run_training(config, output, resume=resume, workers=team, display=display)
+    typer.echo(f"best checkpoint: {best}")
+
+
+@contextmanager
+def training_display(quiet: bool) -> Iterator[Callable[[TrainProgress], None]]:
+    """Show a training run's progress on the terminal."""
     with progress_bar("training", quiet) as bar:
 
         def show(progress: TrainProgress) -> None:
@@ -119,8 +203,51 @@ def train(
                 parts.append(f"PSNR {progress.val_psnr:.2f} dB")
             bar.show(progress.fraction, ", ".join(parts))
 
-        best = run_training(config, run, resume=resume, on_progress=show)
-    typer.echo(f"best checkpoint: {best}")
+        yield show
+
+
+def _benchmark(config: Any, workers: Workers | None) -> None:
+    from adnet.training.benchmark import benchmark_training  # noqa: PLC0415  (imports torch)
+
+    result = benchmark_training(config, workers)
+    typer.echo(result.describe())
+
+
+def _workers(
+    device: str | None, *, npus: int | None, gpus: int | None, procs: int | None
+) -> tuple[str, int | None]:
+    """Turn --device, --npus, --gpus and --procs into a device and a number of workers."""
+    asked = {"npu": npus, "cuda": gpus, "cpu": procs}
+    kinds = [kind for kind, count in asked.items() if count is not None]
+    if not kinds:
+        return device or "cpu", None
+    if len(kinds) > 1 or (device is not None and device != kinds[0]):
+        raise UsageError(
+            "--npus, --gpus and --procs say the device themselves: give one of them, and no "
+            "--device (but --device cpu with --procs)."
+        )
+    return kinds[0], asked[kinds[0]]
+
+
+def _fit_together(options: dict[str, Any], explicit: set[str]) -> None:
+    """Fill in defaults that depend on other options."""
+    low, high = options.get("sigma", (0.0, 55.0))
+    options.setdefault("val_sigma", low if low == high else 25.0)
+    if options.get("noise") == "pairs":
+        options.setdefault("scales", (1.0,))
+    # A length that is asked for replaces the recipe's.
+    if "epochs" not in explicit and explicit & {"steps", "max_minutes"}:
+        options.pop("epochs", None)
+    if options.get("precision") != "fp16" and "loss_scale" not in explicit:
+        options.pop("loss_scale", None)
+
+
+def _range(sigma: str) -> tuple[float, ...]:
+    return parse_numbers(sigma if "," in sigma else f"{sigma},{sigma}", "--sigma", 2)
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    return parse_numbers(text, option, text.count(",") + 1)
 
 
 def main() -> None:

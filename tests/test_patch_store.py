@@ -4,16 +4,14 @@ import os
 import h5py
 import numpy as np
 import pytest
-import torch
 from conftest import assert_clean_error
 from PIL import Image
 
-from adnet import train
 from adnet.checkpoint import load_checkpoint
-from adnet.dataset import StoreSampler
 from adnet.errors import ImageError, TrainingError, UsageError
-from adnet.patch_store import StoreOptions, prepare_stores, read_images, read_patches
-from adnet.train_config import TrainConfig
+from adnet.training.config import TrainConfig
+from adnet.training.patch_store import StoreOptions, prepare_stores, read_images, read_patches
+from adnet.training.run import run_training
 
 
 @pytest.fixture
@@ -141,25 +139,12 @@ def test_damaged_stores(photos, tmp_path):
         read_patches(tmp_path / "odd.h5")
 
 
-def test_store_sampler_draws_turned_patches():
-    patches = np.arange(3 * 16, dtype=np.uint8).reshape(3, 1, 4, 4)
-    sampler = StoreSampler(patches, torch.device("cpu"))
-    seen = set()
-    for drawn in sampler.sample(400, torch.Generator().manual_seed(0))[:, 0].numpy():
-        index = int(drawn.min()) // 16
-        turns = [np.rot90(one, k) for one in (patches[index, 0], patches[index, 0].T)
-                 for k in range(4)]  # fmt: skip
-        (which,) = [k for k, turned in enumerate(turns) if np.array_equal(turned, drawn)]
-        seen.add((index, which))
-    assert len(seen) == 3 * 8
-
-
 def test_training_from_a_store(photos, tmp_path):
     prepare_stores(photos, tmp_path / "h5", options())
     config = TrainConfig(
         data=(str(tmp_path / "h5" / "train.h5"),), patch=50, batch=2, steps=2, val_every=2
     )
-    best = train.train(config, tmp_path / "run")
+    best = run_training(config, tmp_path / "run")
     assert load_checkpoint(best).card.training["source"] == "24 stored patches"
 
 

@@ -29,7 +29,7 @@ class RunLog:
         self._file = stack.enter_context(path.open("a", encoding="utf-8"))
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415  (optional)
         except ImportError:
             log.warning("tensorboard is not installed: metrics go to %s alone", path)
             self._events = None
@@ -38,9 +38,12 @@ class RunLog:
             stack.callback(self._events.close)
 
     def write(self, step: int, **values: float) -> None:
-        """Append one line of numbers."""
-        self._file.write(json.dumps({"step": step} | values) + "\n")
-        self._file.flush()
+        """Append one line of numbers; a full disk costs the line, not the run."""
+        try:
+            self._file.write(json.dumps({"step": step} | values) + "\n")
+            self._file.flush()
+        except OSError as err:
+            log.warning("step %d: metrics are not written: %s", step, err)
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name, value, step)

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from adnet import __version__
 from adnet.atomic import atomic_path
-from adnet.dataset import hold_out, rescaled
 from adnet.errors import TrainingError, UsageError
 from adnet.image import find_images, load_image
+from adnet.training.patches import hold_out, rescaled
 
 UInt8 = NDArray[np.uint8]
 

@@ -1,0 +1,6 @@
+"""Training: from images to a checkpoint, on one device or many.
+
+Read in this order: `config` (what decides a run), `train` (the loop), `learner` (one step),
+`data` and `patches` (what a step sees), `guard` and `precision` (half precision and runaway
+losses), `world` and `launch` (several workers), `run_directory` (what is written).
+"""

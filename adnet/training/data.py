@@ -1,0 +1,206 @@
+"""What a training run learns from and is validated on: image folders, pairs or HDF5 stores."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from adnet.errors import TrainingError, UsageError
+from adnet.image import load_folder
+from adnet.training.config import TrainConfig
+from adnet.training.pairs import Pair, hold_out_scenes, load_pairs
+from adnet.training.patches import (
+    PatchSampler,
+    Sampler,
+    StoreSampler,
+    UInt8,
+    hold_out,
+    rescaled,
+    step_generator,
+)
+from adnet.training.world import World
+
+log = logging.getLogger(__name__)
+
+STORE_SUFFIXES = (".h5", ".hdf5")
+_SIGMAS, _NOISE = 3, 4  # streams of random numbers; patches.py has the others
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationImage:
+    """(H, W) or (H, W, 3) uint8; `noisy` is None where noise is added to `clean`."""
+
+    clean: UInt8
+    noisy: UInt8 | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """Patches to learn from and images to validate on; they never share a file."""
+
+    sampler: Sampler
+    val_images: list[ValidationImage]
+    description: str
+    """For the record, e.g. `424 images`."""
+    fingerprint: str
+    """SHA-256 over all pixels; tells whether a resumed run sees the same data."""
+
+
+def load_training_data(config: TrainConfig, device: torch.device) -> TrainingData:
+    """Load folders of images, folders of pairs, or one HDF5 store, onto the device.
+
+    Raises:
+        UsageError: no such folder, no images, or folders and stores mixed.
+        ImageError, TrainingError: data that cannot be used.
+    """
+    paths = [Path(text) for text in config.data]
+    stores = [path for path in paths if path.suffix.lower() in STORE_SUFFIXES]
+    if stores and (len(paths) != 1 or config.noise == "pairs"):
+        raise UsageError(
+            f"{stores[0]}: an HDF5 store is trained on alone, not beside others or as pairs."
+        )
+    if stores:
+        return _from_store(config, stores[0], device)
+    if config.noise == "pairs":
+        return _from_pairs(config, paths, device)
+    return _from_folders(config, paths, device)
+
+
+def make_batch(
+    config: TrainConfig, data: TrainingData, world: World, step: int
+) -> tuple[Tensor, Tensor]:
+    """Make this worker's share of a step's batch.
+
+    Patches, noise levels and noise are those of the whole batch, drawn alike in every worker, of
+    which each keeps its rows: the batch does not depend on the number of workers.
+
+    Returns:
+        Noisy and clean patches, (N, C, H, W) float32 on the device.
+    """
+    rows = world.rows(config.batch)
+    pixels = data.sampler.sample(step, config.batch, rows).to(torch.get_default_dtype()).div_(255)
+    if config.noise == "pairs":
+        noisy, clean = torch.split(pixels, config.channels, dim=1)
+        return noisy.contiguous(), clean.contiguous()
+    low, high = config.sigma
+    generator = step_generator(config.seed, step, _SIGMAS, torch.device("cpu"))
+    sigma = torch.rand(config.batch, generator=generator)[rows] * (high - low) + low
+    generator = step_generator(config.seed, step, _NOISE, world.device)
+    noise = torch.empty(config.batch, *pixels.shape[1:], device=world.device)
+    noise = noise.normal_(generator=generator)[rows]
+    return pixels + noise * (sigma / 255).to(world.device)[:, None, None, None], pixels
+
+
+def _from_folders(
+    config: TrainConfig, folders: Sequence[Path], device: torch.device
+) -> TrainingData:
+    images: list[UInt8] = []
+    for folder in folders:
+        images += load_folder(folder, config.channels).values()
+    if config.val:
+        validation = _load_validation(config)
+    else:
+        held = hold_out(len(images), config.val_images)
+        validation = [ValidationImage(image) for i, image in enumerate(images) if i in held]
+        images = [image for i, image in enumerate(images) if i not in held]
+    return TrainingData(
+        _patch_sampler(config, rescaled(images, config.scales), device),
+        validation,
+        f"{len(images)} images",
+        _fingerprint([*images, *_pixels(validation)]),
+    )
+
+
+def _from_pairs(config: TrainConfig, folders: Sequence[Path], device: torch.device) -> TrainingData:
+    pairs: list[Pair] = []
+    for folder in folders:
+        pairs += load_pairs(folder, config.channels)
+    if config.val:
+        validation = _load_validation(config)
+    else:
+        held = hold_out_scenes([pair.name for pair in pairs], config.val_images)
+        validation = [ValidationImage(p.clean, p.noisy) for i, p in enumerate(pairs) if i in held]
+        pairs = [pair for i, pair in enumerate(pairs) if i not in held]
+    # Noisy and clean planes as one image: they are cut and turned alike.
+    images = [np.dstack([pair.noisy, pair.clean]) for pair in pairs]
+    return TrainingData(
+        _patch_sampler(config, images, device),
+        validation,
+        f"{len(pairs)} pairs",
+        _fingerprint([*images, *_pixels(validation)]),
+    )
+
+
+def _from_store(config: TrainConfig, store: Path, device: torch.device) -> TrainingData:
+    from adnet.training.patch_store import read_images, read_patches  # noqa: PLC0415  (needs h5py)
+
+    patches = read_patches(store)
+    expected = (config.channels, config.patch, config.patch)
+    if patches.shape[1:] != expected:
+        raise TrainingError(
+            f"{store}: holds patches of shape {patches.shape[1:]}, the run expects {expected}. "
+            "Set --channels and --patch, or prepare another store."
+        )
+    beside = store.with_name("val.h5")
+    if config.val:
+        validation = _load_validation(config)
+    elif beside.is_file():
+        validation = [ValidationImage(image) for image in read_images(beside)]
+    else:
+        raise UsageError(f"{store}: no val.h5 beside it. Give --val FOLDER or a store.")
+    return TrainingData(
+        StoreSampler(patches, device, seed=config.seed, augment=config.augment),
+        validation,
+        f"{len(patches)} stored patches",
+        _fingerprint([patches, *_pixels(validation)]),
+    )
+
+
+def _patch_sampler(
+    config: TrainConfig, images: Sequence[UInt8], device: torch.device
+) -> PatchSampler:
+    sampler = PatchSampler(images, config.patch, device, seed=config.seed, augment=config.augment)
+    if sampler.skipped:
+        log.warning(
+            "%d images (scales included) are smaller than a patch, not used", sampler.skipped
+        )
+    return sampler
+
+
+def _load_validation(config: TrainConfig) -> list[ValidationImage]:
+    images: list[ValidationImage] = []
+    for path in map(Path, config.val):
+        if path.suffix.lower() in STORE_SUFFIXES:
+            from adnet.training.patch_store import read_images  # noqa: PLC0415  (needs h5py)
+
+            images += [ValidationImage(image) for image in read_images(path)]
+        elif config.noise == "pairs":
+            images += [ValidationImage(p.clean, p.noisy) for p in load_pairs(path, config.channels)]
+        else:
+            images += map(ValidationImage, load_folder(path, config.channels).values())
+    for image in images:
+        channels = 1 if image.clean.ndim == 2 else image.clean.shape[2]
+        if channels != config.channels:
+            raise TrainingError(
+                f"validation images have {channels} channels, the run {config.channels}."
+            )
+    return images
+
+
+def _pixels(images: Iterable[ValidationImage]) -> list[UInt8]:
+    return [part for image in images for part in (image.clean, image.noisy) if part is not None]
+
+
+def _fingerprint(arrays: Iterable[UInt8]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

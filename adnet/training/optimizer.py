@@ -1,0 +1,43 @@
+"""Optimisers by name; on an NPU the fused ones of torch_npu where it has them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from adnet.training.config import TrainConfig
+
+log = logging.getLogger(__name__)
+
+_NPU_FUSED = {"adam": "NpuFusedAdam", "adamw": "NpuFusedAdamW", "sgd": "NpuFusedSGD"}
+
+
+def make_optimizer(
+    config: TrainConfig, parameters: Iterable[nn.Parameter], device: torch.device
+) -> torch.optim.Optimizer:
+    """Create the optimiser that `config` names."""
+    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.optimizer == "sgd":
+        options |= {"momentum": config.momentum, "nesterov": config.momentum > 0}
+    if device.type == "npu":
+        fused = getattr(import_module("torch_npu.optim"), _NPU_FUSED[config.optimizer], None)
+        if fused is not None:
+            return cast("torch.optim.Optimizer", fused(parameters, **options))
+        log.warning("torch_npu has no %s: using torch's own", _NPU_FUSED[config.optimizer])
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    # fused: one kernel for all weights, where torch has one.
+    fused_here = device.type in ("cpu", "cuda")
+    return cast(
+        "torch.optim.Optimizer", kind[config.optimizer](parameters, **options, fused=fused_here)
+    )
+
+
+def zero_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Forget the gradients. torch_npu's fused optimisers own theirs and refuse to set them None."""
+    is_npu_fused = type(optimizer).__module__.startswith("torch_npu")
+    optimizer.zero_grad(set_to_none=not is_npu_fused)

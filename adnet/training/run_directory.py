@@ -1,0 +1,88 @@
+"""What a run leaves on disk: every file whole or not at all, and only by the main worker."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from adnet.atomic import atomic_path
+from adnet.card import ModelCard
+from adnet.checkpoint import save_checkpoint
+from adnet.errors import UsageError
+from adnet.training.config import TrainConfig
+
+
+class RunDirectory:
+    """Files of one run.
+
+    config.json, last.pth (the newest state to resume from), step-*.pth (the `keep` - 1 states
+    before it), best.pth (highest validation PSNR), metrics.jsonl and TensorBoard events.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last = path / "last.pth"
+        self.best = path / "best.pth"
+        self.last_step: int | None = None
+        """Step at which last.pth was written, as far as this process knows."""
+
+    def check(self, resume: bool) -> None:
+        """Refuse to overwrite a run by accident, or to resume none.
+
+        Raises:
+            UsageError: says what to do instead.
+        """
+        if self.last.exists() and not resume:
+            raise UsageError(
+                f"{self.path}: holds a training run. Add --resume to go on, or choose another -o."
+            )
+        if resume and not self.last.exists():
+            raise UsageError(f"{self.path}: nothing to resume, last.pth is missing.")
+
+    def write_config(self, config: TrainConfig) -> None:
+        """Create the directory with config.json."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self.path / "config.json") as path:
+            path.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+
+    def save_last(
+        self,
+        weights: Mapping[str, Tensor],
+        card: ModelCard,
+        state: Mapping[str, Any],
+        keep: int,
+    ) -> None:
+        """Write last.pth; the one before it becomes a step-*.pth, of which `keep` - 1 stay.
+
+        A full disk leaves the previous last.pth in place.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        if keep > 1 and self.last_step not in (None, state["step"]) and self.last.exists():
+            spare = self.path / f"step-{self.last_step:08}.pth"
+            spare.unlink(missing_ok=True)
+            try:
+                os.link(self.last, spare)
+            except OSError:  # a file system without hard links
+                with atomic_path(spare) as path:
+                    shutil.copyfile(self.last, path)
+        save_checkpoint(self.last, weights, card, state)
+        self.last_step = int(state["step"])
+        spares = sorted(self.path.glob("step-*.pth"))
+        for old in spares[: max(0, len(spares) - (keep - 1))]:
+            old.unlink(missing_ok=True)
+
+    def save_best(self, weights: Mapping[str, Tensor], card: ModelCard) -> None:
+        """Write best.pth.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        save_checkpoint(self.best, weights, card)

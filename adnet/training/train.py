@@ -1,0 +1,272 @@
+"""The training loop; every worker runs it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import platform
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from adnet.card import ModelCard
+from adnet.checkpoint import Checkpoint, load_checkpoint
+from adnet.errors import TrainingError, UsageError
+from adnet.provenance import git_revision, versions
+from adnet.training.config import TrainConfig, refuse_changes
+from adnet.training.data import TrainingData, load_training_data, make_batch
+from adnet.training.guard import LossGuard
+from adnet.training.learner import Learner
+from adnet.training.run_directory import RunDirectory
+from adnet.training.run_log import RunLog
+from adnet.training.schedule import fraction_done, learning_rate
+from adnet.training.stop import stop_on_signal
+from adnet.training.validation import validate
+from adnet.training.world import World
+
+log = logging.getLogger(__name__)
+
+_AGREE_EVERY = 10
+"""Steps between exchanges about time and stopping on an accelerator, where each one waits for the
+device. On a CPU, where steps are slow and waiting costs nothing, every step."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainProgress:
+    """What a progress display needs; sent after every step."""
+
+    fraction: float
+    step: int
+    patches_per_s: float
+    loss: float | None
+    val_psnr: float | None
+
+
+def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to bottom)
+    config: TrainConfig,
+    run: Path,
+    world: World,
+    *,
+    resume: bool = False,
+    on_progress: Callable[[TrainProgress], None] = lambda _: None,
+) -> Path:
+    """Train a network; the run directory is the result (see `RunDirectory`).
+
+    Every random choice of a step depends only on the seed and the step's number, so on the CPU a
+    resumed run equals an uninterrupted one bit for bit (with a schedule by steps).
+
+    Args:
+        world: this worker among all (`join_world`).
+        resume: continue `run` from its last.pth.
+        on_progress: called by the main worker alone.
+
+    Returns:
+        The path of best.pth.
+
+    Raises:
+        TrainingError: bad data, a run that cannot be resumed, or a loss that runs away again and
+            again.
+        BackendUnavailable: a setting that this device lacks.
+        KeyboardInterrupt: after a signal; last.pth is saved.
+    """
+    directory = RunDirectory(run)
+    with world.together():
+        directory.check(resume)
+        world.rows(config.batch)
+        data = load_training_data(config, world.device)
+        length = _steps_of(config, data)
+        start = _load_start(config, directory, resume)
+        learner = Learner(config, world, start)
+    guard = LossGuard()
+    elapsed_before, best_psnr, origin = 0.0, -math.inf, None
+    if start is not None and not resume:
+        origin = {"weights_sha256": start.card.weights_sha256, **start.card.training}
+    if start is not None and resume:
+        state = start.training
+        assert state is not None  # checked when loaded
+        with world.together():
+            _refuse_other_data(state["data_fingerprint"], data, directory.last)
+        learner.load_state_dict(state["learner"])
+        learner.step = directory.last_step = state["step"]
+        guard.load_state_dict(state["guard"])
+        elapsed_before, best_psnr, origin = state["elapsed_s"], state["best_psnr"], state["origin"]
+
+    if not guard.snapshots:
+        guard.snapshots.append(learner.state_dict())
+
+    def card() -> ModelCard:
+        record = {
+            "data": [Path(path).name for path in config.data],
+            "data_sha256": data.fingerprint,
+            "source": data.description,
+            "steps": learner.step,
+            "patches": learner.step * config.batch,
+            "minutes": round(elapsed / 60, 1),
+            "device": _device_name(world),
+            "versions": versions("torch", "torch-npu", "numpy"),
+            "git_revision": git_revision(),
+            "val_psnr": None if val_psnr is None else round(val_psnr, 4),
+            "val_sigma": None if config.noise == "pairs" else config.val_sigma,
+            "rollbacks": guard.rollbacks,
+            "config": config.to_dict(),
+        }
+        if origin is not None:
+            record["init"] = origin  # where the weights came from
+        sigma = None if config.noise == "pairs" else config.sigma
+        return ModelCard(config.channels, sigma, training=record)
+
+    def save_last() -> None:
+        state = {
+            "config": config.to_dict(),
+            "data_fingerprint": data.fingerprint,
+            "learner": learner.state_dict(),
+            "guard": guard.state_dict(),
+            "step": learner.step,
+            "elapsed_s": elapsed,
+            "best_psnr": best_psnr,
+            "origin": origin,
+        }
+        with world.together():
+            if world.is_main:
+                directory.save_last(learner.averaged.state_dict(), card(), state, config.keep)
+
+    with ExitStack() as stack:
+        metrics: RunLog | None = None
+        with world.together():
+            if world.is_main:
+                directory.write_config(config)
+                metrics = RunLog(run, learner.step, stack)
+        stop = stack.enter_context(stop_on_signal(patient=world.size > 1))
+        agree_every = 1 if world.size == 1 or world.device.type == "cpu" else _AGREE_EVERY
+        pending: list[Tensor] = []  # losses that are still on the device
+        recent: list[float] = []  # losses since the last line of metrics
+        began = logged_at = time.monotonic()
+        saved_at = elapsed = elapsed_before
+        loss: float | None = None
+        val_psnr: float | None = None
+        rate, logged_step = 0.0, learner.step
+        while True:
+            fraction = fraction_done(config, length, learner.step, elapsed)
+            finished = fraction >= 1
+            if learner.step and (finished or learner.step % config.val_every == 0):
+                val_psnr = validate(learner.averaged, data.val_images, config.val_sigma, world)
+                if metrics:
+                    metrics.write(learner.step, val_psnr=val_psnr)
+                    log.info("step %d: validation PSNR %.3f dB", learner.step, val_psnr)
+                if val_psnr > best_psnr:
+                    best_psnr = val_psnr
+                    with world.together():
+                        if world.is_main:
+                            directory.save_best(learner.averaged.state_dict(), card())
+            if finished:
+                break
+
+            lr = learning_rate(config, learner.step, fraction) * guard.rate_factor
+            noisy, clean = make_batch(config, data, world, learner.step)
+            pending.append(learner.learn(noisy, clean, lr))
+
+            agreed = False
+            if learner.step % agree_every == 0:
+                elapsed = elapsed_before + time.monotonic() - began
+                agreed, elapsed = world.agree(stop.requested, elapsed)
+            save_due = elapsed - saved_at > 60 * config.save_minutes or (
+                config.save_every is not None and learner.step % config.save_every == 0
+            )
+            log_due = learner.step % config.log_every == 0
+            if log_due or save_due or agreed or guard.block_ends(learner.step):
+                # The only place that waits for the device (but for fp16, which asks every step).
+                fresh = (world.sum(torch.stack(pending)) / world.size).tolist()
+                pending.clear()
+                recent += fresh
+                if guard.ran_away(fresh):
+                    learner.load_state_dict(guard.go_back())
+                    log.warning(
+                        "step %d: the loss ran away to %.3g; back to earlier weights, learning "
+                        "rate times %g from now on", learner.step, fresh[-1], guard.rate_factor,
+                    )  # fmt: skip
+                    if metrics:
+                        metrics.write(
+                            learner.step, rollback=guard.rollbacks, lr_factor=guard.rate_factor
+                        )
+                elif guard.wants_snapshot:
+                    guard.snapshots.append(learner.state_dict())
+            if log_due and recent:
+                now = time.monotonic()
+                loss = sum(recent) / len(recent)
+                rate = (learner.step - logged_step) * config.batch / (now - logged_at)
+                values = {"loss": loss, "lr": lr, "patches_per_s": rate, "elapsed_s": elapsed}
+                if learner.scaler:
+                    values |= {"scale": learner.scaler.scale, "skipped": learner.scaler.skipped}
+                if metrics:
+                    metrics.write(learner.step, **values)
+                recent.clear()
+                logged_at, logged_step = now, learner.step
+            if save_due or agreed:
+                save_last()
+                saved_at = elapsed
+            if world.is_main:
+                on_progress(TrainProgress(fraction, learner.step, rate, loss, val_psnr))
+            if agreed:
+                raise KeyboardInterrupt
+        save_last()
+    return directory.best
+
+
+def _steps_of(config: TrainConfig, data: TrainingData) -> int | None:
+    """Length of the run in steps, None when only time ends it."""
+    if config.epochs is None:
+        return config.steps
+    patches = data.sampler.patches_per_epoch
+    if patches is None:
+        raise UsageError(
+            "training: --epochs counts passes over an HDF5 store, because patches are cut from "
+            "folders at random. Make a store with 'adnet-data prepare', or give --steps."
+        )
+    return config.epochs * (patches // config.batch)
+
+
+def _load_start(config: TrainConfig, directory: RunDirectory, resume: bool) -> Checkpoint | None:
+    """Load what the run begins with: its own last.pth, another checkpoint, or nothing."""
+    source = directory.last if resume else Path(config.init) if config.init else None
+    if source is None:
+        return None
+    start = load_checkpoint(source)
+    if start.network.channels != config.channels:
+        raise TrainingError(
+            f"{source}: has {start.network.channels} channels, the run {config.channels}."
+        )
+    if resume:
+        if start.training is None:
+            raise TrainingError(f"{source}: holds weights only, no training state to resume.")
+        if "learner" not in start.training:
+            raise TrainingError(
+                f"{source}: written by an older adnet. Start a new run with --init {source}."
+            )
+        refuse_changes(start.training["config"], config, source)
+    return start
+
+
+def _refuse_other_data(expected: str, data: TrainingData, checkpoint: Path) -> None:
+    if data.fingerprint != expected:
+        raise UsageError(
+            f"{checkpoint}: the run to resume was made with other images (fingerprint "
+            f"{expected[:12]}, now {data.fingerprint[:12]}). Use the same data, or start a new run "
+            "with --init."
+        )
+
+
+def _device_name(world: World) -> str:
+    device = world.device
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    elif device.type == "npu":
+        name = str(import_module("torch_npu").npu.get_device_name(device))
+    else:
+        name = f"CPU, {torch.get_num_threads()} threads, {platform.machine()}"
+    return name if world.size == 1 else f"{world.size} x {name}"
