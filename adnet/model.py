@@ -48,14 +48,19 @@ class ADNet(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Start as almost the identity, which trains faster than the published start.
+        """Start as almost the identity.
 
         Kaiming for the hidden layers; a small last layer and an attention of one (weight 0,
-        bias 1), so that the first predicted noise is small.
+        bias 1), so that the first predicted noise is small. Batch-norm weights start at 0.06, the
+        spread of the published (random) ones: Adam then changes them, relative to their size, 16
+        times as fast as weights of 1. Measured after 250 steps of batch 8: mean loss 0.0032 from
+        here, 0.0032 from the published start, 0.0048 from weights of 1.
         """
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            elif isinstance(module, nn.BatchNorm2d):
+                nn.init.constant_(module.weight, 0.06)
         with torch.no_grad():
             self.conv1_16.weight.mul_(0.1)
             self.conv3.weight.zero_()

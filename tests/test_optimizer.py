@@ -1,0 +1,93 @@
+"""Optimisers and settings of an NPU, on a stand-in for torch_npu.
+
+The stand-in keeps what is known of torch_npu 2.x: fused optimisers refuse to set gradients to None
+(their zero_grad raises ValueError), and torch.npu carries the HF32 switches.
+"""
+
+import dataclasses
+import sys
+import types
+
+import pytest
+import torch
+
+from adnet.training.config import TrainConfig
+from adnet.training.optimizer import make_optimizer, zero_gradients
+from adnet.training.precision import set_hf32
+
+CONFIG = TrainConfig(data=("x",), steps=1, lr=0.01)
+
+
+@pytest.fixture
+def torch_npu(monkeypatch):
+    package, optim = types.ModuleType("torch_npu"), types.ModuleType("torch_npu.optim")
+
+    def fused(base):
+        class Fused(base):
+            def zero_grad(self, set_to_none=False):
+                if set_to_none:
+                    raise ValueError("set_to_none is not supported in fused optimizers")
+                super().zero_grad(set_to_none=False)
+
+        Fused.__module__ = "torch_npu.optim.npu_fused"
+        return Fused
+
+    optim.NpuFusedAdam = fused(torch.optim.Adam)
+    optim.NpuFusedSGD = fused(torch.optim.SGD)
+    package.optim = optim
+    package.npu = types.SimpleNamespace(
+        conv=types.SimpleNamespace(allow_hf32=True), matmul=types.SimpleNamespace(allow_hf32=False)
+    )
+    monkeypatch.setitem(sys.modules, "torch_npu", package)
+    monkeypatch.setitem(sys.modules, "torch_npu.optim", optim)
+    return package
+
+
+def parameter():
+    value = torch.nn.Parameter(torch.ones(3))
+    value.grad = torch.full((3,), 2.0)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)],
+)
+def test_optimisers_by_name(name, kind):
+    config = dataclasses.replace(CONFIG, optimizer=name, weight_decay=0.1, momentum=0.8)
+    one = parameter()
+    optimizer = make_optimizer(config, [one], torch.device("cpu"))
+    assert type(optimizer) is kind
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["weight_decay"]) == (0.01, 0.1)
+    if name == "sgd":
+        assert (group["momentum"], group["nesterov"]) == (0.8, True)
+    optimizer.step()
+    assert (one < 1).all()
+    zero_gradients(optimizer)
+    assert one.grad is None
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_npus_use_the_fused_optimisers(torch_npu, name):
+    one = parameter()
+    config = dataclasses.replace(CONFIG, optimizer=name)
+    optimizer = make_optimizer(config, [one], types.SimpleNamespace(type="npu"))
+    assert type(optimizer).__module__.startswith("torch_npu")
+    zero_gradients(optimizer)
+    assert one.grad is not None
+    assert not one.grad.any()
+
+
+def test_a_missing_fused_optimiser_is_said(torch_npu, caplog):
+    config = dataclasses.replace(CONFIG, optimizer="adamw")
+    optimizer = make_optimizer(config, [parameter()], types.SimpleNamespace(type="npu"))
+    assert type(optimizer) is torch.optim.AdamW
+    assert "no NpuFusedAdamW" in caplog.text
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_hf32_is_switched_for_convolutions_and_products(torch_npu, allowed):
+    set_hf32(types.SimpleNamespace(type="npu"), allowed)
+    assert torch_npu.npu.conv.allow_hf32 is allowed
+    assert torch_npu.npu.matmul.allow_hf32 is allowed
