@@ -19,7 +19,13 @@ import typer
 from adnet import __version__
 from adnet.errors import AdnetError, UsageError
 
-_EXTRAS = {"torch": "train", "h5py": "train", "onnx": "export", "onnxsim": "export"}
+_EXTRAS = {
+    "torch": "train",
+    "h5py": "train",
+    "pooch": "train",
+    "onnx": "export",
+    "onnxsim": "export",
+}
 """Packages that the base install lacks -> the extra that brings them."""
 
 Command = TypeVar("Command", bound=Callable[..., Any])

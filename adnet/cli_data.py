@@ -1,7 +1,8 @@
-"""adnet-data: prepare training data."""
+"""adnet-data: fetch image sets and prepare training data."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Annotated
 
@@ -9,20 +10,26 @@ import typer
 
 from adnet._cli import (
     DebugOption,
+    JsonOption,
+    ProgressBar,
     QuietOption,
     VersionOption,
     make_app,
     parse_numbers,
+    print_json,
     progress_bar,
     reports_errors,
 )
+from adnet.datasets import DATASETS, dataset_folder, files_present
+from adnet.datasets import fetch as fetch_dataset
+from adnet.errors import UsageError
 
-app = make_app("Prepare training data for ADNet.")
+app = make_app("Fetch image sets and prepare training data for ADNet.")
 
 
 @app.callback()
 def common(version: VersionOption = False) -> None:
-    """Prepare training data for ADNet."""
+    """Fetch image sets and prepare training data for ADNet."""
 
 
 @app.command()
@@ -71,6 +78,67 @@ def prepare(
     typer.echo(f"{report.val}: {report.val_images} images")
     if report.skipped:
         typer.echo(f"{report.skipped} images are smaller than a patch and were left out")
+
+
+@app.command()
+@reports_errors
+def fetch(
+    names: Annotated[list[str], typer.Argument(help="Image sets, see 'adnet-data list'.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Parent folder. [$ADNET_DATA, or the user's cache]"),
+    ] = None,
+    mirror: Annotated[
+        str | None, typer.Option(help="Address of a folder with the same files, for one set.")
+    ] = None,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Download image sets; run again, it fetches what is missing."""
+    if mirror is not None and len(names) > 1:
+        raise UsageError("--mirror is the address of one set; fetch them one by one.")
+    for name in names:
+        folder = None if output is None else output / name
+        with progress_bar(name, quiet) as bar:
+            path = fetch_dataset(
+                name,
+                folder,
+                mirror=mirror,
+                on_progress=functools.partial(_show_files, bar),
+            )
+        typer.echo(path)
+
+
+@app.command("list")
+@reports_errors
+def list_datasets(as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """List the image sets that can be fetched, and which are here."""
+    rows = []
+    for dataset in DATASETS.values():
+        folder = dataset_folder(dataset.name)
+        rows.append(
+            {
+                "name": dataset.name,
+                "purpose": dataset.purpose,
+                "files": len(dataset.names),
+                "present": files_present(dataset, folder),
+                "checksums": "pinned" if dataset.checksums else "of the first download",
+                "folder": folder,
+                "source": dataset.address,
+            }
+        )
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        here = f"{row['present']} of {row['files']} files here"
+        typer.echo(f"{row['name']:9} {row['purpose']:15} {here:22} SHA-256 {row['checksums']}")
+        typer.echo(f"{'':9} {row['source']}")
+    typer.echo(f"kept in {dataset_folder('NAME')}")
+
+
+def _show_files(bar: ProgressBar, done: int, total: int) -> None:
+    bar.show(done / total, f"{done} of {total} files")
 
 
 def main() -> None:

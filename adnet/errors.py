@@ -9,7 +9,8 @@
     ├── ShapeError            an array or tile does not fit what the model accepts
     ├── ExportError           a conversion failed
     │   └── ParityError          the converted model does not equal the original
-    └── TrainingError         training cannot start or go on
+    ├── TrainingError         training cannot start or go on
+    └── FetchError            a file cannot be downloaded as it should be
 
 A message says what failed, what was expected, what was got and what to do.
 """
@@ -62,3 +63,7 @@ class ParityError(ExportError):
 
 class TrainingError(AdnetError):
     """Training cannot start or cannot go on."""
+
+
+class FetchError(AdnetError):
+    """A file cannot be downloaded, or is not what it should be."""
