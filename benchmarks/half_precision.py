@@ -1,6 +1,6 @@
 """What saturating half precision does to training: an emulation on the CPU.
 
-    python -m adnet.benchmarks.half_precision IMAGES -o docs/half-precision.png [--seeds 3] [--steps 100]
+    python -m adnet.benchmarks.half_precision IMAGES -o docs/half-precision.png [--seeds 3]
 
 Ascend 910 and 310P round inf to 65504 and nan to 0 in float16 (their default mode). Here every
 convolution, batch norm and tanh gives its result, and takes its gradient, through such a float16;

@@ -1,10 +1,12 @@
 import dataclasses
 import json
 import random
+import signal
 
 import pytest
 import torch
 
+from adnet.checkpoint import load_checkpoint
 from adnet.errors import BackendUnavailable, TrainingError
 from adnet.training import learner as learning
 from adnet.training import train as loop
@@ -112,7 +114,9 @@ def lines_of(run):
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_a_run_that_explodes_goes_back_and_ends_well(config, tmp_path, monkeypatch):
+@pytest.fixture
+def explosion(monkeypatch):
+    """Step 30 of every run multiplies the last layer by ten thousand."""
     original = learning.Learner.learn
 
     def explode_once(self, noisy, clean, lr):
@@ -122,6 +126,10 @@ def test_a_run_that_explodes_goes_back_and_ends_well(config, tmp_path, monkeypat
         return original(self, noisy, clean, lr)
 
     monkeypatch.setattr(learning.Learner, "learn", explode_once)
+
+
+@pytest.mark.usefixtures("explosion")
+def test_a_run_that_explodes_goes_back_and_ends_well(config, tmp_path):
     loop.train(config, tmp_path / "run", WORLD)
     lines = lines_of(tmp_path / "run")
     (event,) = [line for line in lines if "rollback" in line]
@@ -131,6 +139,25 @@ def test_a_run_that_explodes_goes_back_and_ends_well(config, tmp_path, monkeypat
     assert losses[60] < 2 * losses[20]
     rates = {line["step"]: line["lr"] for line in lines if "lr" in line}
     assert rates[50] < 0.51 * rates[30]
+
+
+@pytest.mark.usefixtures("explosion")
+@pytest.mark.parametrize("stop_at", [25, 33, 47])
+def test_a_resumed_run_goes_back_alike(config, tmp_path, stop_at):
+    loop.train(config, tmp_path / "straight", WORLD)
+
+    def interrupt(progress):
+        if progress.step == stop_at:
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        loop.train(config, tmp_path / "broken", WORLD, on_progress=interrupt)
+    loop.train(config, tmp_path / "broken", WORLD, resume=True)
+    expected, got = (
+        load_checkpoint(tmp_path / name / "last.pth").network.state_dict()
+        for name in ("straight", "broken")
+    )
+    assert all(torch.equal(expected[key], got[key]) for key in expected)
 
 
 def test_a_loss_that_never_recovers_ends_the_run(config, tmp_path, monkeypatch):

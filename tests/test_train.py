@@ -4,7 +4,7 @@ import signal
 
 import pytest
 import torch
-from conftest import assert_clean_error
+from conftest import ROOT, assert_clean_error
 
 from adnet.checkpoint import load_checkpoint
 from adnet.errors import TrainingError, UsageError
@@ -113,7 +113,7 @@ def test_start_from_a_checkpoint(config, tmp_path):
 
 
 def test_frozen_norms_keep_their_statistics(config, tmp_path):
-    first = train(config, tmp_path / "a")
+    first = ROOT / "adnet" / "weights" / "gray-blind.pth"
     tuned = dataclasses.replace(config, init=str(first), freeze_norm=True)
     before, after = weights(first), weights(train(tuned, tmp_path / "b"))
     for name, tensor in before.items():
@@ -179,3 +179,37 @@ def test_program_trains(cli, tmp_path, folder):
     assert "best.pth" in result.stdout
     card = load_checkpoint(tmp_path / "run" / "best.pth").card
     assert (card.channels, card.sigma_range) == (3, (25.0, 25.0))
+
+
+def test_program_measures_and_saves_nothing(cli, tmp_path, folder):
+    result = cli(
+        "adnet-train", folder, "--benchmark", 2, "--batch", 2, "--patch", 16, "--val-images", 1,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "patches/s of 16x16 in total" in result.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_program_follows_a_recipe(cli, tmp_path, folder):
+    result = cli("adnet-data", "prepare", folder, "-o", tmp_path / "h5", "--patch", 16,
+                 "--val-images", 1)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    run = tmp_path / "run"
+    result = cli(
+        "adnet-train", tmp_path / "h5" / "train.h5", "-o", run, "--recipe", "modelzoo", "--epochs",
+        1, "--batch", 8, "--patch", 16, "--sigma", 25, "--optimizer", "adam",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    stored = json.loads((run / "config.json").read_text())
+    assert (stored["precision"], stored["loss_scale"], stored["loss"]) == ("fp16", 8.0, "sum")
+    assert (stored["optimizer"], stored["epochs"], stored["ema"]) == ("adam", 1, 0.0)
+    without_store = cli("adnet-train", folder, "-o", run / "x", "--recipe", "paper")
+    assert_clean_error(without_store, 2, "--epochs counts passes over an HDF5 store")
+
+
+def test_resume_refuses_other_images(config, tmp_path, folder, make_image):
+    train(config, tmp_path / "run")
+    make_image(folder / "0.png", size=(64, 48), seed=99)
+    with pytest.raises(UsageError, match="made with other images"):
+        train(config, tmp_path / "run", resume=True)

@@ -66,6 +66,11 @@ def load_training_data(config: TrainConfig, device: torch.device) -> TrainingDat
         raise UsageError(
             f"{stores[0]}: an HDF5 store is trained on alone, not beside others or as pairs."
         )
+    if config.epochs is not None and not stores:
+        raise UsageError(
+            "training: --epochs counts passes over an HDF5 store, because patches are cut from "
+            "folders at random. Make a store with 'adnet-data prepare', or give --steps."
+        )
     if stores:
         return _from_store(config, stores[0], device)
     if config.noise == "pairs":

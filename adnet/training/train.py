@@ -222,13 +222,8 @@ def _steps_of(config: TrainConfig, data: TrainingData) -> int | None:
     """Length of the run in steps, None when only time ends it."""
     if config.epochs is None:
         return config.steps
-    patches = data.sampler.patches_per_epoch
-    if patches is None:
-        raise UsageError(
-            "training: --epochs counts passes over an HDF5 store, because patches are cut from "
-            "folders at random. Make a store with 'adnet-data prepare', or give --steps."
-        )
-    return config.epochs * (patches // config.batch)
+    assert data.sampler.patches_per_epoch is not None  # checked when loaded: a store
+    return config.epochs * max(1, data.sampler.patches_per_epoch // config.batch)
 
 
 def _load_start(config: TrainConfig, directory: RunDirectory, resume: bool) -> Checkpoint | None:

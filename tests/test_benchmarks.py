@@ -1,0 +1,46 @@
+"""The studies run from end to end, small."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def run(module, *arguments):
+    result = subprocess.run(
+        [sys.executable, "-m", f"adnet.benchmarks.{module}", *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def folder(tmp_path, make_image):
+    for index in range(10):
+        make_image(tmp_path / "data" / f"{index}.png", size=(64, 60), seed=index)
+    return tmp_path / "data"
+
+
+def test_training_steps_beside_the_modelzoo_loop():
+    out = run("training_step", "--batch", 4, "--rounds", 2)
+    assert "median ratio" in out
+
+
+def test_patch_store_writers_agree(folder):
+    counts = [
+        line.split(": ")[1].split()[0] for line in run("patch_store", folder).splitlines()[:2]
+    ]
+    assert counts[0] == counts[1]
+
+
+def test_half_precision_study(folder, tmp_path):
+    run("half_precision", folder, "-o", tmp_path / "study.png", "--seeds", 1, "--steps", 22)
+    runs = json.loads((tmp_path / "study.json").read_text())
+    assert set(runs) == {"modelzoo", "large scale", "float32", "adnet"}
+    assert runs["large scale"][0]["saturated"] > 0
+    assert runs["modelzoo"][0]["largest"] > 0
+    assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
