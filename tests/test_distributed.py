@@ -83,7 +83,7 @@ def test_four_workers_are_one(config):
 
 @pytest.mark.slow
 def test_two_workers_with_64_are_one_with_128(config):
-    config = dataclasses.replace(config, batch=128)
+    config = dataclasses.replace(config, batch=128, patch=8)
     for dtype, tolerance in ((torch.float64, 1e-7), (torch.float32, 0.02)):
         losses, weights, _ = learn(config, dtype, 20)
         losses2, weights2, _ = launch(learn, (config, dtype, 20), device="cpu", workers=Workers(2))

@@ -49,6 +49,11 @@ def test_a_run_leaves_everything_that_is_promised(config, tmp_path):
     assert loaded.card.sigma_range == (0.0, 55.0)
     assert loaded.card.training["steps"] in (3, 6)
     assert loaded.card.training["data"] == ["data"]
+    assert len(loaded.card.training["data_sha256"]) == 64
+    assert loaded.card.training["versions"]["torch"].startswith("2.")
+    revision = loaded.card.training["git_revision"]
+    assert revision is None or len(revision.removesuffix("-dirty")) == 40
+    assert str(tmp_path) not in loaded.card.to_json()
     assert loaded.card.training["val_psnr"] > 10
     lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert [line["step"] for line in lines if "loss" in line] == [2, 4, 6]
