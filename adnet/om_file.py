@@ -2,7 +2,7 @@
 
 The layout is that of the open-sourced graph engine (GE: framework_types_internal.h,
 om_file_helper.cc, ge_ir.proto): 256 bytes of header, then `model_num` blocks of a partition table
-and its data that together end exactly at the end of the file. The first partition of a model holds a
+and its data that together end exactly at the end of the file. A model's first partition holds a
 protobuf ModelDef, whose attributes carry ATC's version, the chip and the command line.
 """
 
