@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -10,13 +11,15 @@ import typer
 from adnet._cli import (
     DebugOption,
     JsonOption,
+    QuietOption,
     VersionOption,
     make_app,
     parse_numbers,
     print_json,
+    progress_bar,
     reports_errors,
 )
-from adnet.errors import UsageError
+from adnet.errors import BackendUnavailable, UsageError
 
 app = make_app("Convert ADNet checkpoints into models to deploy.")
 
@@ -79,6 +82,88 @@ def onnx(
         )
     proof = "parity proven" if result.parity else "NOT verified"
     typer.echo(f"wrote {result.path} ({result.path.stat().st_size / 1e6:.2f} MB, {proof})")
+
+
+@app.command()
+@reports_errors
+def om(
+    model: Annotated[str, typer.Argument(help="Checkpoint (.pth), ONNX file or shipped name.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="OM file to write.")],
+    soc: Annotated[str, typer.Option(help="Chip to build for, e.g. Ascend310P3.")],
+    batch: Annotated[str, typer.Option(help="Batches, e.g. 1,4,8.")] = "1",
+    size: Annotated[
+        list[str] | None,
+        typer.Option(metavar="H,W", help="Height and width; repeat for several. [321,481]"),
+    ] = None,
+    precision_mode: Annotated[
+        str | None, typer.Option(help="ATC's precision mode, either spelling. [fp16]")
+    ] = None,
+    io: Annotated[
+        str, typer.Option(help="Input type: fp32, fp16 or uint8 (through AIPP).")
+    ] = "fp32",
+    aipp: Annotated[bool, typer.Option("--aipp", help="The same as --io uint8.")] = False,
+    op_cache: Annotated[
+        bool, typer.Option("--op-cache", help="Keep compiled operators for the next conversion.")
+    ] = False,
+    emit_to: Annotated[
+        Path | None, typer.Option("--emit", help="Write a folder to convert elsewhere instead.")
+    ] = None,
+    atc_arg: Annotated[
+        list[str] | None, typer.Option(help="Further argument for ATC, --flag=value; repeatable.")
+    ] = None,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Convert a model to OM for Ascend chips with ATC, or write a folder to do it elsewhere."""
+    from adnet.export.atc_config import AtcConfig  # noqa: PLC0415
+    from adnet.export.om import convert_to_om, emit, prepare_onnx  # noqa: PLC0415  (imports onnx)
+
+    if io not in ("fp32", "fp16", "uint8") or (aipp and io == "fp16"):
+        raise UsageError(f"--io must be fp32, fp16 or uint8 (uint8 with --aipp), got {io!r}.")
+    if output.suffix.lower() != ".om":
+        raise UsageError(f"{output}: the output must be named .om.")
+    sizes = tuple(_whole(text, "--size", 2) for text in size or ["321,481"])
+    batches = _whole(batch, "--batch", batch.count(",") + 1)
+    with tempfile.TemporaryDirectory(prefix="adnet-om-") as folder:
+        onnx_path, card, input_name = prepare_onnx(model, Path(folder))
+        config = AtcConfig(
+            soc,
+            card.channels,
+            batches,
+            sizes,  # type: ignore[arg-type]
+            precision_mode,
+            "uint8" if aipp else io,  # type: ignore[arg-type]
+            input_name,
+            op_cache,
+            tuple(atc_arg or ()),
+        )
+        for warning in config.warnings:
+            typer.echo(f"note: {warning}", err=True)
+        if emit_to is not None:
+            typer.echo(f"wrote {emit(onnx_path, card, emit_to, output.stem, config)}")
+            return
+        with progress_bar("atc", quiet) as bar:
+
+            def show(seconds: float, line: str) -> None:
+                bar.show(0, f"{seconds:.0f} s {line[:60]}")
+
+            try:
+                convert_to_om(onnx_path, card, output, config, on_line=show)
+            except BackendUnavailable as err:
+                folder_here = output.with_name(f"{output.stem}-atc")
+                emit(onnx_path, card, folder_here, output.stem, config)
+                raise BackendUnavailable(
+                    f"ATC is not installed here, so {output} was not made. Wrote {folder_here} "
+                    "instead: run 'bash convert.sh' in it on a machine with CANN."
+                ) from err
+    typer.echo(f"wrote {output} ({output.stat().st_size / 1e6:.2f} MB) and {output.name}.json")
+
+
+def _whole(text: str, option: str, count: int) -> tuple[int, ...]:
+    numbers = parse_numbers(text, option, count)
+    if any(number != int(number) for number in numbers):
+        raise UsageError(f"{option}: expected whole numbers, got {text!r}.")
+    return tuple(map(int, numbers))
 
 
 def main() -> None:
