@@ -93,12 +93,23 @@ def save_checkpoint(
         "card": card.to_json(),
     }
     if training is not None:
-        content["training"] = dict(training)
+        content["training"] = _on_cpu(training)
     with atomic_path(path) as temporary:
         try:
             torch.save(content, temporary)
         except RuntimeError as err:  # torch reports a full disk as a RuntimeError
             raise OSError(f"{path}: cannot write the checkpoint: {err}") from err
+
+
+def _on_cpu(value: Any) -> Any:
+    """Copy a nested state to the CPU: a file with NPU tensors in it cannot be read weights-only."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {key: _on_cpu(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_on_cpu(one) for one in value)
+    return value
 
 
 def reverse_planes(network: ADNet) -> None:

@@ -134,7 +134,7 @@ def train(
     from adnet.training.config import TrainConfig  # noqa: PLC0415
     from adnet.training.recipes import recipe_options  # noqa: PLC0415
 
-    kind, workers = _workers(device, npus=npus, gpus=gpus, procs=procs)
+    kind, workers = _workers(device, npus=npus, gpus=gpus, procs=procs, nodes=nodes)
     given = {
         "val": None if val is None else tuple(map(str, val)),
         "val_images": val_images,
@@ -214,10 +214,12 @@ def _benchmark(config: Any, workers: Workers | None) -> None:
 
 
 def _workers(
-    device: str | None, *, npus: int | None, gpus: int | None, procs: int | None
+    device: str | None, *, npus: int | None, gpus: int | None, procs: int | None, nodes: int
 ) -> tuple[str, int | None]:
     """Turn --device, --npus, --gpus and --procs into a device and a number of workers."""
     asked = {"npu": npus, "cuda": gpus, "cpu": procs}
+    if nodes > 1 and not any(count is not None for count in asked.values()):
+        raise UsageError("--nodes needs --npus, --gpus or --procs: the workers of each machine.")
     kinds = [kind for kind, count in asked.items() if count is not None]
     if not kinds:
         return device or "cpu", None
@@ -230,7 +232,14 @@ def _workers(
 
 
 def _fit_together(options: dict[str, Any], explicit: set[str]) -> None:
-    """Fill in defaults that depend on other options."""
+    """Fill in defaults that depend on other options; refuse options without effect."""
+    for name, ignored in (
+        ("sigma", options.get("noise") == "pairs"),
+        ("val_sigma", options.get("noise") == "pairs"),
+        ("momentum", options.get("optimizer", "adam") != "sgd"),
+    ):
+        if ignored and name in explicit:
+            raise UsageError(f"--{name.replace('_', '-')} has no effect in such a run.")
     low, high = options.get("sigma", (0.0, 55.0))
     options.setdefault("val_sigma", low if low == high else 25.0)
     if options.get("noise") == "pairs":

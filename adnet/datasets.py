@@ -124,7 +124,6 @@ def fetch(
         expected = sums.get(file)
         path = target / file
         if not (path.exists() and expected is not None and _digest(path) == expected):
-            path.unlink(missing_ok=True)
             try:
                 pooch.retrieve(
                     address + file, expected and f"sha256:{expected}", file, target,

@@ -31,6 +31,26 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def count_devices(kind: str) -> int:
+    """Count the devices of a kind without opening one (a launcher must leave them to its workers).
+
+    Args:
+        kind: `cuda`, `npu`, `xpu`.
+
+    Raises:
+        BackendUnavailable: there is none, or its driver or package is missing.
+    """
+    if kind == "npu":
+        _import_torch_npu()
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None or accelerator.type != kind:
+        raise BackendUnavailable(
+            f"device {kind!r} cannot be used: there is none. Available here: "
+            f"{', '.join(available_devices())}."
+        )
+    return torch.accelerator.device_count()
+
+
 def available_devices() -> list[str]:
     """Names of the devices that torch can use here, `cpu` first."""
     names = ["cpu"]

@@ -67,6 +67,26 @@ def cli():
     return run
 
 
+@pytest.fixture
+def cli_here(monkeypatch, capsys):
+    """Run a program in this process, for cases where importing torch would take the time.
+
+    cli_here(main, "adnet-train", arguments ...); the cases that need a process of their own use
+    `cli`.
+    """
+
+    def run(main, program: str, *arguments: object, cwd: Path | None = None):
+        if cwd is not None:
+            monkeypatch.chdir(cwd)
+        monkeypatch.setattr(sys, "argv", [program, *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        output = capsys.readouterr()
+        return subprocess.CompletedProcess(sys.argv, exit_.value.code or 0, output.out, output.err)
+
+    return run
+
+
 def assert_clean_error(result, status: int, *parts: str) -> None:
     """The program failed as promised: its status, one line that says why, no traceback."""
     assert result.returncode == status, result.stderr

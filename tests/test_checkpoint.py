@@ -57,7 +57,7 @@ def test_plain_colour_weights_are_taken_as_bgr(tmp_path):
     with torch.inference_mode():
         expected = bgr(image.flip(1)).flip(1)
         assert torch.allclose(rgb(image), expected, atol=1e-5)
-        assert not torch.allclose(bgr(image), expected, atol=1e-2)
+        assert not torch.allclose(bgr(image), expected, atol=1e-3)
     as_is = load_checkpoint(tmp_path / "a.pth", planes="RGB").network
     assert weights_digest(as_is) == weights_digest(bgr)
 

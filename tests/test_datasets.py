@@ -111,6 +111,17 @@ def test_an_interrupted_file_without_a_known_checksum_is_not_kept(server, tmp_pa
     assert not (tmp_path / "s" / "12.png").exists()
 
 
+def test_files_put_there_by_hand_are_kept(server, tmp_path):
+    folder = tmp_path / "s"
+    folder.mkdir()
+    (folder / "01.png").write_bytes(b"by hand")
+    server.broken["05.png"] = "missing"
+    with pytest.raises(FetchError):
+        fetch("Set12", folder, mirror=server.address)
+    assert (folder / "01.png").read_bytes() == b"by hand"
+    assert "01.png" not in server.requests
+
+
 def test_unknown_sets_are_named():
     with pytest.raises(UsageError, match="BSD68, Set12, CBSD68"):
         fetch("BSD69")

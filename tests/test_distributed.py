@@ -14,6 +14,7 @@ import torch
 from conftest import assert_clean_error
 
 from adnet.checkpoint import load_checkpoint
+from adnet.cli_train import main
 from adnet.errors import TrainingError, UsageError
 from adnet.training.config import TrainConfig
 from adnet.training.data import load_training_data, make_batch
@@ -115,11 +116,21 @@ def test_what_fails_in_one_worker_ends_all_with_its_message():
         (["--procs", "0"], "at least 1 worker"),
         (["--procs", "2", "--nodes", "2"], "--rendezvous HOST:PORT"),
         (["--procs", "3", "--batch", "8"], "multiple of 3"),
+        (["--device", "npu", "--nodes", "2"], "the workers of each machine"),
     ],
 )
-def test_impossible_teams_are_refused(cli, tmp_path, folder, arguments, part):
-    result = cli(
-        "adnet-train", folder, "-o", tmp_path / "run", "--steps", 1, "--val-images", 1, *arguments
+def test_impossible_teams_are_refused(cli_here, tmp_path, folder, arguments, part):
+    result = cli_here(
+        main,
+        "adnet-train",
+        folder,
+        "-o",
+        tmp_path / "run",
+        "--steps",
+        1,
+        "--val-images",
+        1,
+        *arguments,
     )
     assert_clean_error(result, 2, part)
     assert not (tmp_path / "run").exists()

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 import random
 import signal
 
@@ -18,35 +19,54 @@ from adnet.training.world import World
 WORLD = World(torch.device("cpu"))
 
 
-def blocks(guard, level, count, noise=0.5):
-    draw = random.Random(0)
-    return [
-        guard.ran_away([level * (1 + noise * draw.uniform(-1, 1)) for _ in range(BLOCK)])
-        for _ in range(count)
-    ]
+class Steps:
+    """Feeds a guard blocks of losses, counting the steps as a run does."""
+
+    def __init__(self):
+        self.guard, self.step = LossGuard(), 0
+
+    def block(self, losses):
+        self.step += BLOCK
+        return self.guard.ran_away(self.step, losses)
+
+    def calm(self, level, count, noise=0.5):
+        draw = random.Random(0)
+        return [
+            self.block([level * (1 + noise * draw.uniform(-1, 1)) for _ in range(BLOCK)])
+            for _ in range(count)
+        ]
 
 
 def test_noise_and_single_bad_batches_are_no_runaway():
-    guard = LossGuard()
-    assert not any(blocks(guard, 0.01, 30, noise=0.9))
-    assert not guard.ran_away([0.01] * (BLOCK - 5) + [1e6] * 5)
+    run = Steps()
+    assert not any(run.calm(0.01, 30, noise=0.9))
+    assert not run.block([0.01] * (BLOCK - 5) + [1e6] * 5)
 
 
-def test_a_loss_that_grows_or_is_not_finite_has_run_away():
-    guard = LossGuard()
-    blocks(guard, 0.01, 3)
-    assert not guard.ran_away([0.02] * BLOCK)
-    assert guard.ran_away([0.05] * BLOCK)
-    assert guard.ran_away([0.01] * (BLOCK - 1) + [float("nan")])
-    assert not guard.ran_away([0.01] * BLOCK)
+def test_a_loss_that_grows_has_run_away():
+    run = Steps()
+    run.calm(0.01, 3)
+    assert not run.block([0.02] * BLOCK)
+    assert run.block([0.05] * BLOCK)
+    assert not run.block([0.01] * BLOCK)
     # A slow climb is seen against the lowest of the blocks before it.
-    assert any(guard.ran_away([0.01 * 1.3**k] * BLOCK) for k in range(9))
+    assert any(run.block([0.01 * 1.3**k] * BLOCK) for k in range(9))
+
+
+def test_a_loss_that_is_not_finite_has_run_away_at_once():
+    run = Steps()
+    run.calm(0.01, 1)
+    assert not run.guard.ran_away(23, [0.01] * 3)
+    assert run.guard.ran_away(25, [0.01, float("nan")])
+    # The rest of that block is judged alone.
+    assert not run.guard.ran_away(40, [0.01] * 15)
+    assert run.guard.losses == []
 
 
 def test_the_guard_goes_back_before_the_newest_state_and_halves_the_rate():
     guard = LossGuard()
     for name in ("a", "b", "c"):
-        guard.snapshots.append({"name": name})
+        guard.keep({"name": name})
     assert guard.go_back()["name"] == "b"
     assert guard.rate_factor == 0.5
     assert guard.go_back()["name"] == "b"
@@ -57,41 +77,62 @@ def test_the_guard_goes_back_before_the_newest_state_and_halves_the_rate():
         guard.go_back()
 
 
+def test_an_early_state_is_not_measured_against_later_losses():
+    run = Steps()
+    run.guard.keep({})
+    falling = [0.0012 + 0.0084 * math.exp(-step / 50) for step in range(180)]
+    for start in range(0, 180, BLOCK):
+        assert not run.block(falling[start : start + BLOCK])
+    assert run.block([float("nan")] * BLOCK)
+    run.guard.go_back()
+    for start in range(0, 180, BLOCK):
+        assert not run.block(falling[start : start + BLOCK])
+
+
 @pytest.mark.parametrize(
-    ("gradient", "overflowed"),
+    ("gradient", "overflowed", "vanished"),
     [
-        ([1.0, -65503.0], False),
-        ([1.0, LARGEST_HALF], True),
-        ([-LARGEST_HALF, 0.0], True),
-        ([1.0, float("inf")], True),
-        ([float("nan"), 1.0], True),
-        ([0.0, 0.0], True),  # what nan -> 0 leaves behind
-        ([0.0, 1e-30], False),
+        ([1.0, -65503.0], False, False),
+        ([1.0, LARGEST_HALF], True, False),
+        ([-LARGEST_HALF, 0.0], True, False),
+        ([1.0, float("inf")], True, False),
+        ([float("nan"), 1.0], True, False),
+        ([0.0, 0.0], False, True),  # what nan -> 0 leaves behind, or an underflow
+        ([0.0, 1e-30], False, False),
     ],
 )
-def test_overflow_is_seen_also_where_half_precision_saturates(gradient, overflowed):
+def test_overflow_is_seen_also_where_half_precision_saturates(gradient, overflowed, vanished):
     scaler = LossScaler(None)
     gradients = [torch.tensor([[0.5, 2.0]]), torch.tensor(gradient)]
-    assert bool(scaler.overflow(gradients) > 0) == overflowed
+    assert scaler.inspect(gradients).tolist() == [overflowed, vanished]
 
 
-def test_the_scale_backs_off_and_grows_again():
+def test_the_scale_follows_overflow_and_underflow():
     scaler = LossScaler(None)
-    scaler.update(overflowed=True)
+    assert not scaler.update(overflowed=True, vanished=False)
     assert (scaler.scale, scaler.skipped) == (2.0**15, 1)
+    assert not scaler.update(overflowed=False, vanished=True)
+    assert (scaler.scale, scaler.skipped) == (2.0**16, 2)
     for _ in range(LossScaler.GROWTH_INTERVAL):
-        scaler.update(overflowed=False)
-    assert scaler.scale == 2.0**16
+        assert scaler.update(overflowed=False, vanished=False)
+    # The step that completes the interval was still scaled by the old value.
+    assert (scaler.used, scaler.scale) == (2.0**16, 2.0**17)
     fixed = LossScaler(8.0)
-    fixed.update(overflowed=True)
+    fixed.update(overflowed=True, vanished=True)
     assert fixed.scale == 8.0
     copy = LossScaler(None)
     copy.load_state_dict(fixed.state_dict())
     assert copy.state_dict() == fixed.state_dict()
+
+
+@pytest.mark.parametrize(("what", "other"), [("overflowed", "smaller"), ("vanished", "larger")])
+def test_a_run_that_only_skips_ends(what, other):
+    scaler = LossScaler(None)
+    happened = {"overflowed": False, "vanished": False} | {what: True}
     for _ in range(99):
-        scaler.update(overflowed=True)
-    with pytest.raises(TrainingError, match="overflowed in 100 steps in a row"):
-        scaler.update(overflowed=True)
+        scaler.update(**happened)
+    with pytest.raises(TrainingError, match=f"{what} in 100 steps in a row .* Use a {other}"):
+        scaler.update(**happened)
 
 
 def test_hf32_is_for_npus():
@@ -171,17 +212,17 @@ def test_a_loss_that_never_recovers_ends_the_run(config, tmp_path, monkeypatch):
 
 def test_half_precision_skips_what_overflows(config, tmp_path, monkeypatch):
     half = dataclasses.replace(config, precision="fp16", steps=20, val_every=20)
-    original = LossScaler.overflow
+    original = LossScaler.inspect
     calls = []
 
-    def overflow(self, gradients):
+    def inspect(self, gradients):
         calls.append(self.scale)
         if len(calls) in (3, 4):
             for gradient in gradients:
                 gradient.clamp_(min=LARGEST_HALF)
         return original(self, gradients)
 
-    monkeypatch.setattr(LossScaler, "overflow", overflow)
+    monkeypatch.setattr(LossScaler, "inspect", inspect)
     loop.train(half, tmp_path / "run", WORLD)
     last = [line for line in lines_of(tmp_path / "run") if "scale" in line][-1]
     assert (last["skipped"], last["scale"]) == (2, 2.0**14)

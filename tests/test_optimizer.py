@@ -1,18 +1,21 @@
 """Optimisers and settings of an NPU, on a stand-in for torch_npu.
 
 The stand-in keeps what is known of torch_npu 2.x: fused optimisers refuse to set gradients to None
-(their zero_grad raises ValueError), and torch.npu carries the HF32 switches.
+(their zero_grad raises ValueError) and step on a combined copy of their state that load_state_dict
+does not touch; torch.npu carries the HF32 switches.
 """
 
+import copy
 import dataclasses
 import sys
 import types
+from collections import defaultdict
 
 import pytest
 import torch
 
 from adnet.training.config import TrainConfig
-from adnet.training.optimizer import make_optimizer, zero_gradients
+from adnet.training.optimizer import load_optimizer_state, make_optimizer, zero_gradients
 from adnet.training.precision import set_hf32
 
 CONFIG = TrainConfig(data=("x",), steps=1, lr=0.01)
@@ -24,10 +27,22 @@ def torch_npu(monkeypatch):
 
     def fused(base):
         class Fused(base):
+            is_states_combined = False
+
             def zero_grad(self, set_to_none=False):
                 if set_to_none:
                     raise ValueError("set_to_none is not supported in fused optimizers")
                 super().zero_grad(set_to_none=False)
+
+            def step(self, closure=None):
+                # One combined copy of the state, made once and stepped on from then on.
+                if not self.is_states_combined:
+                    self._combined = _copied(self.state)
+                    self.is_states_combined = True
+                shown, self.state = self.state, defaultdict(dict, self._combined)
+                super().step(closure)
+                self._combined, self.state = dict(self.state), shown
+                self.state.update(_copied(self._combined))
 
         Fused.__module__ = "torch_npu.optim.npu_fused"
         return Fused
@@ -41,6 +56,10 @@ def torch_npu(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch_npu", package)
     monkeypatch.setitem(sys.modules, "torch_npu.optim", optim)
     return package
+
+
+def _copied(state):
+    return {key: copy.deepcopy(value) for key, value in state.items()}
 
 
 def parameter():
@@ -91,3 +110,29 @@ def test_hf32_is_switched_for_convolutions_and_products(torch_npu, allowed):
     set_hf32(types.SimpleNamespace(type="npu"), allowed)
     assert torch_npu.npu.conv.allow_hf32 is allowed
     assert torch_npu.npu.matmul.allow_hf32 is allowed
+
+
+@pytest.mark.parametrize("taken", [0, 3])
+def test_a_fused_optimiser_really_goes_back(torch_npu, taken):
+    """To the state after `taken` steps, of which 0 has no moments at all."""
+
+    def moved(steps):
+        one = parameter()
+        optimizer = make_optimizer(CONFIG, [one], types.SimpleNamespace(type="npu"))
+        for _ in range(steps):
+            optimizer.step()
+        return one, optimizer
+
+    reference, plain = moved(taken)
+    state, weights = copy.deepcopy(plain.state_dict()), reference.detach().clone()
+    one, optimizer = moved(taken)
+    one.grad.fill_(float("nan"))
+    optimizer.step()
+    load_optimizer_state(optimizer, state)
+    with torch.no_grad():
+        one.copy_(weights)
+    one.grad.fill_(2.0)
+    optimizer.step()
+    plain.step()
+    assert torch.isfinite(one).all()
+    assert torch.equal(one, reference)

@@ -8,6 +8,7 @@ from conftest import assert_clean_error
 from PIL import Image
 
 from adnet.checkpoint import load_checkpoint
+from adnet.cli_train import main
 from adnet.errors import ImageError, TrainingError, UsageError
 from adnet.training.config import TrainConfig
 from adnet.training.patch_store import StoreOptions, prepare_stores, read_images, read_patches
@@ -158,11 +159,11 @@ def test_training_from_a_store(photos, tmp_path):
         (["bad.h5"], 1, "not an HDF5 file"),
     ],
 )
-def test_training_refuses_unfit_stores(cli, photos, tmp_path, arguments, status, part):
+def test_training_refuses_unfit_stores(cli_here, photos, tmp_path, arguments, status, part):
     prepare_stores(photos, tmp_path / "h5", options())
     (tmp_path / "lone.h5").write_bytes((tmp_path / "h5" / "train.h5").read_bytes())
     (tmp_path / "bad.h5").write_bytes(b"no store")
-    result = cli("adnet-train", *arguments, "-o", "run", "--steps", "1", cwd=tmp_path)
+    result = cli_here(main, "adnet-train", *arguments, "-o", "run", "--steps", "1", cwd=tmp_path)
     assert_clean_error(result, status, part)
     assert not (tmp_path / "run").exists()
 

@@ -1,5 +1,6 @@
 import errno
 import json
+import shutil
 
 import pytest
 import torch
@@ -33,8 +34,28 @@ def test_the_last_checkpoints_are_kept(tmp_path):
     assert load_checkpoint(tmp_path / "step-00000015.pth").training["step"] == 15
     save(directory, 20)  # once more at the end of a run
     assert names(tmp_path) == ["last.pth", "step-00000010.pth", "step-00000015.pth"]
+    # Taken back to an earlier state, the later ones are abandoned.
+    shutil.copy(tmp_path / "step-00000010.pth", directory.last)
+    directory.last_step = 10
+    save(directory, 12)
+    assert names(tmp_path) == ["last.pth", "step-00000010.pth"]
     save(directory, 25, keep=1)
     assert names(tmp_path) == ["last.pth"]
+
+
+def test_the_file_holds_no_device_tensors(tmp_path, monkeypatch):
+    # A file with NPU tensors cannot be read weights-only: every tensor goes through cpu().
+    moved = []
+    original = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda one: moved.append(one) or original(one))
+    nested = [torch.zeros(1), {"c": torch.ones(1)}]
+    state = {"step": 1, "learner": {"a": torch.ones(2), "b": nested}, "pair": (torch.ones(1), 2)}
+    directory = RunDirectory(tmp_path)
+    directory.save_last({}, CARD, state, 1)
+    assert len(moved) == 4
+    stored = torch.load(directory.last)["training"]
+    assert torch.equal(stored["learner"]["b"][1]["c"], torch.ones(1))
+    assert stored["pair"][1] == 2
 
 
 def test_without_hard_links_they_are_copied(tmp_path, monkeypatch):

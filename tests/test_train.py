@@ -7,6 +7,7 @@ import torch
 from conftest import ROOT, assert_clean_error
 
 from adnet.checkpoint import load_checkpoint
+from adnet.cli_train import main
 from adnet.errors import TrainingError, UsageError
 from adnet.training import train as loop
 from adnet.training.config import TrainConfig
@@ -145,6 +146,10 @@ def test_time_budget_ends_the_run(config, tmp_path):
         ({"lr": float("nan")}, "lr must"),
         ({"scales": (1.5,)}, "scales must"),
         ({"channels": 2}, "channels must"),
+        ({"val_images": 0}, "give --val"),
+        ({"precision": "fp8"}, "precision must be one of fp32, bf16, fp16"),
+        ({"loss_scale": 8.0}, "a loss scale is for precision fp16"),
+        ({"epochs": 2}, "--steps or --epochs, not both"),
     ],
 )
 def test_impossible_settings_are_refused(config, change, message):
@@ -167,11 +172,12 @@ def test_impossible_settings_are_refused(config, change, message):
         (["data", "-o", "run", "--steps", "1", "--device", "npu"], 2, "device 'npu'"),
     ],
 )
-def test_program_refuses_bad_input(cli, tmp_path, folder, arguments, status, part):
+def test_program_refuses_bad_input(cli_here, tmp_path, folder, arguments, status, part):
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "text.png").write_text("text")
-    assert_clean_error(cli("adnet-train", *arguments, cwd=tmp_path), status, part)
+    result = cli_here(main, "adnet-train", *arguments, cwd=tmp_path)
+    assert_clean_error(result, status, part)
     assert not (tmp_path / "run").exists()
 
 

@@ -113,6 +113,10 @@ class TrainConfig:
             (not 0 <= low <= high <= 255, f"sigma must lie in 0..255, got {low:g},{high:g}"),
             (not 0 <= self.val_sigma <= 255, f"val sigma must lie in 0..255, got {self.val_sigma}"),
             (self.val_images < 0, f"val images must not be negative, got {self.val_images}"),
+            (
+                self.val_images == 0 and not self.val and not self._is_store,
+                "without held-out images (--val-images 0) give --val",
+            ),
             (self.patch < 8, f"patch must be at least 8 pixels, got {self.patch}"),
             (self.batch < 1, f"batch must be at least 1, got {self.batch}"),
             (not self.lr > 0, f"lr must be above 0, got {self.lr}"),
@@ -166,6 +170,10 @@ class TrainConfig:
         ):
             if wrong:
                 raise UsageError(f"training: {problem}.")
+
+    @property
+    def _is_store(self) -> bool:
+        return all(path.lower().endswith((".h5", ".hdf5")) for path in self.data)
 
     def to_dict(self) -> dict[str, Any]:
         """For a record: JSON types, paths reduced to names (a card must not tell whose disk)."""

@@ -1,7 +1,7 @@
 """Notice a loss that runs away, and go back to weights from before.
 
 The median rule. Losses are looked at in blocks of 20 steps. A block whose median is more than 4
-times the lowest median of the 10 blocks before it has run away, and so has one in which a loss is
+times the lowest median of the 10 blocks before it has run away, and so has, at once, a loss that is
 not finite. A single bad batch moves no median; a loss that has left for good does within a block.
 
 Every 5 blocks the state of the learner is put aside. The guard goes back not to the newest of these
@@ -35,9 +35,9 @@ class LossGuard:
     losses: list[float] = field(default_factory=list)
     """The losses of the block that is not complete yet."""
     medians: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
-    blocks: int = 0
     rollbacks: int = 0
     snapshots: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=2))
+    """States of the learner, each with the medians that were known then."""
 
     @property
     def rate_factor(self) -> float:
@@ -49,26 +49,39 @@ class LossGuard:
         """Whether a block is complete after `step` steps of the run."""
         return step % BLOCK == 0
 
-    @property
-    def wants_snapshot(self) -> bool:
-        """Whether the state should be put aside now, at the end of a calm block."""
-        return not self.losses and self.blocks % SNAPSHOT_EVERY == 0
+    @staticmethod
+    def wants_snapshot(step: int) -> bool:
+        """Whether the state should be put aside after `step` steps, if they were calm."""
+        return step % (BLOCK * SNAPSHOT_EVERY) == 0
 
-    def ran_away(self, losses: Sequence[float]) -> bool:
-        """Take the losses of the next steps; true when they complete a block that ran away."""
+    def ran_away(self, step: int, losses: Sequence[float]) -> bool:
+        """Take the newest losses, up to that of step `step`; true when they ran away.
+
+        Blocks end at multiples of `BLOCK`, so that losses may come in any portions that end there
+        too. What is not finite has run away at once.
+        """
         self.losses += losses
-        if len(self.losses) < BLOCK:
+        if not all(map(math.isfinite, self.losses)):
+            self.losses = []
+            return True
+        if not self.block_ends(step):
             return False
         block, self.losses = self.losses, []
-        middle = median(block) if all(map(math.isfinite, block)) else math.inf
-        if math.isinf(middle) or (self.medians and middle > RATIO * min(self.medians)):
+        middle = median(block)
+        if self.medians and middle > RATIO * min(self.medians):
             return True
         self.medians.append(middle)
-        self.blocks += 1
         return False
 
+    def keep(self, state: dict[str, Any]) -> None:
+        """Put a state of the learner aside."""
+        self.snapshots.append({"learner": state, "medians": list(self.medians)})
+
     def go_back(self) -> dict[str, Any]:
-        """Return the state to go back to; from now on the learning rate is halved.
+        """Return the learner's state to go back to; from now on the learning rate is halved.
+
+        What was learned since is forgotten, the medians too: an early state must not be measured
+        against losses that it is yet to reach.
 
         Raises:
             TrainingError: it did not help often enough.
@@ -79,9 +92,11 @@ class LossGuard:
                 "at half the rate. Use a lower --lr, --precision bf16 or fp32, or check the data."
             )
         self.rollbacks += 1
-        state = self.snapshots[0]
+        snapshot = self.snapshots[0]
         self.snapshots.clear()
-        self.snapshots.append(state)
+        self.snapshots.append(snapshot)
+        self.medians = deque(snapshot["medians"], HISTORY)
+        state: dict[str, Any] = snapshot["learner"]
         return state
 
     def state_dict(self) -> dict[str, Any]:
@@ -89,7 +104,6 @@ class LossGuard:
         return {
             "losses": list(self.losses),
             "medians": list(self.medians),
-            "blocks": self.blocks,
             "rollbacks": self.rollbacks,
             "snapshots": list(self.snapshots),
         }
@@ -98,5 +112,5 @@ class LossGuard:
         """Go on from a stored state."""
         self.losses = list(state["losses"])
         self.medians = deque(state["medians"], HISTORY)
-        self.blocks, self.rollbacks = state["blocks"], state["rollbacks"]
+        self.rollbacks = state["rollbacks"]
         self.snapshots = deque(state["snapshots"], 2)

@@ -14,10 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-import torch
 import torch.distributed as dist
 
-from adnet.device import resolve_device
+from adnet.device import count_devices
 from adnet.errors import AdnetError, TrainingError, UsageError
 from adnet.training.world import PeerFailed, started_as_worker
 
@@ -95,6 +94,8 @@ def launch(
         max_restarts=MOST_RESTARTS,
         monitor_interval=0.2,
     )
+    # How long workers may take to finish a step and save after Ctrl-C, before they are killed.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "120")
     try:
         results = elastic_launch(settings, _guarded)(work, args)
     except SignalException as err:
@@ -129,8 +130,7 @@ def _check(device: str, workers: Workers) -> None:
         _check_rendezvous(workers.rendezvous)
     if device == "cpu":
         return
-    resolve_device(device)
-    present = torch.accelerator.device_count()
+    present = count_devices(device)
     if workers.count > present:
         raise UsageError(
             f"{workers.count} workers need {workers.count} devices {device!r}, this machine has "

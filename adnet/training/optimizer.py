@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Iterable
 from importlib import import_module
@@ -41,3 +42,12 @@ def zero_gradients(optimizer: torch.optim.Optimizer) -> None:
     """Forget the gradients. torch_npu's fused optimisers own theirs and refuse to set them None."""
     is_npu_fused = type(optimizer).__module__.startswith("torch_npu")
     optimizer.zero_grad(set_to_none=not is_npu_fused)
+
+
+def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Give an optimiser a stored state, of which it gets a copy of its own."""
+    optimizer.load_state_dict(copy.deepcopy(state))
+    if hasattr(optimizer, "is_states_combined"):
+        # torch_npu's fused optimisers step on one combined copy of their state, made once: without
+        # this they would go on with what they had before.
+        optimizer.is_states_combined = False

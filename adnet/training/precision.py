@@ -6,8 +6,10 @@ off and the optimiser learns from cut-off gradients. `LossScaler` therefore coun
 
 - a gradient that is not finite,
 - a gradient of 65504 or more, before it is unscaled and before workers average it (a mean would
-  hide it),
-- a weight whose gradient is zero everywhere, which is what nan -> 0 leaves behind.
+  hide it).
+
+A weight whose gradient is zero everywhere has vanished instead: its values fell below the smallest
+float16, or nan became 0. Both kinds of steps are skipped.
 
 It looks at the gradients of the weights. Those are sums over every position of a batch, so they
 saturate long before the gradients of the activations do, which are parts of these sums.
@@ -29,11 +31,11 @@ LARGEST_HALF = 65504.0
 
 
 class LossScaler:
-    """Scale of the loss: fixed, or adapted as torch.amp.GradScaler does.
+    """Scale of the loss: fixed, or adapted much as torch.amp.GradScaler does.
 
     Args:
-        fixed: the scale; None adapts it: halved after an overflow, doubled after
-            `GROWTH_INTERVAL` steps without one.
+        fixed: the scale; None adapts it: halved after an overflow, doubled after vanished gradients
+            and after `GROWTH_INTERVAL` steps without either.
     """
 
     START = 2.0**16
@@ -45,44 +47,51 @@ class LossScaler:
     def __init__(self, fixed: float | None) -> None:
         self._is_fixed = fixed is not None
         self.scale = self.START if fixed is None else fixed
+        self.used = self.scale
+        """Scale of the step that `update` judged last."""
         self.skipped = 0
         """Steps that were skipped, in the whole run."""
         self._calm = 0
         self._skipped_in_a_row = 0
 
-    def overflow(self, gradients: list[Tensor]) -> Tensor:
-        """Tell whether a worker's own scaled gradients overflowed.
+    def inspect(self, gradients: list[Tensor]) -> Tensor:
+        """Tell whether a worker's own scaled gradients overflowed or vanished.
 
         Returns:
-            A tensor of one number on the device: 0 for no, above 0 for yes.
+            Two numbers on the device, 0 for no and 1 for yes: overflowed, vanished.
         """
         largest = torch.stack(torch._foreach_norm(gradients, ord=float("inf")))  # noqa: SLF001
         # A comparison with nan is false: nan counts as overflow.
-        return (~((largest < LARGEST_HALF) & (largest > 0))).any().float()
+        overflowed = (~(largest < LARGEST_HALF)).any()
+        return torch.stack([overflowed, (largest == 0).any()]).to(gradients[0].dtype)
 
-    def update(self, overflowed: bool) -> None:
-        """Adapt the scale after a step.
+    def update(self, *, overflowed: bool, vanished: bool) -> bool:
+        """Adapt the scale after a backward pass; false when its step must be skipped.
 
         Raises:
-            TrainingError: `MOST_SKIPPED` steps in a row overflowed.
+            TrainingError: `MOST_SKIPPED` steps in a row were skipped.
         """
-        if overflowed:
-            self.skipped += 1
-            self._skipped_in_a_row += 1
-            self._calm = 0
-            if self._skipped_in_a_row == self.MOST_SKIPPED:
-                raise TrainingError(
-                    f"the gradients overflowed in {self.MOST_SKIPPED} steps in a row (loss scale "
-                    f"{self.scale:g}). Use --precision bf16 or fp32, or a smaller --loss-scale."
-                )
-            if not self._is_fixed:
-                self.scale = max(1.0, self.scale / 2)
-            return
-        self._skipped_in_a_row = 0
-        self._calm += 1
-        if not self._is_fixed and self._calm == self.GROWTH_INTERVAL:
-            self.scale = min(self.LARGEST, self.scale * 2)
-            self._calm = 0
+        self.used = self.scale
+        if not (overflowed or vanished):
+            self._skipped_in_a_row = 0
+            self._calm += 1
+            if not self._is_fixed and self._calm == self.GROWTH_INTERVAL:
+                self.scale = min(self.LARGEST, self.scale * 2)
+                self._calm = 0
+            return True
+        self.skipped += 1
+        self._skipped_in_a_row += 1
+        self._calm = 0
+        if self._skipped_in_a_row == self.MOST_SKIPPED:
+            what, other = ("overflowed", "smaller") if overflowed else ("vanished", "larger")
+            raise TrainingError(
+                f"the gradients {what} in {self.MOST_SKIPPED} steps in a row (loss scale "
+                f"{self.scale:g}). Use a {other} --loss-scale, or --precision bf16 or fp32."
+            )
+        if not self._is_fixed:
+            factor = 0.5 if overflowed else 2.0
+            self.scale = min(self.LARGEST, max(1.0, self.scale * factor))
+        return False
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs."""

@@ -51,10 +51,12 @@ def run_training(
 
 def _train(config: TrainConfig, run: Path, resume: bool, display: Display) -> Path:
     """Train as this worker."""
-    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
-    if restarted and (run / "last.pth").exists():
-        resume = True
     with join_world(config.device) as world:
+        # A launcher counts only the restarts that its own workers caused, so the workers of
+        # several machines ask each other.
+        restarted = world.any(int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0)
+        found = world.any(world.is_main and (run / "last.pth").exists())
+        resume = resume or (restarted and found)
         if world.is_main:
             if restarted:
                 log.warning("a worker died; all go on from %s", "last.pth" if resume else "step 0")

@@ -73,6 +73,10 @@ class RunDirectory:
             except OSError:  # a file system without hard links
                 with atomic_path(spare) as path:
                     shutil.copyfile(self.last, path)
+        for abandoned in self.path.glob("step-*.pth"):
+            # Left by a run that was taken back to an earlier state.
+            if int(abandoned.stem.removeprefix("step-")) > state["step"]:
+                abandoned.unlink(missing_ok=True)
         save_checkpoint(self.last, weights, card, state)
         self.last_step = int(state["step"])
         spares = sorted(self.path.glob("step-*.pth"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from adnet.atomic import atomic_path
@@ -35,7 +35,7 @@ class RunLog:
             self._events = None
         else:
             self._events = SummaryWriter(run, purge_step=step or None)
-            stack.callback(self._events.close)
+            stack.callback(self._close_events)
 
     def write(self, step: int, **values: float) -> None:
         """Append one line of numbers; a full disk costs the line, not the run."""
@@ -44,6 +44,16 @@ class RunLog:
             self._file.flush()
         except OSError as err:
             log.warning("step %d: metrics are not written: %s", step, err)
+            return
         if self._events is not None:
-            for name, value in values.items():
-                self._events.add_scalar(name, value, step)
+            try:
+                for name, value in values.items():
+                    self._events.add_scalar(name, value, step)
+            except OSError as err:  # raised for an earlier event, whose writing failed
+                log.warning("step %d: no more TensorBoard events: %s", step, err)
+                self._events = None
+
+    def _close_events(self) -> None:
+        if self._events is not None:
+            with suppress(OSError):
+                self._events.close()

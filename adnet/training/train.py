@@ -92,13 +92,20 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
         assert state is not None  # checked when loaded
         with world.together():
             _refuse_other_data(state["data_fingerprint"], data, directory.last)
+        if world.sum(torch.tensor(float(state["step"]), device=world.device)) != (
+            state["step"] * world.size
+        ):
+            raise TrainingError(
+                f"{directory.last}: the workers see different checkpoints. The run directory must "
+                "lie on a disk that all machines share."
+            )
         learner.load_state_dict(state["learner"])
         learner.step = directory.last_step = state["step"]
         guard.load_state_dict(state["guard"])
         elapsed_before, best_psnr, origin = state["elapsed_s"], state["best_psnr"], state["origin"]
 
     if not guard.snapshots:
-        guard.snapshots.append(learner.state_dict())
+        guard.keep(learner.state_dict())
 
     def card() -> ModelCard:
         record = {
@@ -151,15 +158,37 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
         loss: float | None = None
         val_psnr: float | None = None
         rate, logged_step = 0.0, learner.step
+
+        def judge_losses() -> None:
+            """Fetch the losses of the last steps; go back to earlier weights when they ran away."""
+            if not pending:
+                return
+            fresh = (world.sum(torch.stack(pending)) / world.size).tolist()
+            pending.clear()
+            recent.extend(fresh)
+            if guard.ran_away(learner.step, fresh):
+                learner.load_state_dict(guard.go_back())
+                log.warning(
+                    "step %d: the loss ran away to %.3g; back to earlier weights, learning rate "
+                    "times %g from now on", learner.step, fresh[-1], guard.rate_factor,
+                )  # fmt: skip
+                if metrics:
+                    metrics.write(
+                        learner.step, rollback=guard.rollbacks, lr_factor=guard.rate_factor
+                    )
+            elif guard.wants_snapshot(learner.step):
+                guard.keep(learner.state_dict())
+
         while True:
             fraction = fraction_done(config, length, learner.step, elapsed)
             finished = fraction >= 1
             if learner.step and (finished or learner.step % config.val_every == 0):
+                judge_losses()
                 val_psnr = validate(learner.averaged, data.val_images, config.val_sigma, world)
                 if metrics:
                     metrics.write(learner.step, val_psnr=val_psnr)
                     log.info("step %d: validation PSNR %.3f dB", learner.step, val_psnr)
-                if val_psnr > best_psnr:
+                if not val_psnr <= best_psnr:  # nan is better than no file
                     best_psnr = val_psnr
                     with world.together():
                         if world.is_main:
@@ -180,22 +209,7 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
             )
             log_due = learner.step % config.log_every == 0
             if log_due or save_due or agreed or guard.block_ends(learner.step):
-                # The only place that waits for the device (but for fp16, which asks every step).
-                fresh = (world.sum(torch.stack(pending)) / world.size).tolist()
-                pending.clear()
-                recent += fresh
-                if guard.ran_away(fresh):
-                    learner.load_state_dict(guard.go_back())
-                    log.warning(
-                        "step %d: the loss ran away to %.3g; back to earlier weights, learning "
-                        "rate times %g from now on", learner.step, fresh[-1], guard.rate_factor,
-                    )  # fmt: skip
-                    if metrics:
-                        metrics.write(
-                            learner.step, rollback=guard.rollbacks, lr_factor=guard.rate_factor
-                        )
-                elif guard.wants_snapshot:
-                    guard.snapshots.append(learner.state_dict())
+                judge_losses()
             if log_due and recent:
                 now = time.monotonic()
                 loss = sum(recent) / len(recent)

@@ -16,8 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from adnet.device import resolve_device
-from adnet.errors import AdnetError, TrainingError, UsageError
+from adnet.device import count_devices, resolve_device
+from adnet.errors import AdnetError, BackendUnavailable, TrainingError, UsageError
 
 _COLLECTIVES = {"cpu": "gloo", "cuda": "nccl", "npu": "hccl", "xpu": "xccl"}
 """Device -> torch.distributed backend."""
@@ -62,6 +62,10 @@ class World:
         if self.size > 1:
             dist.all_reduce(tensor)
         return tensor
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so for any worker."""
+        return self.sum(torch.tensor(float(flag), device=self.device)).item() > 0
 
     def agree(self, stop: bool, elapsed_s: float) -> tuple[bool, float]:
         """Agree on whether to stop (one wants to) and on the time (the main worker's)."""
@@ -114,7 +118,6 @@ def join_world(device: str) -> Iterator[World]:
         yield World(resolve_device(device))
         return
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    local_rank = int(os.environ.get("LOCAL_RANK", rank))
     kind, _, index = device.partition(":")
     if index and size > 1:
         raise UsageError(f"device {device!r}: with {size} workers name the kind alone, {kind!r}.")
@@ -125,7 +128,16 @@ def join_world(device: str) -> Iterator[World]:
             local_size = int(os.environ.get("LOCAL_WORLD_SIZE", size))
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_size))
     else:
-        place = resolve_device(f"{kind}:{local_rank}")
+        try:
+            count = count_devices(kind)
+            # A scheduler that sets no LOCAL_RANK is taken to fill machine after machine.
+            local_rank = int(os.environ.get("LOCAL_RANK", rank % count))
+            place = resolve_device(f"{kind}:{local_rank}")
+        except BackendUnavailable as err:
+            if "TORCHELASTIC_RUN_ID" in os.environ:
+                # The others wait for this worker already: only a crash ends their waiting.
+                raise RuntimeError(str(err)) from err
+            raise
         torch.accelerator.set_device_index(place)
     if kind not in _COLLECTIVES:
         raise UsageError(f"device {kind!r} cannot be used by several workers.")
