@@ -159,6 +159,23 @@ def om(
     typer.echo(f"wrote {output} ({output.stat().st_size / 1e6:.2f} MB) and {output.name}.json")
 
 
+@app.command()
+@reports_errors
+def inspect(
+    file: Annotated[Path, typer.Argument(help="Checkpoint, ONNX or OM file.")],
+    json_output: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Tell what a model file is, without running it."""
+    from adnet.export.inspect_model import describe, inspect_file  # noqa: PLC0415
+
+    facts = inspect_file(file)
+    if json_output:
+        print_json(facts)
+    else:
+        typer.echo(describe(facts))
+
+
 def _whole(text: str, option: str, count: int) -> tuple[int, ...]:
     numbers = parse_numbers(text, option, count)
     if any(number != int(number) for number in numbers):

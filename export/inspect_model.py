@@ -1,0 +1,128 @@
+"""Tell what a model file is, without running it: checkpoint, ONNX or OM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from adnet.architecture import flops
+from adnet.card import METADATA_KEY, ModelCard
+from adnet.errors import ModelError, ParityError
+from adnet.om_file import read_om
+
+_GFLOP_SIZE = (321, 481)
+"""Size for which the cost is told, that of the BSD68 images."""
+
+
+def inspect_file(path: Path) -> dict[str, Any]:
+    """Return the facts of a model file, JSON types only; `kind` is checkpoint, onnx or om.
+
+    The content decides what a file is, not its name.
+
+    Raises:
+        ModelError: the file is missing, damaged or something else.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as err:
+        raise ModelError(f"{path}: cannot be read: {err.strerror}.") from err
+    if start == b"IMOD":
+        return _inspect_om(path)
+    if start == b"PK\x03\x04" or start[:2] == b"\x80\x02":  # zip, or the pickle of torch < 1.6
+        return _inspect_checkpoint(path)
+    return _inspect_onnx(path)
+
+
+def _inspect_checkpoint(path: Path) -> dict[str, Any]:
+    from adnet.checkpoint import load_checkpoint  # noqa: PLC0415  (imports torch)
+    from adnet.model import parameter_count  # noqa: PLC0415
+
+    loaded = load_checkpoint(path)
+    return {
+        "kind": "checkpoint",
+        "size_bytes": path.stat().st_size,
+        **_card_facts(loaded.card),
+        "parameters": parameter_count(loaded.network),
+        "holds_training_state": loaded.training is not None,
+        "gflop_321x481": round(flops(*_GFLOP_SIZE, loaded.card.channels) / 1e9, 2),
+    }
+
+
+def _inspect_onnx(path: Path) -> dict[str, Any]:
+    import onnx
+    from adnet.export.structure import check_structure  # noqa: PLC0415
+    from google.protobuf.message import DecodeError  # noqa: PLC0415
+
+    try:
+        model = onnx.load(str(path))
+    except (DecodeError, ValueError) as err:
+        raise ModelError(
+            f"{path}: neither a checkpoint, nor ONNX, nor an OM, or a damaged one."
+        ) from err
+    if not model.graph.node:
+        raise ModelError(f"{path}: neither a checkpoint, nor ONNX, nor an OM, or a truncated one.")
+    facts: dict[str, Any] = {
+        "kind": "onnx",
+        "size_bytes": path.stat().st_size,
+        "opsets": {one.domain or "ai.onnx": one.version for one in model.opset_import},
+        "inputs": {one.name: _shape(one) for one in model.graph.input},
+        "outputs": {one.name: _shape(one) for one in model.graph.output},
+    }
+    try:
+        check_structure(model)
+        facts["structure"] = "ADNet: 17 convolutions, four dilated, attention intact"
+    except ParityError as err:
+        facts["structure"] = f"not ADNet: {err}"
+    texts = [one.value for one in model.metadata_props if one.key == METADATA_KEY]
+    if texts:
+        card = ModelCard.from_json(texts[0], str(path))
+        facts |= _card_facts(card)
+        facts["gflop_321x481"] = round(flops(*_GFLOP_SIZE, card.channels) / 1e9, 2)
+    return facts
+
+
+def _inspect_om(path: Path) -> dict[str, Any]:
+    om = read_om(path)
+    facts: dict[str, Any] = {
+        "kind": "om",
+        "size_bytes": om.size,
+        "name": om.name,
+        "format_version": f"0x{om.version:08x}",
+        "shape": "dynamic (a range)" if om.is_dynamic else "static, or gears",
+        "host": "bound to one system and CPU" if om.is_host_bound else "any",
+        "partitions": {part.name: part.size for part in om.partitions},
+        **om.attributes,
+    }
+    beside = path.with_name(path.name + ".json")
+    if beside.is_file():
+        facts["sidecar"] = beside.name
+    return facts
+
+
+def _card_facts(card: ModelCard) -> dict[str, Any]:
+    return {
+        "channels": card.channels,
+        "channel_order": card.channel_order,
+        "sigma": card.describe_sigma(),
+        "name": card.name,
+        "receptive_radius": card.receptive_radius,
+        "weights_sha256": card.weights_sha256,
+        "training": {
+            key: value for key, value in card.training.items() if key not in ("config", "init")
+        },
+    }
+
+
+def _shape(value: Any) -> list[int | str]:
+    return [dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim]
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """Show facts as aligned lines; nested ones on one line each."""
+    lines = []
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{name} {one}" for name, one in value.items()) or "none"  # noqa: PLW2901
+        lines.append(f"{key:22} {value if value not in ('', None) else '-'}")
+    return "\n".join(lines)
