@@ -18,6 +18,8 @@ _FREE_TO_CHANGE = {
 """Fields that a resumed run may change: none of them alters what is learned from a step. (That
 `data` holds the same pixels is checked by their fingerprint.)"""
 
+STORE_SUFFIXES = (".h5", ".hdf5")
+
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "noise": ("awgn", "pairs"),
     "precision": ("fp32", "bf16", "fp16"),
@@ -173,7 +175,7 @@ class TrainConfig:
 
     @property
     def _is_store(self) -> bool:
-        return all(path.lower().endswith((".h5", ".hdf5")) for path in self.data)
+        return all(path.lower().endswith(STORE_SUFFIXES) for path in self.data)
 
     def to_dict(self) -> dict[str, Any]:
         """For a record: JSON types, paths reduced to names (a card must not tell whose disk)."""

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from adnet.errors import TrainingError, UsageError
 from adnet.image import load_folder
-from adnet.training.config import TrainConfig
+from adnet.training.config import STORE_SUFFIXES, TrainConfig
 from adnet.training.pairs import Pair, hold_out_scenes, load_pairs
 from adnet.training.patches import (
     PatchSampler,
@@ -23,13 +23,13 @@ from adnet.training.patches import (
     UInt8,
     hold_out,
     rescaled,
+    split,
     step_generator,
 )
 from adnet.training.world import World
 
 log = logging.getLogger(__name__)
 
-STORE_SUFFIXES = (".h5", ".hdf5")
 _SIGMAS, _NOISE = 3, 4  # streams of random numbers; patches.py has the others
 
 
@@ -113,8 +113,8 @@ def _from_folders(
         validation = _load_validation(config)
     else:
         held = hold_out(len(images), config.val_images)
-        validation = [ValidationImage(image) for i, image in enumerate(images) if i in held]
-        images = [image for i, image in enumerate(images) if i not in held]
+        images, aside = split(images, held)
+        validation = [ValidationImage(image) for image in aside]
     return TrainingData(
         _patch_sampler(config, rescaled(images, config.scales), device),
         validation,
@@ -131,8 +131,8 @@ def _from_pairs(config: TrainConfig, folders: Sequence[Path], device: torch.devi
         validation = _load_validation(config)
     else:
         held = hold_out_scenes([pair.name for pair in pairs], config.val_images)
-        validation = [ValidationImage(p.clean, p.noisy) for i, p in enumerate(pairs) if i in held]
-        pairs = [pair for i, pair in enumerate(pairs) if i not in held]
+        pairs, aside = split(pairs, held)
+        validation = [ValidationImage(pair.clean, pair.noisy) for pair in aside]
     # Noisy and clean planes as one image: they are cut and turned alike.
     images = [np.dstack([pair.noisy, pair.clean]) for pair in pairs]
     return TrainingData(

@@ -24,7 +24,7 @@ from adnet import __version__
 from adnet.atomic import atomic_path
 from adnet.errors import TrainingError, UsageError
 from adnet.image import find_images, load_image
-from adnet.training.patches import hold_out, rescaled
+from adnet.training.patches import hold_out, rescaled, split
 
 UInt8 = NDArray[np.uint8]
 
@@ -103,8 +103,7 @@ def prepare_stores(
         training, validation = found, find_images(val)
     else:
         held = hold_out(len(found), options.val_images)
-        training = [path for index, path in enumerate(found) if index not in held]
-        validation = [path for index, path in enumerate(found) if index in held]
+        training, validation = split(found, held)
     output.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         train_temporary = stack.enter_context(atomic_path(train_path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from adnet.errors import TrainingError
 
 UInt8 = NDArray[np.uint8]
+Item = TypeVar("Item")
 
 
 def hold_out(count: int, held: int) -> set[int]:
@@ -29,6 +30,12 @@ def hold_out(count: int, held: int) -> set[int]:
         )
     every = count // held if held else 1
     return set(range(0, every * held, every))
+
+
+def split(items: Sequence[Item], held: set[int]) -> tuple[list[Item], list[Item]]:
+    """Part items into those to train on and those held out, by their indices."""
+    kept = [item for index, item in enumerate(items) if index not in held]
+    return kept, [items[index] for index in sorted(held)]
 
 
 def rescaled(images: Sequence[UInt8], scales: Sequence[float]) -> list[UInt8]:
