@@ -9,6 +9,7 @@
     ├── ShapeError            an array or tile does not fit what the model accepts
     ├── ExportError           a conversion failed
     │   └── ParityError          the converted model does not equal the original
+    ├── DeviceError           a device failed while it was opened or worked
     ├── TrainingError         training cannot start or go on
     └── FetchError            a file cannot be downloaded as it should be
 
@@ -59,6 +60,18 @@ class ExportError(AdnetError):
 
 class ParityError(ExportError):
     """A converted model does not compute what the original computes."""
+
+
+class DeviceError(AdnetError):
+    """A device failed while it was opened or worked.
+
+    Attributes:
+        code: the driver's error code; None when it gave none.
+    """
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class TrainingError(AdnetError):

@@ -18,7 +18,8 @@ from typing import Annotated
 import numpy as np
 import typer
 from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.folder import plan_jobs, run_jobs
+from adnet.runtime.folder import run_jobs
+from adnet.runtime.jobs import plan_jobs
 from numpy.typing import NDArray
 from PIL import Image
 

@@ -35,6 +35,10 @@ PRECISION_MODES = (
 PRECISION_MODES_V2 = ("fp16", "origin", "cube_fp16in_fp32out", "mixed_float16", "mixed_bfloat16")
 """Values of --precision_mode_v2; the HiFloat8 modes of other chips are left out."""
 
+MODEL_FILE, AIPP_FILE = "model.onnx", "aipp.cfg"
+OUTPUT_NAME = "converted"
+"""Without the suffix, which ATC appends."""
+
 _MOST_GEARS = 100  # documented; older releases enforce it (E10036)
 _AIPP_LARGEST = 4096
 _LARGEST_BATCH = 2048  # recommended in the manual
@@ -74,7 +78,7 @@ class AtcConfig:
             )
         if self.io == "uint8":
             self._check_aipp()
-        own = {argument.partition("=")[0] for argument in self.arguments("m", "o", "a")[:-1]}
+        own = {argument.partition("=")[0] for argument in self._own_arguments()}
         own |= {"--precision_mode", "--precision_mode_v2", "--weight", "--mode"}
         for argument in self.extra:
             flag, equals, _ = argument.partition("=")
@@ -112,20 +116,21 @@ class AtcConfig:
             found.append(f"batches above {_LARGEST_BATCH} are advised against.")
         return found
 
-    def arguments(self, model: str, output: str, aipp: str | None) -> list[str]:
-        """Turn the configuration into ATC's arguments.
+    def arguments(self) -> list[str]:
+        """Turn the configuration into ATC's arguments, with the names of files given below.
 
-        Args:
-            model: path of the ONNX file.
-            output: path of the OM without its suffix, which ATC appends.
-            aipp: path of the AIPP file (`adnet.export.aipp`); used when `io` is uint8.
+        ATC runs where `MODEL_FILE` and, for uint8, `AIPP_FILE` lie. It writes the whole command
+        line into the OM: with names alone the same conversion makes the same file everywhere.
         """
+        return [*self._own_arguments(), *self.extra]
+
+    def _own_arguments(self) -> list[str]:
         batch = -1 if self.gears in ("batch", "dims") else self.batches[0]
         height, width = (-1, -1) if self.gears in ("size", "dims") else self.sizes[0]
         arguments = [
-            f"--model={model}",
+            f"--model={MODEL_FILE}",
             "--framework=5",
-            f"--output={output}",
+            f"--output={OUTPUT_NAME}",
             f"--input_format={'ND' if self.gears == 'dims' else 'NCHW'}",
             f"--input_shape={self.input_name}:{batch},{self.channels},{height},{width}",
             f"--soc_version={self.soc}",
@@ -146,10 +151,10 @@ class AtcConfig:
             arguments += [f"--input_fp16_nodes={self.input_name}", "--output_type=FP16"]
         elif self.io == "uint8":
             # The first layer has 1 or 3 channels; with static AIPP the chip can make use of that.
-            arguments += [f"--insert_op_conf={aipp}", "--enable_small_channel=1"]
+            arguments += [f"--insert_op_conf={AIPP_FILE}", "--enable_small_channel=1"]
         if self.op_cache:
             arguments.append("--op_compiler_cache_mode=enable")
-        return [*arguments, *self.extra]
+        return arguments
 
     def _check_soc(self) -> None:
         if self.soc in SOCS:

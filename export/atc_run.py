@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adnet.export.aipp import aipp_text
-from adnet.export.atc_config import AtcConfig
+from adnet.export.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig
 from adnet.export.atc_errors import explain
 
 from adnet.atomic import atomic_path
@@ -35,7 +35,7 @@ class Conversion:
 
     om: Path
     command: list[str]
-    """With the paths of a temporary directory, which is gone."""
+    """ATC's path and arguments; it ran in a temporary directory, which is gone."""
     seconds: float
     atc_version: str | None
 
@@ -81,21 +81,15 @@ def run_atc(
         ExportError: ATC failed, said nothing, or wrote no sound file for the chip asked for.
     """
     with _plain_directory() as folder:
-        staged = folder / "model.onnx"
-        shutil.copyfile(onnx, staged)
-        aipp = None
+        shutil.copyfile(onnx, folder / MODEL_FILE)
         if config.io == "uint8":
-            aipp = folder / "aipp.cfg"
-            aipp.write_text(aipp_text(config))
-        arguments = config.arguments(
-            str(staged), str(folder / "converted"), None if aipp is None else str(aipp)
-        )
-        command = [str(atc), *arguments]
+            (folder / AIPP_FILE).write_text(aipp_text(config))
+        command = [str(atc), *config.arguments()]
         began = time.monotonic()
         status, log = _run(command, folder, lambda line: on_line(time.monotonic() - began, line))
         seconds = time.monotonic() - began
         # A host-bound model gets its system into the name: converted_linux_aarch64.om.
-        written = sorted(folder.glob("converted*.om"), key=lambda path: path.stat().st_mtime)
+        written = sorted(folder.glob(f"{OUTPUT_NAME}*.om"), key=lambda path: path.stat().st_mtime)
         if status != 0 or _SUCCESS not in log or _FAILURE in log or not written:
             log_path = output.with_name(output.name + ".log")
             with atomic_path(log_path) as path:

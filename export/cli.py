@@ -89,7 +89,10 @@ def onnx(
 def om(
     model: Annotated[str, typer.Argument(help="Checkpoint (.pth), ONNX file or shipped name.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="OM file to write.")],
-    soc: Annotated[str, typer.Option(help="Chip to build for, e.g. Ascend310P3.")],
+    soc: Annotated[
+        str | None,
+        typer.Option(help="Chip to build for, e.g. Ascend310P3. Default: this machine's."),
+    ] = None,
     batch: Annotated[str, typer.Option(help="Batches, e.g. 1,4,8.")] = "1",
     size: Annotated[
         list[str] | None,
@@ -117,6 +120,7 @@ def om(
     """Convert a model to OM for Ascend chips with ATC, or write a folder to do it elsewhere."""
     from adnet.export.atc_config import AtcConfig  # noqa: PLC0415
     from adnet.export.om import convert_to_om, emit, prepare_onnx  # noqa: PLC0415  (imports onnx)
+    from adnet.export.soc import detect_soc  # noqa: PLC0415
 
     if io not in ("fp32", "fp16", "uint8") or (aipp and io == "fp16"):
         raise UsageError(f"--io must be fp32, fp16 or uint8 (uint8 with --aipp), got {io!r}.")
@@ -124,6 +128,9 @@ def om(
         raise UsageError(f"{output}: the output must be named .om.")
     sizes = tuple(_whole(text, "--size", 2) for text in size or ["321,481"])
     batches = _whole(batch, "--batch", batch.count(",") + 1)
+    if soc is None:
+        soc = detect_soc()
+        typer.echo(f"note: building for {soc}, this machine's chip", err=True)
     with tempfile.TemporaryDirectory(prefix="adnet-om-") as folder:
         onnx_path, card, input_name = prepare_onnx(model, Path(folder))
         config = AtcConfig(

@@ -13,7 +13,7 @@ from typing import Any
 
 import onnx
 from adnet.export.aipp import aipp_text
-from adnet.export.atc_config import AtcConfig
+from adnet.export.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig
 from adnet.export.atc_run import find_atc, run_atc
 from adnet.export.structure import check_structure
 from google.protobuf.message import DecodeError
@@ -84,9 +84,9 @@ def emit(onnx_path: Path, card: ModelCard, folder: Path, name: str, config: AtcC
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".adnet-emit-") as temporary:
         staged = Path(temporary, "emit")
         staged.mkdir()
-        shutil.copyfile(onnx_path, staged / "model.onnx")
+        shutil.copyfile(onnx_path, staged / MODEL_FILE)
         if config.io == "uint8":
-            (staged / "aipp.cfg").write_text(aipp_text(config))
+            (staged / AIPP_FILE).write_text(aipp_text(config))
         facts = sidecar(card, config, onnx_path)
         (staged / f"{name}.om.json").write_text(json.dumps(facts, indent=2) + "\n")
         script = staged / "convert.sh"
@@ -144,13 +144,7 @@ def _check_output(output: Path) -> None:
 
 
 def _script(name: str, config: AtcConfig) -> str:
-    arguments = config.arguments("$work/model.onnx", "$work/converted", "$work/aipp.cfg")
-    # The paths hold a variable of the script; everything else is quoted as it is.
-    quoted = [
-        argument.replace("$work", '"$work"') if "$work" in argument else shlex.quote(argument)
-        for argument in arguments
-    ]
-    joined = " \\\n  ".join(quoted)
+    joined = " \\\n  ".join(map(shlex.quote, config.arguments()))
     return f"""#!/usr/bin/env bash
 # Converts model.onnx to {name}.om with ATC. Needs CANN (no NPU); written by adnet {__version__}.
 set -euo pipefail
@@ -175,13 +169,13 @@ fi
 # ATC takes only plain characters in paths and leaves files where it runs.
 work=$(mktemp -d /tmp/adnet-atc-XXXXXX)
 trap 'rm -rf "$work"' EXIT
-cp model.onnx "$work"
-if [ -f aipp.cfg ]; then cp aipp.cfg "$work"; fi
+cp {MODEL_FILE} "$work"
+if [ -f {AIPP_FILE} ]; then cp {AIPP_FILE} "$work"; fi
 cd "$work"
 status=0
 atc {joined} \\
   2>&1 | tee "$here/{name}.om.log" || status=$?
-made=$(ls -t "$work"/converted*.om 2> /dev/null | head -n 1 || true)
+made=$(ls -t {OUTPUT_NAME}*.om 2> /dev/null | head -n 1 || true)
 if [ "$status" -ne 0 ] || [ -z "$made" ] || ! grep -q "ATC run success" "$here/{name}.om.log"; then
   echo "the conversion failed, see {name}.om.log" >&2
   exit 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -21,14 +21,36 @@ Batch = NDArray[np.float32]
 """(N, C, H, W), C-contiguous, nominal range [0, 1]; noise may overshoot."""
 
 
+Shape = tuple[int | None, int | None, int | None]
+"""(batch, height, width); None means any."""
+
+
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What one loaded model accepts; None means any."""
+    """What one loaded model accepts."""
 
     channels: Literal[1, 3]
-    batches: tuple[int, ...] | None = None
-    sizes: tuple[tuple[int, int], ...] | None = None
-    """(H, W) pairs."""
+    shapes: tuple[Shape, ...] = ((None, None, None),)
+    """Every combination that the model takes."""
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    """What the model itself is fed; `Backend.infer` takes float32 whatever it is. Values for a
+    uint8 model are rounded to 256 levels and clipped."""
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...] | None:
+        """The (height, width) pairs; None when any size goes."""
+        found = []
+        for _, height, width in self.shapes:
+            if height is None or width is None:
+                return None
+            found.append((height, width))
+        return tuple(dict.fromkeys(found))
+
+    def batches(self, size: tuple[int, int]) -> tuple[int, ...] | None:
+        """Return the batches that go with a size, ascending; None when any does."""
+        found = [n for n, *of in self.shapes if None in of or tuple(of) == size]
+        batches = sorted(n for n in found if n is not None)
+        return tuple(batches) if len(batches) == len(found) else None
 
     def check(self, batch: Batch, backend: str) -> None:
         """Make sure that `batch` can go to a model of this spec.
@@ -49,21 +71,51 @@ class InputSpec:
         count, channels, height, width = batch.shape
         if channels != self.channels:
             raise refuse(f"{self.channels} channels", channels)
-        if self.batches is not None and count not in self.batches:
-            raise refuse(f"a batch of {_any_of(self.batches)}", count)
         if self.sizes is not None and (height, width) not in self.sizes:
             sizes = _any_of(f"{h}x{w}" for h, w in self.sizes)
             raise refuse(f"images of {sizes} (height x width)", f"{height}x{width}")
+        batches = self.batches((height, width))
+        if batches is not None and count not in batches:
+            raise refuse(f"a batch of {_any_of(batches)}", count)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a user may ask of a backend; None leaves it to the backend."""
+
+    threads: int | None = None
+    """CPU threads."""
+    device: str | None = None
+    """Such as `cpu`, `npu:1` or, for several, `npu:0,npu:1`."""
+
+    def __post_init__(self) -> None:
+        if self.threads is not None and self.threads < 1:
+            raise UsageError(f"threads must be at least 1, got {self.threads}.")
+
+    def allow(self, backend: str, *names: str) -> None:
+        """Refuse every option that is given and not among `names`.
+
+        Raises:
+            UsageError: the backend cannot do as asked.
+        """
+        for field in fields(self):
+            if field.name not in names and getattr(self, field.name) is not None:
+                raise UsageError(
+                    f"{backend} backend: has no --{field.name}; got {getattr(self, field.name)!r}. "
+                    "Leave the option out or choose another backend."
+                )
 
 
 class Backend(ABC):
-    """One loaded model. A context manager; not thread-safe unless a subclass says so.
+    """One loaded model. A context manager; up to `lanes` threads may call `infer` at once.
 
     A subclass acquires everything in its constructor or nothing, calls `super().__init__` last,
     and implements `_infer`, `_release` and `describe`.
     """
 
     name: ClassVar[str]
+    lanes: int = 1
+    """How many calls of `infer` at once keep the device busy; more are never needed."""
 
     def __init__(self, card: ModelCard, spec: InputSpec, device: str) -> None:
         self.card = card

@@ -20,7 +20,8 @@ from adnet._cli import (
 
 if TYPE_CHECKING:
     from adnet.runtime.denoiser import Denoiser
-    from adnet.runtime.folder import Job, Summary
+    from adnet.runtime.folder import Summary
+    from adnet.runtime.jobs import Job
 
 app = make_app("Denoise images with ADNet.")
 
@@ -52,6 +53,13 @@ def run(
     threads: Annotated[
         int | None, typer.Option(help="CPU threads. Default: the runtime decides.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Where to run: cpu, npu:0 or, for several, npu:0,npu:1.")
+    ] = None,
+    pad: Annotated[
+        str | None,
+        typer.Option(help="reflect: mirror the border of images too small for a fixed-size model."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace existing outputs instead of skipping them.")
     ] = False,
@@ -80,10 +88,13 @@ def run(
         raise typer.BadParameter("say where the results go", param_hint="--output")
 
     from adnet.runtime.denoiser import Denoiser  # noqa: PLC0415  (keeps --help fast)
-    from adnet.runtime.folder import Listener, plan_jobs, run_jobs  # noqa: PLC0415
+    from adnet.runtime.folder import Listener, run_jobs  # noqa: PLC0415
+    from adnet.runtime.jobs import plan_jobs  # noqa: PLC0415
 
     jobs = plan_jobs(inputs, output)
-    with Denoiser(model, backend=backend, tile=tile, batch=batch, threads=threads) as denoiser:
+    with Denoiser(
+        model, backend=backend, tile=tile, batch=batch, pad=pad, threads=threads, device=device
+    ) as denoiser:
         with progress_bar("denoising", quiet) as bar:
             position = _Position(len(jobs), bar.show)
             summary = run_jobs(

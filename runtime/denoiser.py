@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from adnet.runtime.backend import Backend, Batch
+from adnet.runtime.backend import Backend, RunOptions
 from adnet.runtime.registry import open_backend
-from adnet.runtime.tiling import Tile, balanced_tile, plan_tiles
+from adnet.runtime.tiling import Tile, balanced_tile, fits, plan_batches, plan_tiles
 from numpy.typing import NDArray
 
 from adnet.errors import ShapeError, UsageError
@@ -36,12 +40,20 @@ class Denoiser:
             plane by plane.
         backend: name from the registry; None chooses by the model file's suffix.
         tile: largest side in pixels of what the network sees at once. Tiling is exact: the result
-            does not depend on it beyond float rounding (1e-6).
-        batch: tiles of one image given to the backend at once.
+            does not depend on it beyond float rounding (1e-6). Models of fixed sizes have their
+            own.
+        batch: tiles of one image given to the backend at once; models of fixed batches have their
+            own.
+        pad: what to do with an image smaller than the smallest of a model's fixed sizes: None
+            refuses it, "reflect" mirrors its right and lower border, which changes the result
+            there (up to 20 pixels deep, by up to 0.07 of white).
         threads: CPU threads; None lets the runtime decide.
+        device: such as `npu:1` or, for several at once, `npu:0,npu:1`; None: the backend's first.
+
+    Several threads may call it at once.
 
     Raises:
-        UsageError: tile or batch out of range.
+        UsageError: an argument is out of range, or the backend has no such option.
         ModelError, BackendUnavailable: the model or its backend cannot be loaded.
     """
 
@@ -52,20 +64,26 @@ class Denoiser:
         backend: str | None = None,
         tile: int = DEFAULT_TILE,
         batch: int = 1,
+        pad: str | None = None,
         threads: int | None = None,
+        device: str | None = None,
     ) -> None:
         if batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}.")
-        if threads is not None and threads < 1:
-            raise UsageError(f"threads must be at least 1, got {threads}.")
+        if pad not in (None, "reflect"):
+            raise UsageError(f"pad must be 'reflect' or left out, got {pad!r}.")
         self._tile = tile
         self._batch = batch
+        self._pad = pad
         self._backend_name = backend
-        self._threads = threads
+        self._options = RunOptions(threads, device)
+        self._lock = threading.Lock()
         self._stack = ExitStack()
-        self._opened: dict[Path, Backend] = {}
+        self._opened: dict[Path, _Opened] = {}
         self._model = None if model is None else resolve_model(model)
-        first = self._open(self._model or default_model(1).path)
+        first = self._open(self._model or default_model(1).path).backend
+        self.lanes = first.lanes
+        """How many images at once keep the device busy."""
         smallest = 2 * first.card.receptive_radius + 1
         if tile < smallest:
             raise UsageError(
@@ -80,7 +98,8 @@ class Denoiser:
             image: (H, W), or (H, W, C) with C = 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
                 uint8 and uint16 use their whole range; floats have nominal range [0, 1] and may
                 overshoot.
-            on_pixels: called with the number of pixels finished since the last call.
+            on_pixels: called with the number of pixels finished since the last call; what it raises
+                ends the work.
 
         Returns:
             A new array of the same shape and dtype. Integers are rounded and clipped, floats are
@@ -103,20 +122,22 @@ class Denoiser:
         Raises:
             ShapeError: the image is gray and the chosen model takes colour.
         """
-        path = self._model or default_model(channels).path
-        backend = self._open(path)
-        if backend.card.channels == 3 and channels == 1:
+        return self._opened_for(channels).backend
+
+    def _opened_for(self, channels: int) -> _Opened:
+        opened = self._open(self._model or default_model(channels).path)
+        if opened.backend.card.channels == 3 and channels == 1:
             raise ShapeError(
                 "the image is gray, but the model takes colour. Use a gray model, or leave "
                 "the model out to have the right one chosen."
             )
-        return backend
+        return opened
 
     def describe(self) -> list[dict[str, str]]:
         """Tell which models are loaded, and on what they run."""
         return [
-            {"model": str(path), "name": backend.card.name, **backend.describe()}
-            for path, backend in self._opened.items()
+            {"model": str(path), "name": one.backend.card.name, **one.backend.describe()}
+            for path, one in self._opened.items()
         ]
 
     def close(self) -> None:
@@ -135,45 +156,110 @@ class Denoiser:
     ) -> None:
         self.close()
 
-    def _open(self, path: Path) -> Backend:
-        if path not in self._opened:
-            backend = open_backend(path, self._backend_name, threads=self._threads)
-            self._opened[path] = self._stack.enter_context(backend)
-        return self._opened[path]
+    def _open(self, path: Path) -> _Opened:
+        with self._lock:
+            if path not in self._opened:
+                backend = open_backend(path, self._backend_name, self._options)
+                self._stack.enter_context(backend)
+                pool = ThreadPoolExecutor(backend.lanes, "infer")
+                self._stack.callback(pool.shutdown, cancel_futures=True)
+                self._opened[path] = _Opened(backend, pool)
+            return self._opened[path]
 
     def _denoise_planes(
         self, source: NDArray[Any], out: NDArray[Any], on_pixels: Callable[[int], None]
     ) -> None:
-        """Denoise (H, W, C) into `out`, converting tile by tile to keep the memory flat."""
-        height, width, planes = source.shape
-        backend = self.model_for(planes)
-        halo = backend.card.receptive_radius
-        tiles = plan_tiles((height, width), self._choose_tile(backend, (height, width)), halo)
+        """Denoise (H, W, C) into `out`, converting tile by tile to keep the memory flat.
+
+        Batches of tiles go to as many threads as the backend has lanes.
+        """
+        planes = source.shape[2]
+        opened = self._opened_for(planes)
+        backend = opened.backend
+        tile, padded = self._choose_tile(backend, source.shape[:2])
+        if padded != source.shape[:2]:
+            rows, columns = (after - now for after, now in zip(padded, source.shape, strict=False))
+            mirrored = np.pad(source, ((0, rows), (0, columns), (0, 0)), mode="reflect")
+            whole = np.empty_like(mirrored)
+            self._denoise_planes(mirrored, whole, lambda _: None)
+            out[:] = whole[: source.shape[0], : source.shape[1]]
+            on_pixels(source.shape[0] * source.shape[1])
+            return
+        tiles = plan_tiles(padded, tile, backend.card.receptive_radius)
         together = backend.card.channels
         groups = [slice(first, first + together) for first in range(0, planes, together)]
         jobs = ((tile, group) for tile in tiles for group in groups)
-        limit = max(backend.spec.batches) if backend.spec.batches else self._batch
-        while chunk := list(islice(jobs, limit)):
-            batch = np.stack([_to_float(source[t.rows, t.columns, g]) for t, g in chunk])
-            for (tile, group), denoised in zip(chunk, _infer(backend, batch), strict=True):
-                _place(denoised, tile, out[..., group])
-                core = out[tile.core_rows, tile.core_columns, group]
-                on_pixels(core.size // planes)
 
-    def _choose_tile(self, backend: Backend, size: tuple[int, int]) -> tuple[int, int]:
-        """Choose a tile size that the model takes: the one with the least work."""
+        def work(chunk: list[tuple[Tile, slice]], allotted: int) -> int:
+            batch = np.stack([_to_float(source[t.rows, t.columns, g]) for t, g in chunk])
+            if allotted > len(chunk):  # a model of fixed batches: fill with copies of the last
+                fill = np.repeat(batch[-1:], allotted - len(chunk), axis=0)
+                batch = np.concatenate([batch, fill])
+            pixels = 0
+            for (place, group), denoised in zip(chunk, backend.infer(batch), strict=False):
+                _place(denoised, place, out[..., group])
+                pixels += out[place.core_rows, place.core_columns, group].size
+            return pixels
+
+        running: deque[Future[int]] = deque()
+        rest = 0
+
+        def finish_oldest() -> None:
+            nonlocal rest  # a batch may end between the planes of a tile
+            pixels, rest = divmod(rest + running.popleft().result(), planes)
+            on_pixels(pixels)
+
+        try:
+            for used, allotted in plan_batches(
+                len(tiles) * len(groups), backend.spec.batches(tile), self._batch
+            ):
+                if len(running) > backend.lanes:
+                    finish_oldest()
+                running.append(opened.pool.submit(work, list(islice(jobs, used)), allotted))
+            while running:
+                finish_oldest()
+        finally:
+            for future in running:  # after a failure
+                future.cancel()
+
+    def _choose_tile(
+        self, backend: Backend, size: tuple[int, int]
+    ) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Choose a tile that the model takes, the one with the least work.
+
+        Returns:
+            The tile, and the size to which the image must be padded (its own where it need not).
+        """
         halo = backend.card.receptive_radius
-        if backend.spec.sizes is None:
+        sizes = backend.spec.sizes
+        if sizes is None:
             height, width = (balanced_tile(length, self._tile, halo) for length in size)
-            return height, width
-        fitting = [(h, w) for h, w in backend.spec.sizes if h <= size[0] and w <= size[1]]
-        if not fitting:
-            sizes = ", ".join(f"{h}x{w}" for h, w in backend.spec.sizes)
-            raise ShapeError(
-                f"{backend.name} backend: image {size[0]}x{size[1]} is smaller than the model's "
-                f"fixed size {sizes} (height x width). Use a model exported with --dynamic all."
-            )
-        return min(fitting, key=lambda tile: len(plan_tiles(size, tile, halo)) * tile[0] * tile[1])
+            return (height, width), size
+
+        def work(tile: tuple[int, int], image: tuple[int, int]) -> int:
+            return len(plan_tiles(image, tile, halo)) * tile[0] * tile[1]
+
+        for padding in (False, True):
+            choices = []
+            for tile in sizes:
+                image = (max(size[0], tile[0]), max(size[1], tile[1])) if padding else size
+                if all(fits(*lengths, halo) for lengths in zip(tile, image, strict=True)):
+                    choices.append((work(tile, image), tile, image))
+            if choices and (not padding or self._pad is not None):
+                return min(choices)[1:]
+        told = ", ".join(f"{h}x{w}" for h, w in sizes)
+        raise ShapeError(
+            f"{backend.name} backend: image {size[0]}x{size[1]} fits none of the model's sizes "
+            f"{told} (height x width), not even in tiles. Give --pad reflect (the padded border "
+            "changes the result near it), or use a model made for smaller or any sizes."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    backend: Backend
+    pool: ThreadPoolExecutor
+    """One thread per lane of the backend."""
 
 
 def _check_image(image: NDArray[Any]) -> NDArray[Any]:
@@ -201,12 +287,3 @@ def _place(denoised: NDArray[np.float32], tile: Tile, out: NDArray[Any]) -> None
         white = np.iinfo(out.dtype).max
         core = np.clip(np.rint(core * white), 0, white)
     out[tile.core_rows, tile.core_columns] = core
-
-
-def _infer(backend: Backend, batch: Batch) -> Iterator[NDArray[np.float32]]:
-    """Run a batch; one that no fixed batch of the model equals is filled with its last image."""
-    count = len(batch)
-    if backend.spec.batches is not None:
-        size = min(allowed for allowed in backend.spec.batches if allowed >= count)
-        batch = np.concatenate([batch, np.repeat(batch[-1:], size - count, axis=0)])
-    yield from backend.infer(batch)[:count]

@@ -1,43 +1,30 @@
-"""Denoise files and folders: discover, name outputs, skip existing, collect failures."""
+"""Denoise many files: reading and writing beside inference, failures collected."""
 
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.jobs import Job
 from numpy.typing import NDArray
 
 from adnet.errors import AdnetError, UsageError
-from adnet.image import (
-    DEFAULT_MAX_PIXELS,
-    FORMATS,
-    ImageFile,
-    find_images,
-    read_image,
-    write_image,
-)
+from adnet.image import DEFAULT_MAX_PIXELS, ImageFile, read_image, write_image
 
 Result = TypeVar("Result")
+Pixels = NDArray[np.uint8]
 
 _AHEAD = 2
 """Images read ahead, and images waiting to be written: bounds the memory of the pipeline."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One image to denoise."""
-
-    source: Path
-    target: Path
 
 
 @dataclass(slots=True)
@@ -55,46 +42,12 @@ class Summary:
 
 @dataclass(slots=True)
 class Listener:
-    """What a progress display hears; called on the calling thread."""
+    """What a progress display hears; from any thread, one call at a time."""
 
     on_pixels: Callable[[int, int], None] = lambda _done, _total: None
     """Pixels finished since the last call, and all pixels of that image."""
     on_image: Callable[[Job, str | None], None] = lambda _job, _error: None
     """An image is finished: the error's message, or None."""
-
-
-def plan_jobs(inputs: Sequence[Path], output: Path) -> list[Job]:
-    """Find the images and name their outputs; touches nothing.
-
-    A folder's tree is mirrored under `output`; a file goes to `output`/name. One input file and
-    an `output` with an image suffix that is no folder: that file is written.
-
-    Raises:
-        UsageError: missing input, no image found, an output inside an input folder or on top of
-            an input, or two inputs with one output.
-    """
-    jobs = []
-    for path in inputs:
-        if path.is_dir():
-            if _is_within(output, path):
-                raise UsageError(
-                    f"the output folder {output} lies inside the input folder {path}; a second run "
-                    "would denoise its own results. Choose an output elsewhere."
-                )
-            jobs += [Job(source, output / source.relative_to(path)) for source in find_images(path)]
-        elif path.is_file():
-            if path.suffix.lower() not in FORMATS:
-                raise UsageError(
-                    f"{path}: the suffix {path.suffix or '(none)'} is not one of "
-                    f"{', '.join(FORMATS)}."
-                )
-            as_file = len(inputs) == 1 and output.suffix.lower() in FORMATS and not output.is_dir()
-            jobs.append(Job(path, output if as_file else output / path.name))
-        else:
-            raise UsageError(f"{path}: no such file or folder.")
-    jobs = list(dict.fromkeys(jobs))
-    _refuse_collisions(jobs)
-    return jobs
 
 
 def run_jobs(
@@ -107,58 +60,105 @@ def run_jobs(
 ) -> Summary:
     """Denoise every job; reading and writing overlap with inference.
 
-    An image that fails is noted and the rest goes on. An existing output is skipped unless
-    `overwrite`. On KeyboardInterrupt, images already denoised are still written whole.
+    As many images are in work at once as the denoiser has lanes. An image that fails is noted and
+    the rest goes on. An existing output is skipped unless `overwrite`. On KeyboardInterrupt, images
+    already denoised are still written whole.
 
     Raises:
         UsageError: the output folder cannot be made or written to.
     """
-    listener = listener or Listener()
-    summary = Summary()
     begin = time.monotonic()
-    todo = []
-    for job in jobs:
-        if job.target.exists() and not overwrite:
-            summary.skipped += 1
-        else:
-            todo.append(job)
+    todo = [job for job in jobs if overwrite or not job.target.exists()]
     for folder in dict.fromkeys(job.target.parent for job in todo):
         _require_writable(folder)
+    pipeline = _Pipeline(denoiser, listener or Listener())
+    pipeline.summary.skipped = len(jobs) - len(todo)
+    pipeline.run(todo, max_pixels)
+    pipeline.summary.seconds = time.monotonic() - begin
+    return pipeline.summary
 
-    def finish(job: Job, error: str | None) -> None:
+
+class _Pipeline:
+    """Read, denoise, write: three stages with bounded queues between them."""
+
+    def __init__(self, denoiser: Denoiser, listener: Listener) -> None:
+        self.summary = Summary()
+        self._denoiser = denoiser
+        self._listener = listener
+        self._lock = threading.Lock()
+        self._stopped = threading.Event()
+        self._working: deque[tuple[Job, Future[tuple[ImageFile, Pixels]]]] = deque()
+        self._writes: deque[tuple[Job, Future[None]]] = deque()
+
+    def run(self, jobs: Sequence[Job], max_pixels: int) -> None:
+        lanes = self._denoiser.lanes
+        with (
+            ThreadPoolExecutor(1, "read") as reader,
+            ThreadPoolExecutor(lanes, "denoise") as workers,
+            ThreadPoolExecutor(1, "write") as writer,
+        ):
+            try:
+                for job, image in _read_ahead(jobs, reader, max_pixels):
+                    self._working.append((job, workers.submit(self._denoise, image)))
+                    if len(self._working) > lanes:
+                        self._hand_over(writer)
+                while self._working:
+                    self._hand_over(writer)
+            finally:
+                self._stopped.set()
+                reader.shutdown(cancel_futures=True)
+                workers.shutdown(cancel_futures=True)
+                while self._working:  # after an interrupt: what is finished is kept
+                    future = self._working[0][1]
+                    if future.cancelled() or future.exception() is not None:
+                        self._working.popleft()
+                    else:
+                        self._hand_over(writer)
+                while self._writes:
+                    self._finish_write()
+
+    def _denoise(self, image: Future[ImageFile]) -> tuple[ImageFile, Pixels]:
+        file = image.result()
+        total = file.pixels.shape[0] * file.pixels.shape[1]
+
+        def on_pixels(done: int) -> None:
+            if self._stopped.is_set():
+                raise _StoppedError
+            with self._lock:
+                self._listener.on_pixels(done, total)
+
+        return file, self._denoiser(file.pixels, on_pixels)
+
+    def _hand_over(self, writer: ThreadPoolExecutor) -> None:
+        """Wait for the oldest image in work and give it to the writer."""
+        job, future = self._working.popleft()
+        result, error = _attempt(future.result, job)
+        if result is None:
+            self._finish(job, error)
+            return
+        file, denoised = result
+        gray_model = self._denoiser.model_for(file.colour_channels).card.channels == 1
+        self.summary.colour_with_gray += gray_model and file.colour_channels == 3
+        self.summary.pixels += file.pixels.shape[0] * file.pixels.shape[1]
+        self._writes.append((job, writer.submit(write_image, job.target, denoised, file)))
+        while self._writes and (len(self._writes) > _AHEAD or self._writes[0][1].done()):
+            self._finish_write()
+
+    def _finish_write(self) -> None:
+        job, future = self._writes.popleft()
+        self._finish(job, _attempt(future.result, job)[1])
+
+    def _finish(self, job: Job, error: str | None) -> None:
         if error is None:
-            summary.written.append(job.target)
+            self.summary.written.append(job.target)
         else:
-            summary.failed.append((job.source, error))
-        listener.on_image(job, error)
+            self.summary.failed.append((job.source, error))
+        with self._lock:
+            self._listener.on_image(job, error)
 
-    with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
-        writes: deque[tuple[Job, Future[None]]] = deque()
 
-        def finish_oldest_write() -> None:
-            job, future = writes.popleft()
-            finish(job, _attempt(future.result, job)[1])
-
-        try:
-            for job, image in _read_ahead(todo, reader, max_pixels):
-                file, error = _attempt(image.result, job)
-                if file is not None:
-                    denoised, error = _attempt(partial(_denoise, file, denoiser, listener), job)
-                if file is None or denoised is None:
-                    finish(job, error)
-                    continue
-                gray_model = denoiser.model_for(file.colour_channels).card.channels == 1
-                summary.colour_with_gray += gray_model and file.colour_channels == 3
-                summary.pixels += file.pixels.shape[0] * file.pixels.shape[1]
-                writes.append((job, writer.submit(write_image, job.target, denoised, file)))
-                while writes and (len(writes) > _AHEAD or writes[0][1].done()):
-                    finish_oldest_write()
-        finally:
-            reader.shutdown(cancel_futures=True)
-            while writes:
-                finish_oldest_write()
-    summary.seconds = time.monotonic() - begin
-    return summary
+class _StoppedError(Exception):
+    """The run was interrupted; the image in work is given up."""
 
 
 def _read_ahead(
@@ -172,11 +172,6 @@ def _read_ahead(
     yield from pending
 
 
-def _denoise(file: ImageFile, denoiser: Denoiser, listener: Listener) -> NDArray[np.uint8]:
-    total = file.pixels.shape[0] * file.pixels.shape[1]
-    return denoiser(file.pixels, lambda done: listener.on_pixels(done, total))
-
-
 def _attempt(action: Callable[[], Result], job: Job) -> tuple[Result | None, str | None]:
     """Return the result and None, or None and what went wrong."""
     try:
@@ -186,31 +181,6 @@ def _attempt(action: Callable[[], Result], job: Job) -> tuple[Result | None, str
         return None, text if str(job.source) in text else f"{job.source}: {text}"
     except Exception as err:  # noqa: BLE001  (one bad image must not stop the folder)
         return None, f"{job.source}: unexpected {type(err).__name__}: {err}"
-
-
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    sources = {_identity(job.source) for job in jobs}
-    by_target: dict[str, Job] = {}
-    for job in jobs:
-        key = _identity(job.target)
-        if key in sources:
-            raise UsageError(
-                f"{job.target}: the output would replace an input file. Choose another output."
-            )
-        other = by_target.setdefault(key, job)
-        if other is not job and _identity(other.source) != _identity(job.source):
-            raise UsageError(
-                f"{other.source} and {job.source} would both be written to {job.target}. "
-                "Denoise them into different folders."
-            )
-
-
-def _identity(path: Path) -> str:
-    return os.path.normcase(os.path.realpath(path))
-
-
-def _is_within(path: Path, folder: Path) -> bool:
-    return Path(_identity(path)).is_relative_to(_identity(folder))
 
 
 def _require_writable(folder: Path) -> None:

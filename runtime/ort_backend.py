@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 import onnxruntime as ort
-from adnet.runtime.backend import Backend, Batch, InputSpec
+from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions
 
 from adnet.card import METADATA_KEY, ModelCard
-from adnet.errors import ModelError
+from adnet.errors import BackendUnavailable, ModelError
 
 
 class OrtBackend(Backend):
@@ -18,21 +18,27 @@ class OrtBackend(Backend):
 
     Args:
         model: the ONNX file.
-        threads: intra-op threads; None: one per physical core.
+        options: threads (intra-op; None: one per physical core); the device can only be `cpu`.
 
     Raises:
         ModelError: the file is no ONNX model, or not one of ours.
+        BackendUnavailable: another device than the CPU is asked for.
     """
 
     name = "onnx"
 
-    def __init__(self, model: Path, *, threads: int | None = None) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+    def __init__(self, model: Path, options: RunOptions) -> None:
+        options.allow(self.name, "threads", "device")
+        if options.device not in (None, "cpu"):
+            raise BackendUnavailable(
+                f"onnx backend: device {options.device!r} is not available; there is: cpu."
+            )
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = options.threads or 0
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = 3
         try:
-            session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+            session = ort.InferenceSession(str(model), settings, providers=["CPUExecutionProvider"])
         except Exception as err:  # onnxruntime's exception classes share no public base
             first_line = str(err).strip().splitlines()[0]
             raise ModelError(
@@ -90,7 +96,5 @@ def _check_is_adnet(session: ort.InferenceSession, model: Path) -> tuple[ModelCa
 
 
 def _spec(channels: Literal[1, 3], shape: list[int | str | None]) -> InputSpec:
-    count, _, height, width = shape
-    fixed = isinstance(height, int) and isinstance(width, int)
-    sizes = ((int(height), int(width)),) if fixed else None  # type: ignore[arg-type]
-    return InputSpec(channels, (count,) if isinstance(count, int) else None, sizes)
+    count, height, width = (dim if isinstance(dim, int) else None for dim in shape[:1] + shape[2:])
+    return InputSpec(channels, ((count, height, width),))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
-from adnet.runtime.backend import Backend
+from adnet.runtime.backend import Backend, RunOptions
 
 from adnet.errors import BackendUnavailable, UsageError
 
@@ -16,7 +16,7 @@ class BackendEntry:
     """Where a backend lives and what it needs."""
 
     target: str
-    """`module:class`; the class takes (model path, *, threads)."""
+    """`module:class`; the class takes (model path, RunOptions)."""
     suffixes: tuple[str, ...]
     """Model files that it runs."""
     install: str
@@ -29,19 +29,26 @@ BACKENDS: dict[str, BackendEntry] = {
         suffixes=(".onnx",),
         install="pip install onnxruntime",
     ),
+    "om": BackendEntry(
+        target="adnet.runtime.om_backend:OmBackend",
+        suffixes=(".om",),
+        install="install CANN and source its set_env.sh",
+    ),
 }
 
 
-def open_backend(model: Path, name: str | None = None, *, threads: int | None = None) -> Backend:
+def open_backend(
+    model: Path, name: str | None = None, options: RunOptions | None = None
+) -> Backend:
     """Load a model file on a backend.
 
     Args:
         name: a key of `BACKENDS`; None chooses by the file's suffix.
-        threads: CPU threads; None lets the runtime decide.
+        options: threads and device; None leaves all to the backend.
 
     Raises:
-        UsageError: unknown backend, or it does not run this kind of file.
-        BackendUnavailable: the backend's packages are not installed.
+        UsageError: unknown backend, or it does not run this kind of file, or lacks an option.
+        BackendUnavailable: the backend's packages are not installed, or the device is not there.
         ModelError: the file is damaged or no ADNet.
     """
     suffix = model.suffix.lower()
@@ -63,7 +70,7 @@ def open_backend(model: Path, name: str | None = None, *, threads: int | None = 
         raise BackendUnavailable(
             f"backend {name!r} cannot be loaded: {err}. Install it: {entry.install}"
         ) from err
-    backend: Backend = backend_class(model, threads=threads)
+    backend: Backend = backend_class(model, options or RunOptions())
     return backend
 
 

@@ -1,4 +1,4 @@
-"""Exact tiling: pure geometry, no pixels.
+"""Exact tiling and batches of tiles: pure geometry, no pixels.
 
 A tile is what the network sees, its core is what is kept of the result, the halo is the context
 between the two. A pixel of the output depends on `halo` pixels around it (ADNet: 20), so cores
@@ -10,6 +10,7 @@ and the network sees the image's real border exactly where the untiled run sees 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -71,6 +72,40 @@ def balanced_tile(length: int, limit: int, halo: int) -> int:
     _require_room(limit, halo)
     count = math.ceil((length - 2 * halo) / (limit - 2 * halo))
     return math.ceil((length + (count - 1) * 2 * halo) / count)
+
+
+def fits(tile: int, length: int, halo: int) -> bool:
+    """Tell whether tiles of one length can cover an axis: it is the axis, or has a core inside."""
+    return tile == length or 2 * halo < tile < length
+
+
+def plan_batches(
+    count: int, batches: Sequence[int] | None, preferred: int
+) -> Iterator[tuple[int, int]]:
+    """Split `count` tiles into batches that the model takes, with as little padding as possible.
+
+    Args:
+        batches: what the model takes; None: anything, so `preferred` at a time.
+
+    Yields:
+        (tiles, batch): the batch has room for more when no combination of batches fits exactly.
+    """
+    if batches is None:
+        yield from ((min(preferred, count - i),) * 2 for i in range(0, count, preferred))
+        return
+    largest = max(batches)
+    while count >= largest:
+        yield largest, largest
+        count -= largest
+    # For what is left: the least work for each number of tiles, then the fewest batches.
+    best: list[tuple[int, int, int]] = [(0, 0, 0)]
+    for left in range(1, count + 1):
+        options = ((batch, best[max(0, left - batch)]) for batch in batches)
+        best.append(min((batch + work, 1 + calls, -batch) for batch, (work, calls, _) in options))
+    while count:
+        batch = -best[count][2]
+        yield min(batch, count), batch
+        count -= min(batch, count)
 
 
 def _cover(length: int, tile: int, halo: int) -> list[tuple[slice, slice]]:

@@ -87,6 +87,28 @@ def cli_here(monkeypatch, capsys):
     return run
 
 
+@pytest.fixture
+def acl(monkeypatch):
+    """The simulated pyACL, new for each test; after it nothing may be left on the device."""
+    from adnet.runtime import acl as ours
+
+    def forget():
+        for name in [name for name in sys.modules if name.partition(".")[0] == "acl"]:
+            del sys.modules[name]
+
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "fakes"))
+    monkeypatch.setattr(ours, "_initialised_in", None)
+    monkeypatch.setattr(ours.atexit, "register", lambda *_: None)
+    forget()
+    import acl as simulated
+
+    yield simulated
+    assert simulated.state.leftovers() == []
+    if simulated.state.initialised:
+        assert simulated.finalize() == 0
+    forget()
+
+
 def assert_clean_error(result, status: int, *parts: str) -> None:
     """The program failed as promised: its status, one line that says why, no traceback."""
     assert result.returncode == status, result.stderr

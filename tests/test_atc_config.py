@@ -9,7 +9,7 @@ BSD68 = ((321, 481), (481, 321))
 
 def arguments(**options):
     config = AtcConfig(**({"soc": "Ascend310P3"} | options))
-    return config.arguments("m.onnx", "out/m", "aipp.cfg")
+    return config.arguments()
 
 
 def values(**options):
@@ -18,7 +18,7 @@ def values(**options):
 
 def test_a_static_model_is_the_vendors_recipe():
     assert arguments() == [
-        "--model=m.onnx", "--framework=5", "--output=out/m", "--input_format=NCHW",
+        "--model=model.onnx", "--framework=5", "--output=converted", "--input_format=NCHW",
         "--input_shape=image:1,1,321,481", "--soc_version=Ascend310P3", "--log=error",
     ]  # fmt: skip
 

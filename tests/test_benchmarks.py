@@ -1,18 +1,21 @@
 """The studies run from end to end, small."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+from om_helpers import FAKES, make_om
 
 pytestmark = pytest.mark.slow
 
 
-def run(module, *arguments):
+def run(module, *arguments, **environment):
     result = subprocess.run(
         [sys.executable, "-m", f"adnet.benchmarks.{module}", *map(str, arguments)],
         capture_output=True, text=True, timeout=300, check=False,
+        env=os.environ | environment,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return result.stdout
@@ -44,3 +47,10 @@ def test_half_precision_study(folder, tmp_path):
     assert runs["large scale"][0]["saturated"] > 0
     assert runs["modelzoo"][0]["largest"] > 0
     assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_host_share_of_the_om_backend(tmp_path):
+    om = make_om(tmp_path / "m.om")
+    out = run("om_overhead", om, "--rounds", 3, PYTHONPATH=str(FAKES), ACL_FAKE_ARITHMETIC="none")
+    assert "beyond the copies" in out
+    assert str(FAKES) in out

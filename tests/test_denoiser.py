@@ -149,7 +149,7 @@ def test_fixed_shapes_are_tiled_and_filled(denoiser, fixed):
     noisy = noisy_image(101, 83)
     with Denoiser(fixed) as on_fixed:
         assert np.abs(on_fixed(noisy) - denoiser(noisy)).max() < 1e-6
-        with pytest.raises(ShapeError, match="smaller than the model's fixed size 64x48"):
+        with pytest.raises(ShapeError, match="image 60x83 fits none of the model's sizes 64x48"):
             on_fixed(noisy_image(60, 83))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from adnet.runtime.folder import plan_jobs
+from adnet.runtime.jobs import plan_jobs
 from conftest import EXAMPLES, assert_clean_error
 from PIL import Image
 

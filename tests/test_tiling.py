@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from adnet.runtime.tiling import balanced_tile, plan_tiles
+from adnet.runtime.tiling import balanced_tile, fits, plan_batches, plan_tiles
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,3 +48,35 @@ def test_a_tile_without_room_for_a_core_is_refused(tile):
 def test_a_tile_larger_than_the_image_is_refused():
     with pytest.raises(ShapeError, match="larger than the image"):
         plan_tiles((30, 100), (64, 64), 20)
+
+
+@given(
+    count=st.integers(0, 70),
+    batches=st.sets(st.integers(1, 16), min_size=1, max_size=4),
+)
+def test_batches_cover_all_tiles_with_the_least_padding(count, batches):
+    planned = list(plan_batches(count, sorted(batches), preferred=1))
+    assert sum(used for used, _ in planned) == count
+    assert all(0 < used <= batch and batch in batches for used, batch in planned)
+    work = sum(batch for _, batch in planned)
+    if 1 in batches:
+        assert work == count
+    # Never more than filling up the last largest batch.
+    assert work <= -(-count // max(batches)) * max(batches)
+
+
+def test_batches_of_a_free_model():
+    assert list(plan_batches(7, None, preferred=3)) == [(3, 3), (3, 3), (1, 1)]
+    assert list(plan_batches(13, (1, 4, 8), preferred=1)) == [(8, 8), (4, 4), (1, 1)]
+    assert list(plan_batches(7, (4, 8), preferred=1)) == [(7, 8)]
+
+
+@given(tile=st.integers(1, 200), length=st.integers(1, 400))
+def test_fits_tells_what_can_be_planned(tile, length):
+    try:
+        plan_tiles((length, length), (tile, tile), 20)
+    except ShapeError:
+        planned = False
+    else:
+        planned = True
+    assert fits(tile, length, 20) == planned

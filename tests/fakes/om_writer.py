@@ -1,7 +1,8 @@
 """Write files with the outside of an OM, as `adnet.om_file` documents it; the inside is an ONNX.
 
 Only the container is Ascend's. What a real ATC writes into the partitions is not imitated, but for
-the attributes that tools read; the ONNX model lies in the weights partition.
+the attributes that tools read; the ONNX model lies in the weights partition, the AIPP configuration
+in that of the tasks.
 """
 
 import struct
@@ -28,9 +29,10 @@ def model_def(name: str, attributes: dict[str, str]) -> bytes:
 
 
 def om_bytes(
-    name: str, attributes: dict[str, str], onnx: bytes, *, dynamic=False, wide=True
+    name: str, attributes: dict[str, str], onnx: bytes, *, aipp="", dynamic=False, wide=True
 ) -> bytes:
-    parts = [(0, model_def(name, attributes)), (1, onnx), (2, b"\0" * 64)]
+    tasks = aipp.encode().ljust(64, b"\0")
+    parts = [(0, model_def(name, attributes)), (1, onnx), (2, tasks)]
     entry = struct.Struct("<IIQQ") if wide else struct.Struct("<III")
     table = struct.pack("<II", len(parts), 0) if wide else struct.pack("<I", len(parts))
     offset = 0

@@ -1,0 +1,255 @@
+"""The simulated pyACL is as strict as the manuals: code that breaks a rule does not pass it."""
+
+import threading
+
+import numpy as np
+import pytest
+from om_helpers import make_om
+
+H2D, D2H = 1, 2
+
+
+class Session:
+    """A loaded model with one set of buffers, each call checked."""
+
+    def __init__(self, acl, path):
+        self.acl = acl
+        assert acl.init() == 0
+        assert acl.rt.set_device(0) == 0
+        self.context = self.get(acl.rt.create_context(0))
+        self.stream = self.get(acl.rt.create_stream())
+        self.model = self.get(acl.mdl.load_from_file(str(path)))
+        self.desc = acl.mdl.create_desc()
+        assert acl.mdl.get_desc(self.desc, self.model) == 0
+        count = acl.mdl.get_num_inputs(self.desc)
+        sizes = [acl.mdl.get_input_size_by_index(self.desc, i) for i in range(count)]
+        self.inputs, self.input_parts = self.dataset(sizes)
+        self.outputs, self.output_parts = self.dataset(
+            [acl.mdl.get_output_size_by_index(self.desc, 0)]
+        )
+
+    @staticmethod
+    def get(pair):
+        value, code = pair
+        assert code == 0
+        return value
+
+    def dataset(self, sizes):
+        handle, parts = self.acl.mdl.create_dataset(), []
+        for size in sizes:
+            address = self.get(self.acl.rt.malloc(size, 0))
+            buffer = self.acl.create_data_buffer(address, size)
+            self.get(self.acl.mdl.add_dataset_buffer(handle, buffer))
+            parts.append((address, size, buffer))
+        return handle, parts
+
+    def write(self, values):
+        address, size, _ = self.input_parts[0]
+        return self.acl.rt.memcpy(address, size, values.ctypes.data, values.nbytes, H2D)
+
+    def read(self, shape):
+        result = np.empty(shape, np.float32)
+        address, _, _ = self.output_parts[0]
+        assert (
+            self.acl.rt.memcpy(result.ctypes.data, result.nbytes, address, result.nbytes, D2H) == 0
+        )
+        return result
+
+    def run(self):
+        return self.acl.mdl.execute(self.model, self.inputs, self.outputs)
+
+    def close(self):
+        acl = self.acl
+        for handle, parts in ((self.inputs, self.input_parts), (self.outputs, self.output_parts)):
+            for address, _, buffer in parts:
+                assert acl.destroy_data_buffer(buffer) == 0
+                assert acl.rt.free(address) == 0
+            assert acl.mdl.destroy_dataset(handle) == 0
+        assert acl.mdl.destroy_desc(self.desc) == 0
+        assert acl.mdl.unload(self.model) == 0
+        assert acl.rt.destroy_stream(self.stream) == 0
+        assert acl.rt.destroy_context(self.context) == 0
+        assert acl.rt.reset_device(0) == 0
+
+
+@pytest.fixture
+def static(acl, tmp_path):
+    session = Session(acl, make_om(tmp_path / "m.om"))
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def geared(acl, tmp_path):
+    session = Session(acl, make_om(tmp_path / "m.om", batches=(1, 2)))
+    yield session
+    session.close()
+
+
+def in_a_thread(call):
+    found = []
+    thread = threading.Thread(target=lambda: found.append(call()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_order_of_initialisation(acl):
+    assert acl.rt.set_device(0) == 100001
+    assert acl.init() == 0
+    assert acl.init() == 100002
+    assert acl.rt.set_device(7) == 107001
+    assert acl.rt.malloc(64, 0) == (None, 107002)
+    assert "The context is empty" in acl.get_recent_err_msg()
+    assert acl.finalize() == 0
+    assert acl.finalize() == 100037
+    with pytest.raises(acl.MisuseError):
+        acl.init()
+
+
+def test_contexts_belong_to_threads(acl, static):
+    assert in_a_thread(static.run) == 107002
+    assert in_a_thread(lambda: acl.rt.malloc(64, 0)) == (None, 107002)
+
+    def elsewhere():
+        assert acl.rt.set_device(0) == 0
+        context = static.get(acl.rt.create_context(0))
+        codes = static.run(), acl.rt.synchronize_stream(static.stream)
+        with pytest.raises(acl.MisuseError, match="context that loaded it"):
+            acl.mdl.unload(static.model)
+        acl.rt.destroy_context(context)
+        acl.rt.reset_device(0)
+        return codes
+
+    assert in_a_thread(elsewhere) == (107003, 107003)
+
+    def same_context():
+        assert acl.rt.set_context(static.context) == 0
+        return static.run()
+
+    assert in_a_thread(same_context) == 0
+
+
+def test_memory(acl, static):
+    assert acl.rt.malloc(0, 0) == (None, 100000)
+    assert acl.rt.malloc(64, 9) == (None, 100000)
+    address = static.get(acl.rt.malloc(64, 0))
+    other = static.get(acl.rt.malloc(64, 0))
+    host = np.zeros(64, np.uint8)
+    source = host.ctypes.data
+    assert acl.rt.memcpy(source, 64, address, 64, D2H) == 0
+    assert host.any()  # memory is not zeroed
+    assert acl.rt.memcpy(address, 64, source, 65, H2D) == 100000
+    assert acl.rt.memcpy(address, 64, source, 64, 7) == 100000
+    assert acl.rt.memcpy(address, 64, source, 0, H2D) == 0
+    for target, origin, kind in [(address, source, D2H), (source, address, H2D)]:
+        with pytest.raises(acl.MisuseError, match="wrong kind"):
+            acl.rt.memcpy(target, 64, origin, 64, kind)
+    with pytest.raises(acl.MisuseError, match="beyond their block"):
+        acl.rt.memcpy(address + 32, 64, source, 64, H2D)
+    with pytest.raises(acl.MisuseError, match="free_host of device memory"):
+        acl.rt.free_host(address)
+    with pytest.raises(TypeError):
+        acl.rt.memcpy(address, 64, np.int64(source), 64, H2D)
+    # Asynchronous copies want pinned memory on 64-byte boundaries.
+    pinned = static.get(acl.rt.malloc_host(128))
+    whole = np.zeros(256, np.uint8)
+    plain = whole.ctypes.data + -whole.ctypes.data % 64
+    assert acl.rt.memcpy_async(address, 64, plain, 64, H2D, static.stream) == 100000
+    assert acl.rt.memcpy_async(address, 64, pinned + 8, 32, H2D, static.stream) == 107008
+    assert acl.rt.memcpy_async(address, 64, pinned, 64, H2D, static.stream) == 0
+    assert acl.rt.free(address) == 0
+    assert acl.rt.free(other) == 0
+    assert acl.rt.free_host(pinned) == 0
+    with pytest.raises(acl.MisuseError, match="freed"):
+        acl.rt.memcpy(address, 64, source, 64, H2D)
+    with pytest.raises(acl.MisuseError, match="no live Memory"):
+        acl.rt.free(address)
+
+
+def test_results_are_there_only_after_waiting(acl, static):
+    batch = np.full((1, 1, 64, 48), 0.5, np.float32)
+    assert static.write(batch) == 0
+    assert acl.mdl.execute_async(static.model, static.inputs, static.outputs, static.stream) == 0
+    with pytest.raises(acl.MisuseError, match="running model"):
+        static.read(batch.shape)
+    with pytest.raises(acl.MisuseError, match="running model"):
+        static.write(batch)
+    second = static.get(acl.rt.create_stream())
+    with pytest.raises(acl.MisuseError, match="two streams"):
+        acl.mdl.execute_async(static.model, static.inputs, static.outputs, second)
+    with pytest.raises(acl.MisuseError, match="nobody waited"):
+        acl.rt.destroy_stream(static.stream)
+    assert acl.rt.destroy_stream(second) == 0
+    assert acl.rt.synchronize_stream(static.stream) == 0
+    assert np.isfinite(static.read(batch.shape)).all()
+
+
+def test_datasets_must_fit_the_model(acl, static, tmp_path):
+    size = static.input_parts[0][1]
+    short, short_parts = static.dataset([size - 65])
+    bearable, bearable_parts = static.dataset([size - 64])
+    assert acl.mdl.execute(static.model, short, static.outputs) == 145000
+    assert f"{size} bytes required by the model" in acl.get_recent_err_msg()
+    assert acl.mdl.execute(static.model, static.outputs, short) == 145000
+    two, two_parts = static.dataset([size, size])
+    assert acl.mdl.execute(static.model, two, static.outputs) == 145000
+    for handle, parts in ((short, short_parts), (bearable, bearable_parts), (two, two_parts)):
+        for address, _, buffer in parts:
+            acl.destroy_data_buffer(buffer)
+            acl.rt.free(address)
+        acl.mdl.destroy_dataset(handle)
+
+
+def test_gears(acl, geared):
+    assert acl.mdl.get_num_inputs(geared.desc) == 2
+    name = "ascend_mbatch_shape_data"
+    assert acl.mdl.get_input_index_by_name(geared.desc, name) == (1, 0)
+    assert acl.mdl.get_input_dims(geared.desc, 0)[0]["dims"] == [-1, 1, 64, 48]
+    assert acl.mdl.get_dynamic_batch(geared.desc) == ({"batchCount": 2, "batch": [1, 2]}, 0)
+    assert acl.mdl.get_input_dynamic_gear_count(geared.desc, -1) == (0, 0)
+    assert acl.mdl.get_dynamic_hw(geared.desc, -1) == ({"hwCount": 0, "hw": []}, 0)
+    choose = acl.mdl.set_dynamic_batch_size
+    assert choose(geared.model, geared.inputs, 1, 0) == 100000
+    assert choose(geared.model, geared.inputs, 1, 3) == 145013
+    assert acl.mdl.set_dynamic_hw_size(geared.model, geared.inputs, 1, 64, 48) == 100000
+    # Without a choice the largest gear runs: the second image's place in memory is computed too.
+    both = np.stack([np.full((1, 64, 48), value, np.float32) for value in (0.2, 0.8)])
+    assert geared.write(both) == 0
+    assert geared.run() == 0
+    first = geared.read(both.shape)
+    assert np.isfinite(first).all()
+    assert choose(geared.model, geared.inputs, 1, 1) == 0
+    assert geared.write(both[1:]) == 0
+    assert geared.run() == 0
+    second = geared.read(both.shape)
+    assert np.allclose(second[0], first[1], atol=1e-6)
+    assert np.array_equal(second[1], first[1])
+
+
+def test_static_models_have_no_gears(acl, static):
+    assert acl.mdl.get_num_inputs(static.desc) == 1
+    assert acl.mdl.set_dynamic_batch_size(static.model, static.inputs, 1, 1) == 100019
+
+
+def test_files_that_the_loader_refuses(acl, static, tmp_path):
+    om = make_om(tmp_path / "n.om", soc="Ascend310B1")
+    content = om.read_bytes()
+    assert acl.mdl.load_from_file(str(om)) == (None, 500002)
+    assert "supported socVersion=Ascend310P3" in acl.get_recent_err_msg()
+    assert acl.mdl.load_from_file(str(tmp_path / "none.om")) == (None, 145002)
+    om.write_bytes(content[:-1])
+    assert acl.mdl.load_from_file(str(om)) == (None, 145006)
+    make_om(om, soc="Ascend310P1")  # the same architecture
+    model = static.get(acl.mdl.load_from_file(str(om)))
+    assert acl.mdl.unload(model) == 0
+    with pytest.raises(acl.MisuseError, match="no live Model"):
+        acl.mdl.unload(model)
+
+
+def test_order_of_release(acl, static):
+    with pytest.raises(acl.MisuseError, match="alive"):
+        acl.rt.destroy_context(static.context)
+    with pytest.raises(acl.MisuseError, match="alive"):
+        acl.rt.reset_device(0)
+    assert acl.rt.set_device(0) == 0  # what the attempt took
