@@ -35,6 +35,8 @@ PRECISION_MODES = (
 PRECISION_MODES_V2 = ("fp16", "origin", "cube_fp16in_fp32out", "mixed_float16", "mixed_bfloat16")
 """Values of --precision_mode_v2; the HiFloat8 modes of other chips are left out."""
 
+_BF16_MODES = ("mixed_bfloat16", "allow_mix_precision_bf16", "allow_fp32_to_bf16")
+
 MODEL_FILE, AIPP_FILE = "model.onnx", "aipp.cfg"
 OUTPUT_NAME = "converted"
 """Without the suffix, which ATC appends."""
@@ -76,6 +78,17 @@ class AtcConfig:
                 f"--precision-mode {self.precision_mode!r} is not known to ATC; there are "
                 f"{', '.join(dict.fromkeys(known))}."
             )
+        if self.precision_mode in _BF16_MODES and not _has_float32_cube(self.soc):
+            raise UsageError(
+                f"--precision-mode {self.precision_mode}: {self.soc} has no bfloat16 (Ascend310B, "
+                "Ascend910B1 and newer have). Leave it out for float16."
+            )
+        # ATC splits at the last ':' and at ';', and takes '-1' or '~' anywhere for a shape range.
+        if not re.fullmatch(r"[\w./]+", self.input_name):
+            raise UsageError(
+                f"the model's input is named {self.input_name!r}, which ATC would misread. Export "
+                "the checkpoint again with adnet-export onnx; it names the input 'image'."
+            )
         if self.io == "uint8":
             self._check_aipp()
         own = {argument.partition("=")[0] for argument in self._own_arguments()}
@@ -111,6 +124,13 @@ class AtcConfig:
             found.append(
                 f"{self.precision_mode} multiplies in float16 and adds up in float32; only origin "
                 "(must_keep_origin_dtype) asks for float32."
+            )
+        if self.precision_mode in ("origin", "must_keep_origin_dtype") and not (
+            _has_float32_cube(self.soc)
+        ):
+            found.append(
+                f"{self.soc} multiplies matrices in float16 only; with {self.precision_mode} the "
+                "layers may fall to the slow AI CPU, or the conversion may fail."
             )
         if max(self.batches) > _LARGEST_BATCH:
             found.append(f"batches above {_LARGEST_BATCH} are advised against.")
@@ -199,6 +219,15 @@ class AtcConfig:
                     f"--io uint8: AIPP takes images of 2 to {_AIPP_LARGEST} pixels across and 1 to "
                     f"{_AIPP_LARGEST} down, got {width}x{height}."
                 )
+
+
+def _has_float32_cube(soc: str) -> bool:
+    """Tell whether the matrix unit takes float32 and bfloat16.
+
+    The 310P and the first 910 take float16 only (Intrinsic_mmad in CANN's platform files); names
+    that adnet does not know are trusted.
+    """
+    return not re.fullmatch(r"Ascend310(P\d)?|Ascend910(A|B|ProA|ProB|PremiumA)", soc)
 
 
 def _join(numbers: tuple[int, ...]) -> str:

@@ -202,4 +202,9 @@ Model: {card.name or "ADNet"}, {card.describe_sigma()}, {card.channel_order};
 batches {batches}; heights x widths {sizes}; input {config.io}.
 
 `convert.sh` checks `SHA256SUMS` first. ATC's words are in `{name}.om.log`.
+
+On a machine with {config.soc} and CANN's set_env.sh sourced:
+
+    pip install adnet
+    adnet-run IMAGES -o DENOISED --model {name}.om --device npu:0
 """

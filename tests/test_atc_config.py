@@ -73,6 +73,9 @@ def test_what_each_option_becomes(options, expected):
         ({"precision_mode": "fp8"}, "mixed_float16"),
         ({"io": "uint8", "sizes": BSD68, "batches": (1, 2)}, "AIPP, which ATC does not combine"),
         ({"io": "uint8", "sizes": ((321, 5000),)}, "got 5000x321"),
+        ({"precision_mode": "mixed_bfloat16"}, "has no bfloat16"),
+        ({"input_name": "image-1"}, "would misread"),
+        ({"input_name": "a:b"}, "would misread"),
         ({"extra": ("debug",)}, "expected --flag=value"),
         ({"extra": ("--soc_version=Ascend310",)}, "sets it itself"),
         ({"extra": ("--precision_mode=force_fp16",)}, "sets it itself"),
@@ -89,7 +92,10 @@ def test_what_is_seldom_meant_is_said():
     assert "not in adnet's list" in AtcConfig("Ascend999").warnings[0]
     config = AtcConfig("Ascend310P3", precision_mode="force_fp32")
     assert "multiplies in float16" in config.warnings[0]
-    assert AtcConfig("Ascend310P3", precision_mode="origin").warnings == []
+    config = AtcConfig("Ascend310P3", precision_mode="origin")
+    assert "float16 only" in config.warnings[0]
+    for mode in ("origin", "mixed_bfloat16"):
+        assert AtcConfig("Ascend910B4", precision_mode=mode).warnings == []
 
 
 def test_aipp_for_gray_and_colour():

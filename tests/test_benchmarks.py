@@ -54,3 +54,9 @@ def test_host_share_of_the_om_backend(tmp_path):
     out = run("om_overhead", om, "--rounds", 3, PYTHONPATH=str(FAKES), ACL_FAKE_ARITHMETIC="none")
     assert "beyond the copies" in out
     assert str(FAKES) in out
+
+
+def test_predictions_for_ascend_chips():
+    lines = run("ascend_roofline").splitlines()
+    assert "| Ascend310P3 | 69.5 | 435 | 217 | 205 (batch 1), 215 (batch 64) |" in lines
+    assert "| Ascend910B4 | 245.8 | 1539 | 769 |  |" in lines
