@@ -13,6 +13,9 @@ from adnet.errors import ModelError
 METADATA_KEY = "adnet_card"
 """Key under which an ONNX file's metadata_props hold the card."""
 
+PRECISION_KEY = "adnet_precision"
+"""Key under which an ONNX file says how it computes: fp16 or int8; missing means fp32."""
+
 ChannelOrder = Literal["gray", "RGB"]
 
 

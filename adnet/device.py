@@ -51,6 +51,11 @@ def count_devices(kind: str) -> int:
     return torch.accelerator.device_count()
 
 
+def best_device() -> str:
+    """Name the accelerator that torch finds, else `cpu`."""
+    return available_devices()[:2][-1]
+
+
 def available_devices() -> list[str]:
     """Names of the devices that torch can use here, `cpu` first."""
     names = ["cpu"]

@@ -9,6 +9,7 @@
     ├── ShapeError            an array or tile does not fit what the model accepts
     ├── ExportError           a conversion failed
     │   └── ParityError          the converted model does not equal the original
+    ├── PrecisionError        half precision overflowed
     ├── DeviceError           a device failed while it was opened or worked
     ├── TrainingError         training cannot start or go on
     └── FetchError            a file cannot be downloaded as it should be
@@ -60,6 +61,10 @@ class ExportError(AdnetError):
 
 class ParityError(ExportError):
     """A converted model does not compute what the original computes."""
+
+
+class PrecisionError(AdnetError):
+    """A result of half precision is not finite; nothing is written."""
 
 
 class DeviceError(AdnetError):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adnet.card import ModelCard
-from adnet.errors import ShapeError, UsageError
+from adnet.errors import PrecisionError, ShapeError, UsageError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -23,6 +23,10 @@ Batch = NDArray[np.float32]
 
 Shape = tuple[int | None, int | None, int | None]
 """(batch, height, width); None means any."""
+
+
+_ABSURD = 1000.0
+"""Noisy images reach 2 or 3, white being 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +90,20 @@ class RunOptions:
     threads: int | None = None
     """CPU threads."""
     device: str | None = None
-    """Such as `cpu`, `npu:1` or, for several, `npu:0,npu:1`."""
+    """Such as `cpu`, `cuda:1` or, for several of a kind, `npu:0,npu:1`."""
+    precision: str | None = None
+    """fp32, fp16 or bf16."""
+    provider: str | None = None
+    """Execution provider of ONNX Runtime."""
+    streams: int | None = None
+    """Batches in work at once on a CPU."""
+    compile: bool | None = None
+    """Use torch.compile."""
 
     def __post_init__(self) -> None:
-        if self.threads is not None and self.threads < 1:
-            raise UsageError(f"threads must be at least 1, got {self.threads}.")
+        for name, value in (("threads", self.threads), ("streams", self.streams)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be at least 1, got {value}.")
 
     def allow(self, backend: str, *names: str) -> None:
         """Refuse every option that is given and not among `names`.
@@ -104,6 +117,21 @@ class RunOptions:
                     f"{backend} backend: has no --{field.name}; got {getattr(self, field.name)!r}. "
                     "Leave the option out or choose another backend."
                 )
+
+    def on(self, device: str) -> RunOptions:
+        """Return the same options with a device."""
+        return replace(self, device=device)
+
+
+class RunKeywords(TypedDict, total=False):
+    """The fields of `RunOptions` as keyword arguments."""
+
+    threads: int | None
+    device: str | None
+    precision: str | None
+    provider: str | None
+    streams: int | None
+    compile: bool | None
 
 
 class Backend(ABC):
@@ -162,6 +190,22 @@ class Backend(ABC):
     @abstractmethod
     def describe(self) -> dict[str, str]:
         """Tell versions, provider and precision, for reports."""
+
+
+def require_finite(result: Batch, backend: str, remedy: str) -> None:
+    """Refuse a result of half precision that overflowed: it would be a black or broken image.
+
+    Where half precision saturates (Ascend), an overflow shows as huge numbers instead.
+
+    Raises:
+        PrecisionError: a value is not finite, or far outside any image's range.
+    """
+    largest = np.abs(result).max()
+    if not largest < _ABSURD:  # also catches nan
+        raise PrecisionError(
+            f"{backend} backend: half precision overflowed (largest value {largest}, white is 1). "
+            f"{remedy}"
+        )
 
 
 def _any_of(values: Iterable[object]) -> str:

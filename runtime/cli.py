@@ -54,8 +54,23 @@ def run(
         int | None, typer.Option(help="CPU threads. Default: the runtime decides.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="Where to run: cpu, npu:0 or, for several, npu:0,npu:1.")
+        str | None,
+        typer.Option(help="Where to run: cpu, cuda:0, npu:0 or, for several OM, npu:0,npu:1."),
     ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="On torch: fp32, fp16 or bf16. Default: fp32.")
+    ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(help="Execution provider of ONNX Runtime, e.g. cuda, openvino. Default: cpu."),
+    ] = None,
+    streams: Annotated[
+        int | None,
+        typer.Option(help="On ONNX Runtime: batches in work at once, for many cores. Default: 1."),
+    ] = None,
+    compile_: Annotated[
+        bool, typer.Option("--compile", help="On torch: use torch.compile.")
+    ] = False,
     pad: Annotated[
         str | None,
         typer.Option(help="reflect: mirror the border of images too small for a fixed-size model."),
@@ -68,6 +83,9 @@ def run(
     ] = 89_478_485,
     list_models: Annotated[
         bool, typer.Option("--list-models", help="List the shipped models and leave.")
+    ] = False,
+    list_backends: Annotated[
+        bool, typer.Option("--list-backends", help="List what can run here, or why not, and leave.")
     ] = False,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
@@ -82,6 +100,9 @@ def run(
     if list_models:
         _list_models(json_output)
         return
+    if list_backends:
+        _list_backends(json_output)
+        return
     if not inputs:
         raise typer.BadParameter("give at least one image or folder", param_hint="INPUTS")
     if output is None:
@@ -93,7 +114,17 @@ def run(
 
     jobs = plan_jobs(inputs, output)
     with Denoiser(
-        model, backend=backend, tile=tile, batch=batch, pad=pad, threads=threads, device=device
+        model,
+        backend=backend,
+        tile=tile,
+        batch=batch,
+        pad=pad,
+        threads=threads,
+        device=device,
+        precision=precision,
+        provider=provider,
+        streams=streams,
+        compile=compile_ or None,
     ) as denoiser:
         with progress_bar("denoising", quiet) as bar:
             position = _Position(len(jobs), bar.show)
@@ -181,6 +212,22 @@ def _list_models(as_json: bool) -> None:
         colour = "gray" if model.card.channels == 1 else "colour"
         size = model.path.stat().st_size / 1e6
         typer.echo(f"{model.name:<12} {colour:<7} {model.card.describe_sigma():<20} {size:.1f} MB")
+
+
+def _list_backends(as_json: bool) -> None:
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from adnet.runtime.inventory import list_backends  # noqa: PLC0415
+
+    rows = list_backends()
+    if as_json:
+        print_json([asdict(row) for row in rows])
+        return
+    for row in rows:
+        state = "yes" if row.available else "no"
+        typer.echo(
+            f"{row.backend:<6} {row.where:<10} {state:<4} {row.version:<12} {row.note}".rstrip()
+        )
 
 
 def main() -> None:

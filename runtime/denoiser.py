@@ -23,7 +23,8 @@ from adnet.errors import ShapeError, UsageError
 from adnet.pretrained import default_model, resolve_model
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from adnet.runtime.backend import RunKeywords
+    from typing_extensions import Self, Unpack
 
 DEFAULT_TILE = 512
 """Largest tile side in pixels: bounds the memory, for at most a fifth more work than one piece."""
@@ -47,8 +48,8 @@ class Denoiser:
         pad: what to do with an image smaller than the smallest of a model's fixed sizes: None
             refuses it, "reflect" mirrors its right and lower border, which changes the result
             there (up to 20 pixels deep, by up to 0.07 of white).
-        threads: CPU threads; None lets the runtime decide.
-        device: such as `npu:1` or, for several at once, `npu:0,npu:1`; None: the backend's first.
+        options: what is asked of the backend, see `RunOptions`: threads, device, precision,
+            provider, streams, compile.
 
     Several threads may call it at once.
 
@@ -65,8 +66,7 @@ class Denoiser:
         tile: int = DEFAULT_TILE,
         batch: int = 1,
         pad: str | None = None,
-        threads: int | None = None,
-        device: str | None = None,
+        **options: Unpack[RunKeywords],
     ) -> None:
         if batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}.")
@@ -76,7 +76,7 @@ class Denoiser:
         self._batch = batch
         self._pad = pad
         self._backend_name = backend
-        self._options = RunOptions(threads, device)
+        self._options = RunOptions(**options)
         self._lock = threading.Lock()
         self._stack = ExitStack()
         self._opened: dict[Path, _Opened] = {}

@@ -2,74 +2,128 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Literal
+from queue import SimpleQueue
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
-from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions
+from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
+from adnet.runtime.ort_providers import Provider, choose_provider
+from numpy.typing import NDArray
 
-from adnet.card import METADATA_KEY, ModelCard
+from adnet.card import METADATA_KEY, PRECISION_KEY, ModelCard
 from adnet.errors import BackendUnavailable, ModelError
+
+_DTYPES: dict[str, tuple[Literal["float32", "float16", "uint8"], np.dtype[Any]]] = {
+    "tensor(float)": ("float32", np.dtype(np.float32)),
+    "tensor(float16)": ("float16", np.dtype(np.float16)),
+    "tensor(uint8)": ("uint8", np.dtype(np.uint8)),
+}
 
 
 class OrtBackend(Backend):
-    """Runs an ONNX file that adnet-export made, on the CPU.
+    """Runs an ONNX file that adnet-export made.
 
     Args:
         model: the ONNX file.
-        options: threads (intra-op; None: one per physical core); the device can only be `cpu`.
+        options: provider (`adnet.runtime.ort_providers`; None: by the device, else the CPU),
+            device, threads (intra-op, of each stream; None: the cores shared among the streams),
+            streams (batches in work at once, each with its own threads).
 
     Raises:
         ModelError: the file is no ONNX model, or not one of ours.
-        BackendUnavailable: another device than the CPU is asked for.
+        BackendUnavailable: the provider or device is not there, or leaves work to another one.
     """
 
     name = "onnx"
 
     def __init__(self, model: Path, options: RunOptions) -> None:
-        options.allow(self.name, "threads", "device")
-        if options.device not in (None, "cpu"):
-            raise BackendUnavailable(
-                f"onnx backend: device {options.device!r} is not available; there is: cpu."
-            )
-        settings = ort.SessionOptions()
-        settings.intra_op_num_threads = options.threads or 0
-        settings.inter_op_num_threads = 1
-        settings.log_severity_level = 3
-        try:
-            session = ort.InferenceSession(str(model), settings, providers=["CPUExecutionProvider"])
-        except Exception as err:  # onnxruntime's exception classes share no public base
-            first_line = str(err).strip().splitlines()[0]
-            raise ModelError(
-                f"{model}: ONNX Runtime cannot load it ({first_line}). "
-                "Is it an ONNX file? adnet-export makes one from a checkpoint."
-            ) from err
-        card, spec = _check_is_adnet(session, model)
-        self._session: ort.InferenceSession | None = session
-        self._input = session.get_inputs()[0].name
-        super().__init__(card, spec, "cpu")
+        options.allow(self.name, "threads", "device", "provider", "streams")
+        self._provider, provider, device = choose_provider(
+            options.provider, options.device, ort.get_available_providers()
+        )
+        self.lanes = options.streams or 1
+        threads = options.threads
+        if threads is None and self.lanes > 1:
+            threads = max(1, len(_usable_cores()) // self.lanes)
+        sessions = [_open(model, provider, device, threads) for _ in range(self.lanes)]
+        card, spec, self._dtype = _check_is_adnet(sessions[0], model)
+        self._precision = sessions[0].get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "fp32")
+        self._version: str = ort.__version__
+        self._threads = "one per core" if threads is None else str(threads)
+        self._input = sessions[0].get_inputs()[0].name
+        self._sessions: SimpleQueue[Any] = SimpleQueue()
+        for session in sessions:
+            self._sessions.put(session)
+        super().__init__(card, spec, device)
 
     def _infer(self, batch: Batch) -> Batch:
-        assert self._session is not None  # infer() refuses after close()
-        (result,) = self._session.run(None, {self._input: batch})
-        return np.asarray(result, np.float32)
+        session = self._sessions.get()
+        try:
+            (result,) = session.run(None, {self._input: _to_dtype(batch, self._dtype)})
+        finally:
+            self._sessions.put(session)
+        values: Batch = np.asarray(result, np.float32)
+        if result.dtype == np.uint8:
+            values /= np.float32(255)
+        if self._precision == "fp16":
+            require_finite(values, self.name, "Use a model exported with --precision fp32.")
+        return values
 
     def _release(self) -> None:
-        self._session = None
+        self._sessions = SimpleQueue()
 
     def describe(self) -> dict[str, str]:
         """Tell the provider and versions."""
         return {
             "backend": self.name,
             "device": self.device,
-            "provider": "CPUExecutionProvider",
-            "precision": "fp32",
-            "onnxruntime": ort.__version__,
+            "provider": self._provider,
+            "precision": self._precision,
+            "input": self.spec.dtype,
+            "streams": str(self.lanes),
+            "threads": self._threads,
+            "onnxruntime": self._version,
         }
 
 
-def _check_is_adnet(session: ort.InferenceSession, model: Path) -> tuple[ModelCard, InputSpec]:
+def _open(model: Path, provider: Provider, device: str, threads: int | None) -> Any:
+    """Open a session and make sure that the provider really runs all of it."""
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = threads or 0
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 3
+    index = int(device.partition(":")[2] or 0)
+    wanted: Any = (provider.full_name, provider.options(index))
+    is_cpu = provider.full_name == "CPUExecutionProvider"
+    if not is_cpu:
+        # Without this, layers that the provider lacks would quietly run on the CPU.
+        settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        session = ort.InferenceSession(str(model), settings, providers=[wanted])
+    except Exception as err:  # onnxruntime's exception classes share no public base
+        first_line = str(err).strip().splitlines()[0]
+        if is_cpu:
+            raise ModelError(
+                f"{model}: ONNX Runtime cannot load it ({first_line}). "
+                "Is it an ONNX file? adnet-export makes one from a checkpoint."
+            ) from err
+        raise BackendUnavailable(
+            f"onnx backend: {provider.full_name} cannot run {model} ({first_line}). Needed: "
+            f"{provider.install}."
+        ) from err
+    running = session.get_providers()[0]
+    if running != provider.full_name:
+        raise BackendUnavailable(
+            f"onnx backend: asked for {provider.full_name}, but ONNX Runtime fell back to "
+            f"{running}. Needed: {provider.install}."
+        )
+    return session
+
+
+def _check_is_adnet(session: Any, model: Path) -> tuple[ModelCard, InputSpec, np.dtype[Any]]:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     card_text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if card_text is None:
@@ -83,18 +137,29 @@ def _check_is_adnet(session: ort.InferenceSession, model: Path) -> tuple[ModelCa
     if (
         len(inputs) != 1
         or len(outputs) != 1
-        or inputs[0].type != "tensor(float)"
+        or inputs[0].type not in _DTYPES
         or len(shape) != 4
         or shape[1] != card.channels
     ):
         found = ", ".join(f"{tensor.name} {tensor.type} {tensor.shape}" for tensor in inputs)
         raise ModelError(
-            f"{model}: expected one float input (N, {card.channels}, H, W), got {found}. "
+            f"{model}: expected one image (N, {card.channels}, H, W), got {found}. "
             "Export the checkpoint again with 'adnet-export onnx'."
         )
-    return card, _spec(card.channels, shape)
-
-
-def _spec(channels: Literal[1, 3], shape: list[int | str | None]) -> InputSpec:
+    dtype_name, dtype = _DTYPES[inputs[0].type]
     count, height, width = (dim if isinstance(dim, int) else None for dim in shape[:1] + shape[2:])
-    return InputSpec(channels, ((count, height, width),))
+    return card, InputSpec(card.channels, ((count, height, width),), dtype_name), dtype
+
+
+def _to_dtype(batch: Batch, dtype: np.dtype[Any]) -> NDArray[Any]:
+    if dtype == np.uint8:
+        levels: NDArray[Any] = np.clip(np.rint(batch * np.float32(255)), 0, 255)
+        return levels.astype(np.uint8)
+    return batch.astype(dtype, copy=False)
+
+
+def _usable_cores() -> list[int]:
+    """Cores that this process may use; fewer than the machine's in a container."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 from adnet.runtime.backend import Backend, RunOptions
 
 from adnet.errors import BackendUnavailable, UsageError
+
+ENTRY_POINT_GROUP = "adnet.backends"
+"""Another package adds a backend by an entry point of this group: NAME = "module:ENTRY", ENTRY
+being a `BackendEntry`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +27,7 @@ class BackendEntry:
     suffixes: tuple[str, ...]
     """Model files that it runs."""
     install: str
-    """Command that installs what it needs."""
+    """What to do to have it."""
 
 
 BACKENDS: dict[str, BackendEntry] = {
@@ -29,12 +36,33 @@ BACKENDS: dict[str, BackendEntry] = {
         suffixes=(".onnx",),
         install="pip install onnxruntime",
     ),
+    "torch": BackendEntry(
+        target="adnet.runtime.torch_backend:TorchBackend",
+        suffixes=(".pth", ".pt", ".onnx"),
+        install="pip install torch onnx",
+    ),
+    "npu": BackendEntry(
+        target="adnet.runtime.torch_backend:NpuBackend",
+        suffixes=(".pth", ".pt", ".onnx"),
+        install="pip install torch torch-npu onnx, and source CANN's set_env.sh",
+    ),
     "om": BackendEntry(
         target="adnet.runtime.om_backend:OmBackend",
         suffixes=(".om",),
         install="install CANN and source its set_env.sh",
     ),
 }
+"""The first that runs a kind of file is the default for it."""
+
+
+def backends() -> dict[str, BackendEntry]:
+    """Return all backends: the table, then what other packages add (they replace none of ours)."""
+    return BACKENDS | {name: one for name, one in _added().items() if name not in BACKENDS}
+
+
+@cache
+def _added() -> dict[str, BackendEntry]:
+    return {point.name: point.load() for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
 def open_backend(
@@ -43,8 +71,8 @@ def open_backend(
     """Load a model file on a backend.
 
     Args:
-        name: a key of `BACKENDS`; None chooses by the file's suffix.
-        options: threads and device; None leaves all to the backend.
+        name: a key of `backends()`; None chooses by the file's suffix.
+        options: threads, device and so on; None leaves all to the backend.
 
     Raises:
         UsageError: unknown backend, or it does not run this kind of file, or lacks an option.
@@ -53,29 +81,49 @@ def open_backend(
     """
     suffix = model.suffix.lower()
     if name is None:
-        name = next((key for key, entry in BACKENDS.items() if suffix in entry.suffixes), None)
+        name = next((key for key, entry in backends().items() if suffix in entry.suffixes), None)
         if name is None:
             raise UsageError(f"{model}: no backend runs {suffix or 'such'} files. {_table()}")
-    entry = BACKENDS.get(name)
+    entry = backends().get(name)
     if entry is None:
         raise UsageError(f"unknown backend {name!r}. {_table()}")
     if suffix not in entry.suffixes:
         raise UsageError(
             f"{model}: the {name} backend does not run {suffix or 'such'} files. {_table()}"
         )
-    module, _, attribute = entry.target.partition(":")
-    try:
-        backend_class = getattr(import_module(module), attribute)
-    except ImportError as err:
-        raise BackendUnavailable(
-            f"backend {name!r} cannot be loaded: {err}. Install it: {entry.install}"
-        ) from err
-    backend: Backend = backend_class(model, options or RunOptions())
+    backend: Backend = import_backend(name, entry)(model, options or RunOptions())
     return backend
 
 
+def import_backend(name: str, entry: BackendEntry) -> Any:
+    """Import the class of a backend.
+
+    Raises:
+        BackendUnavailable: naming what is missing and how to get it.
+    """
+    module, _, attribute = entry.target.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, RuntimeError, OSError) as err:
+        # torch loads torch_npu by itself; when CANN is missing, `import torch` raises RuntimeError.
+        causes = f"{err} {err.__cause__}"
+        if "torch_npu" in causes or "libhccl" in causes or "libascend" in causes:
+            remedy = (
+                "torch_npu is installed, but CANN is missing or its environment is not set: run "
+                "'source /usr/local/Ascend/ascend-toolkit/set_env.sh' (CANN 8.5 and later: "
+                "/usr/local/Ascend/cann/set_env.sh), or set TORCH_DEVICE_BACKEND_AUTOLOAD=0 to "
+                "use torch without it."
+            )
+        else:
+            remedy = f"To have it: {entry.install}."
+        first_line = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
+        raise BackendUnavailable(
+            f"backend {name!r} cannot be loaded: {first_line} {remedy}"
+        ) from err
+
+
 def _table() -> str:
-    parts = [f"{name} ({', '.join(entry.suffixes)})" for name, entry in BACKENDS.items()]
+    parts = [f"{name} ({', '.join(entry.suffixes)})" for name, entry in backends().items()]
     return (
         f"Backends: {', '.join(parts)}. Checkpoints are converted with "
         "'adnet-export onnx CHECKPOINT -o FILE.onnx'."

@@ -150,7 +150,7 @@ def scene(tmp_path, make_image):
         (["in", "-o", "out", "--model", "none.onnx"], ["does not exist"]),
         (["in", "-o", "out", "--model", "text.onnx"], ["Is it an ONNX file?"]),
         (["in", "-o", "out", "--model", "foreign.onnx"], ["no model card", "x [1, 7]"]),
-        (["in", "-o", "out", "--model", "wrong_input.onnx"], ["expected one float input"]),
+        (["in", "-o", "out", "--model", "wrong_input.onnx"], ["expected one image"]),
         (["in", "-o", "out", "--backend", "tpu"], ["unknown backend 'tpu'", "onnx"]),
         (["in", "-o", "out", "--tile", "10"], ["tile must be at least 41"]),
         (["in", "-o", "out", "--batch", "0"], ["batch must be at least 1"]),

@@ -1,0 +1,111 @@
+"""What can run here: every backend, provider and device, and why not where it cannot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from adnet.runtime.registry import BACKENDS, backends, import_backend
+
+from adnet.errors import AdnetError, BackendUnavailable
+
+_REMEDIES = {
+    "cuda": "an NVIDIA GPU with its driver, and a CUDA build of torch",
+    "mps": "a Mac with Apple silicon",
+    "xpu": "an Intel GPU, and an XPU build of torch",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to run a model."""
+
+    backend: str
+    where: str
+    """Device, or execution provider."""
+    available: bool
+    version: str
+    note: str
+    """Why not and what to do, where it is not available."""
+
+
+def list_backends() -> list[Row]:
+    """Look at everything; imports torch and pyACL where they are installed (takes seconds)."""
+    rows = [*_onnx(), *_torch(), *_npu(), *_om()]
+    for name, entry in backends().items():
+        if name not in BACKENDS:
+            try:
+                import_backend(name, entry)
+            except BackendUnavailable as err:
+                rows.append(Row(name, "-", False, "", str(err)))
+            else:
+                rows.append(Row(name, "-", True, "", f"from {entry.target.partition(':')[0]}"))
+    return rows
+
+
+def _onnx() -> list[Row]:
+    from adnet.runtime.ort_providers import PROVIDERS  # noqa: PLC0415
+
+    try:
+        import_backend("onnx", BACKENDS["onnx"])
+    except BackendUnavailable as err:
+        return [Row("onnx", "cpu", False, "", str(err))]
+    ort = import_module("onnxruntime")
+    there = ort.get_available_providers()
+    return [
+        Row("onnx", key, one.full_name in there, ort.__version__,
+            "" if one.full_name in there else f"not in this build of ONNX Runtime; {one.install}")
+        for key, one in PROVIDERS.items()
+    ]  # fmt: skip
+
+
+def _torch() -> list[Row]:
+    try:
+        import_backend("torch", BACKENDS["torch"])
+    except BackendUnavailable as err:
+        return [Row("torch", "cpu", False, _version("torch"), str(err))]
+    from adnet.device import available_devices  # noqa: PLC0415  (imports torch)
+
+    there = available_devices()
+    rows = [Row("torch", name, True, _version("torch"), "") for name in there
+            if not name.startswith("npu")]  # fmt: skip
+    found = {row.where.partition(":")[0] for row in rows}
+    return rows + [
+        Row("torch", kind, False, _version("torch"), f"needs {remedy}")
+        for kind, remedy in _REMEDIES.items()
+        if kind not in found
+    ]
+
+
+def _npu() -> list[Row]:
+    try:
+        import_backend("npu", BACKENDS["npu"])
+        from adnet.device import count_devices  # noqa: PLC0415  (imports torch)
+
+        count = count_devices("npu")
+    except AdnetError as err:
+        return [Row("npu", "npu", False, _version("torch-npu"), str(err))]
+    return [Row("npu", f"npu:{index}", True, _version("torch-npu"), "") for index in range(count)]
+
+
+def _om() -> list[Row]:
+    try:
+        import_backend("om", BACKENDS["om"])
+        from adnet.runtime.acl import load_acl  # noqa: PLC0415
+
+        acl = load_acl()
+        count = acl.get("rt.get_device_count")
+        soc = str(acl.tell("rt.get_soc_name"))
+    except AdnetError as err:
+        return [Row("om", "npu", False, "", str(err))]
+    if not count:
+        return [Row("om", "npu", False, soc, "no device is visible; see npu-smi info")]
+    return [Row("om", f"npu:{index}", True, soc, "") for index in range(count)]
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

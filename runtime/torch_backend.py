@@ -1,0 +1,164 @@
+"""ADNet on PyTorch: CPU, CUDA, Ascend NPU (torch_npu), MPS, XPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import torch
+from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
+from torch import Tensor
+
+from adnet.card import ModelCard
+from adnet.checkpoint import load_checkpoint
+from adnet.device import best_device, resolve_device
+from adnet.errors import BackendUnavailable, UsageError
+from adnet.model import ADNet, fold_batch_norm
+from adnet.onnx_weights import load_onnx_network
+
+PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+
+_CUDA_LANES = 2
+"""Calls at once on a GPU, each on its own stream: copies of one overlap the work of another."""
+
+
+class TorchBackend(Backend):
+    """Runs a checkpoint, or the weights of an ONNX file that adnet-export made.
+
+    Batch norms are folded into the convolutions and the memory format is channels_last.
+
+    Args:
+        model: .pth, .pt or .onnx file.
+        options: device (None: the accelerator that torch finds, else the CPU), precision (fp32,
+            fp16 or bf16), compile (torch.compile, one graph for all shapes), threads (CPU).
+
+    Raises:
+        ModelError: the file is damaged or no ADNet.
+        BackendUnavailable: the device is not there, or torch.compile has no compiler.
+    """
+
+    name = "torch"
+
+    def __init__(self, model: Path, options: RunOptions) -> None:
+        options.allow(self.name, "threads", "device", "precision", "compile")
+        self._precision = options.precision or "fp32"
+        if self._precision not in PRECISIONS:
+            raise UsageError(
+                f"torch backend: precision must be {', '.join(PRECISIONS)}, got "
+                f"{self._precision!r}."
+            )
+        device = resolve_device(options.device or best_device())
+        network, card = _load(model)
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
+        _forbid_rounding(device)
+        self._dtype = PRECISIONS[self._precision]
+        self._device = device
+        placed: Any = network.to(device, self._dtype)
+        self._network: Any = placed.to(memory_format=torch.channels_last)
+        self._compiled = bool(options.compile)
+        self._streams: SimpleQueue[Any] | None = None
+        if self._compiled:
+            self._network = self._compile(card.channels)
+        elif device.type == "cuda":
+            self.lanes = _CUDA_LANES
+            self._streams = SimpleQueue()
+            for _ in range(_CUDA_LANES):
+                self._streams.put(torch.Stream(device))
+        super().__init__(card, InputSpec(card.channels), str(device))
+
+    def _infer(self, batch: Batch) -> Batch:
+        with torch.inference_mode(), self._stream():
+            image = torch.from_numpy(batch)
+            if self._device.type == "cuda":
+                image = image.pin_memory()  # from a cache of torch's; needed to copy beside work
+            image = image.to(self._device, self._dtype, non_blocking=True)
+            result: Tensor = self._network(image.to(memory_format=torch.channels_last))
+            host = result.float().contiguous().cpu().numpy()
+        if self._precision != "fp32":
+            require_finite(host, self.name, "Run it with --precision fp32.")
+        return host
+
+    def _release(self) -> None:
+        self._network = None
+        self._streams = None
+
+    def describe(self) -> dict[str, str]:
+        """Tell device, precision and version."""
+        facts = {
+            "backend": self.name,
+            "device": self.device,
+            "precision": self._precision,
+            "compiled": "torch.compile" if self._compiled else "no",
+            "torch": torch.__version__,
+        }
+        if self._device.type == "cuda":
+            facts["device_name"] = torch.cuda.get_device_name(self._device)
+        if self._device.type == "cpu":
+            facts["threads"] = str(torch.get_num_threads())
+        return facts
+
+    @contextmanager
+    def _stream(self) -> Iterator[None]:
+        """Give the calling thread a stream of its own, where there are any."""
+        streams = self._streams
+        if streams is None:
+            yield
+            return
+        stream = streams.get()
+        try:
+            with stream:
+                yield
+        finally:
+            streams.put(stream)
+
+    def _compile(self, channels: int) -> Any:
+        """Compile for any shape, and try it: without a C++ compiler it fails only when it runs."""
+        compiled: Any = torch.compile(self._network, dynamic=True)
+        try:
+            with torch.inference_mode():
+                for size in (64, 96):
+                    image = torch.zeros(1, channels, size, size + 16, device=self._device)
+                    compiled(image.to(self._dtype).to(memory_format=torch.channels_last))
+        except Exception as err:
+            first_line = str(err).strip().splitlines()[0]
+            raise BackendUnavailable(
+                f"torch backend: torch.compile failed ({first_line}). It needs a C++ compiler on "
+                "the CPU and Triton on a GPU; leave out --compile to go on without."
+            ) from err
+        return compiled
+
+
+class NpuBackend(TorchBackend):
+    """The torch backend on Ascend NPUs, npu:0 unless another is asked for."""
+
+    name = "npu"
+
+    def __init__(self, model: Path, options: RunOptions) -> None:
+        device = options.device or "npu:0"
+        if device.partition(":")[0] != "npu":
+            raise UsageError(f"npu backend: runs on npu:N, got device {device!r}.")
+        super().__init__(model, options.on(device))
+
+
+def _load(path: Path) -> tuple[ADNet, ModelCard]:
+    """Load a network with folded batch norms."""
+    if path.suffix.lower() == ".onnx":
+        return load_onnx_network(path)
+    loaded = load_checkpoint(path)
+    return fold_batch_norm(loaded.network), loaded.card
+
+
+def _forbid_rounding(device: torch.device) -> None:
+    """Make float32 mean float32: no TF32 on NVIDIA, no HF32 on Ascend, and no recompiling there."""
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+    elif device.type == "npu":
+        npu: Any = torch.npu  # type: ignore[attr-defined]
+        npu.conv.allow_hf32 = False
+        npu.matmul.allow_hf32 = False
+        npu.set_compile_mode(jit_compile=False)  # the default compiles anew for each shape
