@@ -8,7 +8,10 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -71,6 +74,7 @@ def reports_errors(command: Command) -> Command:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         debug = bool(kwargs.get("debug"))
+        _let_second_interrupt_end()
         logging.basicConfig(
             level=logging.DEBUG if debug else logging.INFO, format="%(message)s", stream=sys.stderr
         )
@@ -95,6 +99,28 @@ def reports_errors(command: Command) -> Command:
             _fail(f"{type(err).__name__}: {err}. {hint}", 1, err if debug else None)
 
     return wrapped  # type: ignore[return-value]
+
+
+def _let_second_interrupt_end() -> None:
+    """Let the first Ctrl-C stop the work in order, and the second end the program at once.
+
+    Threads that wait for a device that no longer answers would keep it from ending. Files appear
+    whole or not at all, so nothing is left half written.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return
+
+    def end(*_: object) -> None:
+        os.write(2, b"error: interrupted twice; ended at once.\n")
+        os._exit(130)
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, end)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, stop)
 
 
 def print_json(data: Any) -> None:

@@ -11,6 +11,7 @@
     │   └── ParityError          the converted model does not equal the original
     ├── PrecisionError        half precision overflowed
     ├── DeviceError           a device failed while it was opened or worked
+    │   └── DeviceLostError      it will not work again in this process
     ├── TrainingError         training cannot start or go on
     └── FetchError            a file cannot be downloaded as it should be
 
@@ -77,6 +78,10 @@ class DeviceError(AdnetError):
     def __init__(self, message: str, code: int | None = None) -> None:
         super().__init__(message)
         self.code = code
+
+
+class DeviceLostError(DeviceError):
+    """A device failed in a way that it does not recover from; what comes next would fail, too."""
 
 
 class TrainingError(AdnetError):

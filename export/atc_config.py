@@ -9,8 +9,10 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from adnet.architecture import RECEPTIVE_RADIUS
 from adnet.errors import UsageError
 
 Io = Literal["fp32", "fp16", "uint8"]
@@ -94,12 +96,17 @@ class AtcConfig:
         own = {argument.partition("=")[0] for argument in self._own_arguments()}
         own |= {"--precision_mode", "--precision_mode_v2", "--weight", "--mode"}
         for argument in self.extra:
-            flag, equals, _ = argument.partition("=")
+            flag, equals, value = argument.partition("=")
+            if value and Path(value).exists() and not Path(value).is_absolute():
+                raise UsageError(
+                    f"--atc-arg {argument}: ATC runs in another directory; give the full path, "
+                    f"{flag}={Path(value).resolve()}."
+                )
             if not re.fullmatch(r"--[a-z0-9_]+", flag) or not equals:
                 raise UsageError(f"--atc-arg: expected --flag=value, got {argument!r}.")
             if flag in own | {"--insert_op_conf", "--input_fp16_nodes", "--output_type",
                               "--dynamic_batch_size", "--dynamic_image_size", "--dynamic_dims",
-                              "--input_shape_range"}:  # fmt: skip
+                              "--input_shape_range", "--save_original_model"}:  # fmt: skip
                 raise UsageError(f"--atc-arg {flag}: adnet-export sets it itself; use its options.")
 
     @property
@@ -131,6 +138,11 @@ class AtcConfig:
             found.append(
                 f"{self.soc} multiplies matrices in float16 only; with {self.precision_mode} the "
                 "layers may fall to the slow AI CPU, or the conversion may fail."
+            )
+        if max(min(size) for size in self.sizes) <= 2 * RECEPTIVE_RADIUS:
+            found.append(
+                f"sizes of {2 * RECEPTIVE_RADIUS} pixels and less cannot serve as tiles; this "
+                "model runs images of exactly its sizes only."
             )
         if max(self.batches) > _LARGEST_BATCH:
             found.append(f"batches above {_LARGEST_BATCH} are advised against.")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,7 +90,8 @@ def run_atc(
         status, log = _run(command, folder, lambda line: on_line(time.monotonic() - began, line))
         seconds = time.monotonic() - began
         # A host-bound model gets its system into the name: converted_linux_aarch64.om.
-        written = sorted(folder.glob(f"{OUTPUT_NAME}*.om"), key=lambda path: path.stat().st_mtime)
+        written = [*folder.glob(f"{OUTPUT_NAME}.om"), *folder.glob(f"{OUTPUT_NAME}_*_*.om")]
+        written.sort(key=lambda path: path.stat().st_mtime)
         if status != 0 or _SUCCESS not in log or _FAILURE in log or not written:
             log_path = output.with_name(output.name + ".log")
             with atomic_path(log_path) as path:
@@ -115,7 +117,7 @@ def _run(command: list[str], folder: Path, on_line: Callable[[str], None]) -> tu
     try:
         process = subprocess.Popen(
             command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, errors="replace",
+            text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
     except OSError as err:
         raise ExportError(f"{command[0]}: cannot be started: {err.strerror}.") from err
@@ -128,7 +130,9 @@ def _run(command: list[str], folder: Path, on_line: Callable[[str], None]) -> tu
                 on_line(line.rstrip())
             return process.wait(), "".join(lines)
         except BaseException:  # interrupted: ATC must not go on alone
-            process.kill()
+            # `atc` is a shell script around the program; both are in a group of their own.
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             raise
 
 

@@ -158,10 +158,16 @@ def om(
                 convert_to_om(onnx_path, card, output, config, on_line=show)
             except BackendUnavailable as err:
                 folder_here = output.with_name(f"{output.stem}-atc")
+                missing = f"ATC is not installed here, so {output} was not made."
+                if folder_here.exists():
+                    raise BackendUnavailable(
+                        f"{missing} {folder_here} is there already: run 'bash convert.sh' in it on "
+                        "a machine with CANN, or delete it to have it written anew."
+                    ) from err
                 emit(onnx_path, card, folder_here, output.stem, config)
                 raise BackendUnavailable(
-                    f"ATC is not installed here, so {output} was not made. Wrote {folder_here} "
-                    "instead: run 'bash convert.sh' in it on a machine with CANN."
+                    f"{missing} Wrote {folder_here} instead: run 'bash convert.sh' in it on a "
+                    "machine with CANN."
                 ) from err
     typer.echo(f"wrote {output} ({output.stat().st_size / 1e6:.2f} MB) and {output.name}.json")
 

@@ -175,7 +175,7 @@ cd "$work"
 status=0
 atc {joined} \\
   2>&1 | tee "$here/{name}.om.log" || status=$?
-made=$(ls -t {OUTPUT_NAME}*.om 2> /dev/null | head -n 1 || true)
+made=$(ls -t {OUTPUT_NAME}.om {OUTPUT_NAME}_*_*.om 2> /dev/null | head -n 1 || true)
 if [ "$status" -ne 0 ] || [ -z "$made" ] || ! grep -q "ATC run success" "$here/{name}.om.log"; then
   echo "the conversion failed, see {name}.om.log" >&2
   exit 1

@@ -38,10 +38,16 @@ def detect_soc() -> str:
 
 def _from_acl() -> set[str]:
     try:
-        name = import_module("acl").rt.get_soc_name()
-    except (ImportError, AttributeError, OSError):
+        acl = import_module("acl")
+    except (ImportError, OSError):
         return set()
-    return {name} if name else set()
+    # The manuals of several releases have it in `acl`, others in `acl.rt`.
+    for module in (acl, getattr(acl, "rt", None)):
+        ask = getattr(module, "get_soc_name", None)
+        if ask is not None:
+            name = ask()
+            return {str(name)} if name else set()
+    return set()
 
 
 def _from_npu_smi() -> set[str]:

@@ -16,7 +16,8 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from operator import attrgetter
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakSet
 
 import numpy as np
 from adnet.runtime.acl_errors import explain_code
@@ -36,6 +37,11 @@ DTYPES: dict[int, np.dtype[Any]] = {
     4: np.dtype(np.uint8),
 }
 """ACL's numbers of the data types that an image can have."""
+
+FORKED = (
+    "om backend: this process was forked from one that uses ACL, which does not survive that. "
+    "Start worker processes with the 'spawn' method."
+)
 
 _log = logging.getLogger(__name__)
 _initialised_in: int | None = None
@@ -110,10 +116,7 @@ def load_acl() -> Acl:
     """
     global _initialised_in  # noqa: PLW0603  (ACL's state is the process's own)
     if _initialised_in is not None and _initialised_in != os.getpid():
-        raise UsageError(
-            "om backend: this process was forked from one that uses ACL, which does not survive "
-            "that. Start worker processes with the 'spawn' method."
-        )
+        raise UsageError(FORKED)
     try:
         acl = Acl(import_module("acl"))
     except ImportError as err:
@@ -134,7 +137,35 @@ def load_acl() -> Acl:
     return acl
 
 
+class Closable(Protocol):
+    """What must be closed before ACL is finalised."""
+
+    def close(self) -> None:
+        """Release everything; a second call does nothing."""
+
+
+in_use: WeakSet[Closable] = WeakSet()
+"""Closed when the program ends, should its owner have forgotten it."""
+
+
+def soc_name(acl: Acl) -> str | None:
+    """Return the chip's name; None where ACL does not tell.
+
+    The manuals of several releases have it as `acl.get_soc_name`, others in `acl.rt`.
+    """
+    for name in ("get_soc_name", "rt.get_soc_name"):
+        try:
+            found = acl.tell(name)
+        except AttributeError:
+            continue
+        return str(found) if found else None
+    return None
+
+
 def _finalise(acl: Acl) -> None:
+    if _initialised_in == os.getpid():
+        for one in list(in_use):
+            one.close()
     code = acl.tell("finalize") if _initialised_in == os.getpid() else 0
     if code not in (0, REPEAT_FINALIZE):
         _log.warning("acl.finalize failed with %d", code)

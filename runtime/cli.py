@@ -47,9 +47,12 @@ def run(
         str | None, typer.Option(help="Runtime. Default: chosen by the model file's suffix.")
     ] = None,
     tile: Annotated[
-        int, typer.Option(help="Largest side in pixels of what the network sees at once.")
-    ] = 512,
-    batch: Annotated[int, typer.Option(help="Tiles given to the network at once.")] = 1,
+        int | None,
+        typer.Option(help="Largest side in pixels of what the network sees at once. [512]"),
+    ] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Tiles given to the network at once. [1]")
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="CPU threads. Default: the runtime decides.")
     ] = None,

@@ -19,6 +19,7 @@ from adnet.runtime.registry import open_backend
 from adnet.runtime.tiling import Tile, balanced_tile, fits, plan_batches, plan_tiles
 from numpy.typing import NDArray
 
+from adnet.architecture import RECEPTIVE_RADIUS
 from adnet.errors import ShapeError, UsageError
 from adnet.pretrained import default_model, resolve_model
 
@@ -40,11 +41,11 @@ class Denoiser:
             gray or colour, whichever the image is; while there is no colour model, the gray one
             plane by plane.
         backend: name from the registry; None chooses by the model file's suffix.
-        tile: largest side in pixels of what the network sees at once. Tiling is exact: the result
-            does not depend on it beyond float rounding (1e-6). Models of fixed sizes have their
-            own.
-        batch: tiles of one image given to the backend at once; models of fixed batches have their
-            own.
+        tile: largest side in pixels of what the network sees at once; None: 512. Tiling is exact:
+            the result does not depend on it beyond float rounding (1e-6). Models of fixed sizes
+            have their own.
+        batch: tiles of one image given to the backend at once; None: 1, or what a model of fixed
+            batches takes.
         pad: what to do with an image smaller than the smallest of a model's fixed sizes: None
             refuses it, "reflect" mirrors its right and lower border, which changes the result
             there (up to 20 pixels deep, by up to 0.07 of white).
@@ -63,12 +64,18 @@ class Denoiser:
         model: str | Path | None = None,
         *,
         backend: str | None = None,
-        tile: int = DEFAULT_TILE,
-        batch: int = 1,
+        tile: int | None = None,
+        batch: int | None = None,
         pad: str | None = None,
         **options: Unpack[RunKeywords],
     ) -> None:
-        if batch < 1:
+        smallest = 2 * RECEPTIVE_RADIUS + 1
+        if tile is not None and tile < smallest:
+            raise UsageError(
+                f"tile must be at least {smallest} pixels (a halo of {RECEPTIVE_RADIUS} on each "
+                f"side and a core), got {tile}."
+            )
+        if batch is not None and batch < 1:
             raise UsageError(f"batch must be at least 1, got {batch}.")
         if pad not in (None, "reflect"):
             raise UsageError(f"pad must be 'reflect' or left out, got {pad!r}.")
@@ -78,18 +85,12 @@ class Denoiser:
         self._backend_name = backend
         self._options = RunOptions(**options)
         self._lock = threading.Lock()
+        self._closed = False
         self._stack = ExitStack()
         self._opened: dict[Path, _Opened] = {}
         self._model = None if model is None else resolve_model(model)
-        first = self._open(self._model or default_model(1).path).backend
-        self.lanes = first.lanes
+        self.lanes = self._open(self._model or default_model(1).path).backend.lanes
         """How many images at once keep the device busy."""
-        smallest = 2 * first.card.receptive_radius + 1
-        if tile < smallest:
-            raise UsageError(
-                f"tile must be at least {smallest} pixels (a halo of "
-                f"{first.card.receptive_radius} on each side and a core), got {tile}."
-            )
 
     def __call__(self, image: Image, on_pixels: Callable[[int], None] = lambda _: None) -> Image:
         """Denoise one image.
@@ -142,6 +143,7 @@ class Denoiser:
 
     def close(self) -> None:
         """Release the models; a second call does nothing."""
+        self._closed = True
         self._stack.close()
         self._opened.clear()
 
@@ -158,13 +160,42 @@ class Denoiser:
 
     def _open(self, path: Path) -> _Opened:
         with self._lock:
+            if self._closed:
+                raise UsageError("Denoiser: used after close().")
             if path not in self._opened:
-                backend = open_backend(path, self._backend_name, self._options)
-                self._stack.enter_context(backend)
-                pool = ThreadPoolExecutor(backend.lanes, "infer")
-                self._stack.callback(pool.shutdown, cancel_futures=True)
+                with ExitStack() as stack:
+                    backend = open_backend(path, self._backend_name, self._options)
+                    stack.enter_context(backend)
+                    self._require_choice(backend)
+                    pool = ThreadPoolExecutor(backend.lanes, "infer")
+                    stack.callback(pool.shutdown, cancel_futures=True)
+                    self._stack.push(stack.pop_all())
                 self._opened[path] = _Opened(backend, pool)
             return self._opened[path]
+
+    def _require_choice(self, backend: Backend) -> None:
+        """Refuse a tile or batch that the model's fixed shapes do not leave open."""
+        sizes = backend.spec.sizes
+        if self._tile is not None and sizes is not None:
+            told = ", ".join(f"{h}x{w}" for h, w in sizes)
+            raise UsageError(
+                f"{backend.name} backend: the model has fixed sizes ({told}), so tile "
+                f"{self._tile} cannot be chosen. Leave it out."
+            )
+        batches = {shape[0] for shape in backend.spec.shapes}
+        if self._batch is not None and None not in batches and self._batch not in batches:
+            told = ", ".join(map(str, sorted(batches, key=str)))
+            raise UsageError(
+                f"{backend.name} backend: the model takes batches of {told}, got batch "
+                f"{self._batch}."
+            )
+
+    def _batches(self, backend: Backend, tile: tuple[int, int]) -> tuple[int, ...] | None:
+        """Return the batches to use at a size: the model's, up to the one that was asked for."""
+        batches = backend.spec.batches(tile)
+        if batches is None or self._batch is None:
+            return batches
+        return tuple(batch for batch in batches if batch <= self._batch) or batches
 
     def _denoise_planes(
         self, source: NDArray[Any], out: NDArray[Any], on_pixels: Callable[[int], None]
@@ -211,7 +242,7 @@ class Denoiser:
 
         try:
             for used, allotted in plan_batches(
-                len(tiles) * len(groups), backend.spec.batches(tile), self._batch
+                len(tiles) * len(groups), self._batches(backend, tile), self._batch or 1
             ):
                 if len(running) > backend.lanes:
                     finish_oldest()
@@ -233,7 +264,9 @@ class Denoiser:
         halo = backend.card.receptive_radius
         sizes = backend.spec.sizes
         if sizes is None:
-            height, width = (balanced_tile(length, self._tile, halo) for length in size)
+            height, width = (
+                balanced_tile(length, self._tile or DEFAULT_TILE, halo) for length in size
+            )
             return (height, width), size
 
         def work(tile: tuple[int, int], image: tuple[int, int]) -> int:
@@ -248,10 +281,15 @@ class Denoiser:
             if choices and (not padding or self._pad is not None):
                 return min(choices)[1:]
         told = ", ".join(f"{h}x{w}" for h, w in sizes)
+        remedy = "Use a model made for smaller or any sizes."
+        if max(min(one) for one in sizes) > 2 * halo and self._pad is None:
+            remedy = (
+                "Give --pad reflect (the padded border changes the result near it), or use a model "
+                "made for smaller or any sizes."
+            )
         raise ShapeError(
             f"{backend.name} backend: image {size[0]}x{size[1]} fits none of the model's sizes "
-            f"{told} (height x width), not even in tiles. Give --pad reflect (the padded border "
-            "changes the result near it), or use a model made for smaller or any sizes."
+            f"{told} (height x width), not even in tiles. {remedy}"
         )
 
 

@@ -17,7 +17,7 @@ from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.jobs import Job
 from numpy.typing import NDArray
 
-from adnet.errors import AdnetError, UsageError
+from adnet.errors import AdnetError, DeviceLostError, UsageError
 from adnet.image import DEFAULT_MAX_PIXELS, ImageFile, read_image, write_image
 
 Result = TypeVar("Result")
@@ -66,6 +66,7 @@ def run_jobs(
 
     Raises:
         UsageError: the output folder cannot be made or written to.
+        DeviceLostError: the device failed for good; images finished before are written.
     """
     begin = time.monotonic()
     todo = [job for job in jobs if overwrite or not job.target.exists()]
@@ -132,6 +133,8 @@ class _Pipeline:
     def _hand_over(self, writer: ThreadPoolExecutor) -> None:
         """Wait for the oldest image in work and give it to the writer."""
         job, future = self._working.popleft()
+        if isinstance(lost := future.exception(), DeviceLostError):
+            raise lost  # every other image would fail, too
         result, error = _attempt(future.result, job)
         if result is None:
             self._finish(job, error)

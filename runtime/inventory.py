@@ -92,11 +92,11 @@ def _npu() -> list[Row]:
 def _om() -> list[Row]:
     try:
         import_backend("om", BACKENDS["om"])
-        from adnet.runtime.acl import load_acl  # noqa: PLC0415
+        from adnet.runtime.acl import load_acl, soc_name  # noqa: PLC0415
 
         acl = load_acl()
         count = acl.get("rt.get_device_count")
-        soc = str(acl.tell("rt.get_soc_name"))
+        soc = soc_name(acl) or ""
     except AdnetError as err:
         return [Row("om", "npu", False, "", str(err))]
     if not count:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from adnet.runtime.acl import Acl, load_acl
-from adnet.runtime.backend import Backend, Batch, RunOptions
+from adnet.runtime.acl import Acl, in_use, load_acl, soc_name
+from adnet.runtime.backend import Backend, Batch, RunOptions, require_finite
 from adnet.runtime.om_model import read_card
 from adnet.runtime.om_worker import SETS, DeviceWorker
 
-from adnet.errors import BackendUnavailable, DeviceError, ModelError, UsageError
+from adnet.errors import (
+    BackendUnavailable,
+    DeviceError,
+    DeviceLostError,
+    ModelError,
+    UsageError,
+)
 from adnet.om_file import OmFile, read_om
+
+_log = logging.getLogger(__name__)
 
 
 class OmBackend(Backend):
@@ -25,8 +34,7 @@ class OmBackend(Backend):
 
     Raises:
         ModelError: the file is no OM, damaged, or no ADNet.
-        BackendUnavailable: CANN or the device is not there.
-        DeviceError: the device refused something.
+        BackendUnavailable: CANN or the device is not there, or refuses the model.
     """
 
     name = "om"
@@ -42,18 +50,20 @@ class OmBackend(Backend):
             )
         acl = load_acl()
         _require_devices(acl, numbers)
-        self._soc = str(acl.tell("rt.get_soc_name"))
+        self._soc = soc_name(acl) or "not told"
         with ExitStack() as stack:
             self._workers = []
             for number in numbers:
                 worker = _start(acl, number, model, om, self._soc)
                 stack.callback(worker.close)
+                in_use.add(worker)
                 self._workers.append(worker)
             self._model = self._workers[0].model
-            card, self._facts = read_card(model, self._model.spec.channels)
+            card = read_card(model, self._model.spec.channels)
             self._om = om
             self._acl_path = str(getattr(acl.module, "__file__", ""))
             self._queued = [0] * len(numbers)
+            self._lost: dict[int, DeviceLostError] = {}
             self._lock = threading.Lock()
             self._release_stack = stack.pop_all()
         # One batch on the chip and one in each other set, and one that its caller still prepares.
@@ -61,17 +71,47 @@ class OmBackend(Backend):
         super().__init__(card, self._model.spec, ",".join(f"npu:{number}" for number in numbers))
 
     def _infer(self, batch: Batch) -> Batch:
+        while True:
+            chosen = self._least_busy()
+            try:
+                result = self._workers[chosen].submit(batch).result()
+            except DeviceLostError as err:
+                with self._lock:
+                    self._lost[chosen] = err
+                if len(self._lost) == len(self._workers):
+                    raise
+                _log.warning("%s The other devices go on.", err)
+            else:
+                require_finite(result, self.name, _HALF_REMEDY)
+                return result
+            finally:
+                with self._lock:
+                    self._queued[chosen] -= 1
+
+    def _least_busy(self) -> int:
+        """Choose a device that still works and count the batch to it.
+
+        Raises:
+            DeviceLostError: none is left.
+        """
         with self._lock:
-            chosen = self._queued.index(min(self._queued))
+            working = [index for index in range(len(self._workers)) if index not in self._lost]
+            if not working:
+                raise next(iter(self._lost.values()))
+            chosen = min(working, key=self._queued.__getitem__)
             self._queued[chosen] += 1
-        try:
-            return self._workers[chosen].submit(batch).result()
-        finally:
-            with self._lock:
-                self._queued[chosen] -= 1
+            return chosen
 
     def _release(self) -> None:
         self._release_stack.close()
+
+    def _precision(self) -> str:
+        """Say what the conversion asked for, by the command line that the OM carries."""
+        command = self._om.attributes.get("atc_cmdline")
+        if command is None:
+            return "not recorded"
+        found = re.search(r"--?precision_mode(?:_v2)?[= ](\S+)", command)
+        return found[1] if found else "ATC's default (fp16)"
 
     def describe(self) -> dict[str, str]:
         """Tell the chip, how the OM was made, and which pyACL runs it."""
@@ -81,10 +121,16 @@ class OmBackend(Backend):
             "soc": self._soc,
             "gears": self._model.gear_kind,
             "input": self._model.input_dtype.name,
-            "precision": self._facts.get("precision_mode") or "ATC's default (fp16)",
+            "precision": self._precision(),
             "atc_version": self._om.attributes.get("atc_version", "not recorded"),
             "pyacl": self._acl_path,
         }
+
+
+_HALF_REMEDY = (
+    "ATC's default computes in float16: convert the model with --precision-mode origin, where the "
+    "chip can, or run it on another backend."
+)
 
 
 def _device_numbers(text: str) -> list[int]:
@@ -122,6 +168,4 @@ def _start(acl: Acl, number: int, model: Path, om: OmFile, soc: str) -> DeviceWo
         chips = ""
         if built_for not in (None, soc):
             chips = f" The OM was built for {built_for}, this device is {soc}."
-        raise DeviceError(
-            f"{model}: cannot be run on npu:{number}: {err}{chips}", err.code
-        ) from err
+        raise BackendUnavailable(f"{model}: cannot be run on npu:{number}: {err}{chips}") from err

@@ -122,20 +122,17 @@ def describe_model(acl: Acl, model: int, description: int, path: Path) -> OmMode
     return found
 
 
-def read_card(path: Path, channels: Literal[1, 3]) -> tuple[ModelCard, dict[str, Any]]:
+def read_card(path: Path, channels: Literal[1, 3]) -> ModelCard:
     """Read PATH.json, which adnet-export writes beside an OM.
 
     Without it, as with an OM made by hand, the card knows only the channels.
-
-    Returns:
-        The card and all facts of the file.
 
     Raises:
         ModelError: the file is damaged, or belongs to another model.
     """
     beside = path.with_name(path.name + ".json")
     if not beside.is_file():
-        return ModelCard(channels), {}
+        return ModelCard(channels)
     try:
         facts = json.loads(beside.read_text(encoding="utf-8"))
         text = json.dumps(facts["card"])
@@ -150,7 +147,7 @@ def read_card(path: Path, channels: Literal[1, 3]) -> tuple[ModelCard, dict[str,
             f"{beside}: says {card.channels} channels, but {path.name} takes {channels}. The two "
             "files do not belong together."
         )
-    return card, facts
+    return card
 
 
 def _gears(

@@ -8,6 +8,8 @@ buffers are allocated once, for the largest gear.
 
 from __future__ import annotations
 
+import logging
+import os
 import threading
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -18,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from adnet.runtime.acl import (
+    FORKED,
     Acl,
     copy_kinds,
     dataset,
@@ -31,7 +34,16 @@ from adnet.runtime.backend import Batch, Shape
 from adnet.runtime.om_model import OmModel, describe_model
 from numpy.typing import NDArray
 
-from adnet.errors import DeviceError, UsageError
+from adnet.errors import AdnetError, DeviceError, DeviceLostError, UsageError
+
+LOST_CODES = (507010, 507014, 507015, 507018, 507046, 507899)
+"""Lost heartbeat, exceptions and time-outs of the chip, driver errors: its context is of no more
+use."""
+
+MOST_FAILURES = 3
+"""Failures in a row after which a device counts as lost, whatever their codes."""
+
+_log = logging.getLogger(__name__)
 
 SETS = 2
 """Sets of buffers: one that the chip works on, one that is filled or read."""
@@ -76,9 +88,9 @@ class DeviceWorker:
         self._path = model
         self._requests: SimpleQueue[_Request | None] = SimpleQueue()
         self._ready: Future[OmModel] = Future()
-        self._failed_release: BaseException | None = None
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed: AdnetError | None = None
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._work, name=f"npu:{device}", daemon=True)
         self._thread.start()
         try:
@@ -92,25 +104,26 @@ class DeviceWorker:
         """Queue a batch that fits the model's spec.
 
         Raises:
-            UsageError: the worker is closed.
+            UsageError: the worker is closed, or this process was forked from its own.
+            DeviceLostError: the device has failed for good.
         """
+        if os.getpid() != self._process:
+            raise UsageError(FORKED)
         request = _Request(batch, Future())
         with self._lock:
-            if self._closed:
-                raise UsageError("om backend: used after close().")
+            if self._closed is not None:
+                raise self._closed
             self._requests.put(request)
         return request.result
 
     def close(self) -> None:
-        """Finish what is queued, release everything, end the thread.
+        """Finish what is queued, release everything, end the thread; a second call does nothing.
 
-        Raises:
-            DeviceError: something could not be released.
+        What could not be released is logged: all results are there, and nobody can do more.
         """
-        self._stop()
-        self._thread.join()
-        if self._failed_release is not None:
-            raise self._failed_release
+        if os.getpid() == self._process:
+            self._stop()
+            self._thread.join()
 
     def _work(self) -> None:
         """Body of the thread."""
@@ -126,41 +139,63 @@ class DeviceWorker:
                 self._ready.set_result(model)
                 self._serve(lane, sets)
         except BaseException as err:  # noqa: BLE001  (it is handed to the thread that waits)
-            if self._ready.done():
-                self._failed_release = err
-            else:
+            if not self._ready.done():
                 self._ready.set_exception(err)
+            elif not isinstance(err, DeviceLostError):  # that one was told to who waited
+                _log.warning("npu:%d: when it was closed: %s", self._device, err)
+            self._refuse(err)
+
+    def _refuse(self, cause: BaseException) -> None:
+        """Answer everything that is queued, or comes later, with a failure."""
+        with self._lock:
+            self._closed = DeviceLostError(f"om backend: npu:{self._device} has stopped: {cause}")
+            while not self._requests.empty():
+                request = self._requests.get()
+                if request is not None:
+                    request.result.set_exception(self._closed)
 
     def _stop(self) -> None:
         """Take no more batches; what is queued before is finished."""
         with self._lock:
-            self._closed = True
+            self._closed = self._closed or UsageError("om backend: used after close().")
             self._requests.put(None)
 
     def _serve(self, lane: _Lane, sets: list[_BufferSet]) -> None:
-        """Take batches until told to stop: fill one set while the chip works on the other."""
+        """Take batches until told to stop: fill one set while the chip works on the other.
+
+        Raises:
+            DeviceLostError: the device has failed for good; every batch in work was told.
+        """
         running: tuple[_Request, _BufferSet] | None = None
+        waiting: tuple[_Request, _BufferSet] | None = None
+        steps = _Steps()
         stopping = False
-        while not (stopping and running is None):
-            waiting = None
-            if not stopping:
-                try:
-                    request = self._requests.get(block=running is None)
-                    stopping = request is None
-                except Empty:
-                    request = None
-                if request is not None:
-                    free = sets[0] if running is None or running[1] is sets[1] else sets[1]
-                    if _attempt(request, lane.fill, free, request):
-                        waiting = request, free
-            finished = None
-            if running is not None and _attempt(running[0], lane.wait):
-                finished = running
-            running = None
-            if waiting is not None and _attempt(waiting[0], lane.launch, waiting[1]):
-                running = waiting
-            if finished is not None:
-                _attempt(finished[0], lane.deliver, *finished)
+        try:
+            while not (stopping and running is None):
+                if not stopping:
+                    try:
+                        request = self._requests.get(block=running is None)
+                        stopping = request is None
+                    except Empty:
+                        request = None
+                    if request is not None:
+                        free = sets[0] if running is None or running[1] is sets[1] else sets[1]
+                        if steps.attempt(request, lane.fill, free, request):
+                            waiting = request, free
+                finished = None
+                if running is not None and steps.attempt(running[0], lane.wait):
+                    finished = running
+                running = None
+                if waiting is not None and steps.attempt(waiting[0], lane.launch, waiting[1]):
+                    running = waiting
+                waiting = None
+                if finished is not None and steps.attempt(finished[0], lane.deliver, *finished):
+                    steps.failures = 0
+        except DeviceLostError as err:
+            for pair in (running, waiting):
+                if pair is not None and not pair[0].result.done():
+                    pair[0].result.set_exception(err)
+            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,12 +239,17 @@ class _Lane:
         )
 
     def wait(self) -> None:
-        """Wait for the run that was launched last."""
+        """Wait for the run that was launched last.
+
+        Raises:
+            DeviceError: it failed.
+            DeviceLostError: it failed, and may still go on, so its buffers cannot be used again.
+        """
         try:
             self.acl.do("rt.synchronize_stream", self.stream)
-        except DeviceError:
-            # The run may still go on; its buffers must not be used again before it has ended.
-            self.acl.tell("rt.synchronize_stream", self.stream)
+        except DeviceError as err:
+            if self.acl.tell("rt.synchronize_stream", self.stream) != 0:
+                raise DeviceLostError(str(err), err.code) from err
             raise
 
     def deliver(self, request: _Request, buffers: _BufferSet) -> None:
@@ -242,11 +282,30 @@ def _buffer_set(acl: Acl, model: OmModel, stack: ExitStack) -> _BufferSet:
     )
 
 
-def _attempt(request: _Request, step: Any, *arguments: object) -> bool:
-    """Do one step; what fails is told to the caller of that batch, and the others go on."""
-    try:
-        step(*arguments)
-    except Exception as err:  # noqa: BLE001  (it is raised again where the batch came from)
-        request.result.set_exception(err)
-        return False
-    return True
+class _Steps:
+    """Does steps for batches; what fails is told to the caller of that batch."""
+
+    def __init__(self) -> None:
+        self.failures = 0
+        """Failed steps since the last result."""
+
+    def attempt(self, request: _Request, step: Any, *arguments: object) -> bool:
+        """Do one step and return whether it went well; then the others go on.
+
+        Raises:
+            DeviceLostError: going on has no use.
+        """
+        try:
+            step(*arguments)
+        except Exception as err:
+            self.failures += 1
+            code = getattr(err, "code", None)
+            if isinstance(err, DeviceError) and (
+                code in LOST_CODES or self.failures >= MOST_FAILURES
+            ):
+                err = DeviceLostError(str(err), code)
+            request.result.set_exception(err)
+            if isinstance(err, DeviceLostError):
+                raise err from None
+            return False
+        return True

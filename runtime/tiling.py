@@ -82,19 +82,19 @@ def fits(tile: int, length: int, halo: int) -> bool:
 def plan_batches(
     count: int, batches: Sequence[int] | None, preferred: int
 ) -> Iterator[tuple[int, int]]:
-    """Split `count` tiles into batches that the model takes, with as little padding as possible.
+    """Split `count` tiles into batches that the model takes, with little padding and few calls.
 
     Args:
         batches: what the model takes; None: anything, so `preferred` at a time.
 
     Yields:
-        (tiles, batch): the batch has room for more when no combination of batches fits exactly.
+        (tiles, batch): the batch has room for more where no combination of batches fits exactly.
     """
     if batches is None:
         yield from ((min(preferred, count - i),) * 2 for i in range(0, count, preferred))
         return
     largest = max(batches)
-    while count >= largest:
+    while count > largest * min(largest, 16):
         yield largest, largest
         count -= largest
     # For what is left: the least work for each number of tiles, then the fewest batches.

@@ -4,14 +4,29 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 from adnet.export.aipp import aipp_text
 from adnet.export.atc_config import AtcConfig
 from adnet.export.om import prepare_onnx, sidecar
 from fakes.om_writer import om_bytes
 
+from adnet.noise import add_published_noise
+from adnet.synthetic import render
+
 FAKES = Path(__file__).parent / "fakes"
 BSD68 = ((321, 481), (481, 321))
 ARITHMETIC_FP32 = {"precision_mode": "origin"}
+
+
+def noisy_image(height, width, channels=1, seed=0):
+    return add_published_noise(render(height, width, channels, seed), 25)
+
+
+def batch_of(count, height, width, channels=1):
+    images = [noisy_image(height, width, channels, seed).reshape(height, width, channels)
+              for seed in range(count)]  # fmt: skip
+    planes = np.stack([image.transpose(2, 0, 1) for image in images])
+    return np.ascontiguousarray(planes, np.float32)
 
 
 def make_om(path: Path, model: str = "gray-blind", beside: bool = True, **options) -> Path:

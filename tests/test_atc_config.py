@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from adnet.export.aipp import aipp_text
 from adnet.export.atc_config import AtcConfig
@@ -80,6 +82,8 @@ def test_what_each_option_becomes(options, expected):
         ({"extra": ("--soc_version=Ascend310",)}, "sets it itself"),
         ({"extra": ("--precision_mode=force_fp16",)}, "sets it itself"),
         ({"extra": ("--dynamic_dims=1,2",)}, "sets it itself"),
+        ({"extra": ("--save_original_model=true",)}, "sets it itself"),
+        ({"extra": (f"--keep_dtype={os.path.relpath(__file__)}",)}, "give the full path"),
     ],
 )  # fmt: skip
 def test_what_atc_would_refuse_is_refused_first(options, message):
@@ -92,6 +96,7 @@ def test_what_is_seldom_meant_is_said():
     assert "not in adnet's list" in AtcConfig("Ascend999").warnings[0]
     config = AtcConfig("Ascend310P3", precision_mode="force_fp32")
     assert "multiplies in float16" in config.warnings[0]
+    assert "cannot serve as tiles" in AtcConfig("Ascend310P3", sizes=((40, 500),)).warnings[0]
     config = AtcConfig("Ascend310P3", precision_mode="origin")
     assert "float16 only" in config.warnings[0]
     for mode in ("origin", "mixed_bfloat16"):

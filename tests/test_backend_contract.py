@@ -38,7 +38,9 @@ class Case:
     def open(self):
         return open_backend(self.model, self.name, RunOptions(**self.options))
 
-    def denoiser(self, **options):
+    def denoiser(self, tile=None, **options):
+        if self.name != "om":  # which has sizes of its own
+            options["tile"] = tile
         return Denoiser(self.model, backend=self.name, **self.options, **options)
 
 

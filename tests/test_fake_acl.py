@@ -95,6 +95,8 @@ def in_a_thread(call):
 
 
 def test_order_of_initialisation(acl):
+    with pytest.raises(acl.MisuseError, match="before acl.init"):
+        acl.mdl.get_num_inputs(1)
     assert acl.rt.set_device(0) == 100001
     assert acl.init() == 0
     assert acl.init() == 100002
@@ -248,6 +250,14 @@ def test_files_that_the_loader_refuses(acl, static, tmp_path):
 
 
 def test_order_of_release(acl, static):
+    with pytest.raises(acl.MisuseError, match="before destroy_desc"):
+        acl.mdl.unload(static.model)
+    with pytest.raises(acl.MisuseError, match="before its buffers"):
+        acl.mdl.destroy_dataset(static.inputs)
+    with pytest.raises(acl.MisuseError, match="data buffer points"):
+        acl.rt.free(static.input_parts[0][0])
+    with pytest.raises(acl.MisuseError, match="finalize with"):
+        acl.finalize()
     with pytest.raises(acl.MisuseError, match="alive"):
         acl.rt.destroy_context(static.context)
     with pytest.raises(acl.MisuseError, match="alive"):

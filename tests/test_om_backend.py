@@ -8,11 +8,9 @@ from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.om_backend import OmBackend
 from adnet.runtime.registry import open_backend
-from om_helpers import make_om
+from om_helpers import batch_of, make_om, noisy_image
 
-from adnet.errors import BackendUnavailable, DeviceError, ModelError, ShapeError, UsageError
-from adnet.noise import add_published_noise
-from adnet.synthetic import render
+from adnet.errors import BackendUnavailable, ModelError, ShapeError, UsageError
 
 TWO_SIZES = ((64, 48), (48, 64))
 
@@ -21,17 +19,6 @@ TWO_SIZES = ((64, 48), (48, 64))
 def reference():
     with Denoiser("gray-blind", tile=4096) as whole:
         yield whole
-
-
-def noisy_image(height, width, channels=1, seed=0):
-    return add_published_noise(render(height, width, channels, seed), 25)
-
-
-def batch_of(count, height, width, channels=1):
-    images = [noisy_image(height, width, channels, seed).reshape(height, width, channels)
-              for seed in range(count)]  # fmt: skip
-    planes = np.stack([image.transpose(2, 0, 1) for image in images])
-    return np.ascontiguousarray(planes, np.float32)
 
 
 def on_onnx(batch, model="gray-blind"):
@@ -235,7 +222,7 @@ def test_a_forked_process_is_refused(acl, tmp_path, monkeypatch):
 
 def test_a_model_for_another_chip(acl, tmp_path):
     om = make_om(tmp_path / "m.om", soc="Ascend910B4")
-    with pytest.raises(DeviceError, match="built for Ascend910B4, this device is Ascend310P3"):
+    with pytest.raises(BackendUnavailable, match="built for Ascend910B4, this device is Ascend310"):
         OmBackend(om, RunOptions())
 
 
@@ -272,86 +259,21 @@ def test_two_instances_at_once_and_in_any_order(acl, tmp_path):
         again.infer(batch_of(1, 64, 48))
 
 
-def test_a_failing_batch_does_not_stop_the_others(acl, tmp_path):
-    with OmBackend(make_om(tmp_path / "m.om"), RunOptions()) as backend:
-        batch = batch_of(1, 64, 48)
-        expected = backend.infer(batch)
-        for name in ("rt.memcpy", "mdl.execute_async", "rt.synchronize_stream", "run"):
-            acl.state.faults[:] = [type_of_fault(acl)(name, 1, 507011)]
-            with pytest.raises(DeviceError, match=r"507011 \(ACL_ERROR_RT_MODEL_EXECUTE\)") as err:
-                backend.infer(batch)
-            assert err.value.code == 507011
-            acl.state.faults.clear()
-            assert np.array_equal(backend.infer(batch), expected)
+def test_sizes_too_small_for_tiles(acl, tmp_path):
+    om = make_om(tmp_path / "m.om", sizes=((32, 32),))
+    with Denoiser(om, pad="reflect") as denoise:
+        assert denoise(noisy_image(32, 32)).shape == (32, 32)
+        assert denoise(noisy_image(20, 30)).shape == (20, 30)
+        with pytest.raises(ShapeError, match="made for smaller or any sizes") as error:
+            denoise(noisy_image(50, 50))
+        assert "--pad" not in str(error.value)
 
 
-def test_device_memory_runs_out(acl, tmp_path):
-    acl.state.memory_limit = 30_000
-    with pytest.raises(DeviceError, match=r"207001 .*smaller batch"):
-        OmBackend(make_om(tmp_path / "m.om"), RunOptions())
-
-
-def type_of_fault(acl):
-    import acl._state
-
-    return acl._state.Fault
-
-
-RELEASES = (
-    "rt.free", "rt.free_host", "destroy_data_buffer", "mdl.destroy_dataset", "mdl.destroy_desc",
-    "mdl.unload", "rt.destroy_stream", "rt.destroy_context", "rt.reset_device",
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({"precision_mode": None}, "ATC's default"), ({"precision_mode": "origin"}, "origin"),
+     ({"precision_mode": "force_fp32"}, "force_fp32")],
 )  # fmt: skip
-
-
-def test_whatever_call_fails_nothing_is_left(acl, tmp_path):
-    """Walk the whole path of two devices; fail the first call, then the second, and so on."""
-    acl.state.device_count = 2
-    om = make_om(tmp_path / "m.om", batches=(1, 2))
-    batch = batch_of(2, 64, 48)
-    acl.state.arithmetic = "none"
-
-    def walk():
-        with (
-            OmBackend(om, RunOptions(device="npu:0,npu:1")) as backend,
-            ThreadPoolExecutor(3) as pool,
-        ):
-            list(pool.map(backend.infer, [batch, batch[:1], batch]))
-
-    walk()
-    calls = sum(getattr(function(acl, name), "failure", "never") != "never"
-                for name, _ in acl.state.trace)  # fmt: skip
-    assert calls > 120
-    for nth in range(1, calls + 1):
-        fault = type_of_fault(acl)(None, nth, 500000)
-        acl.state.faults[:] = [fault]
-        acl.state.trace.clear()
-        message = None
-        try:
-            walk()
-        except (DeviceError, BackendUnavailable) as err:
-            message = str(err)
-        if message is None:
-            assert fault.seen < nth, nth
-        else:
-            assert "500000" in message or "no handle" in message, nth
-        name = failed_call(acl, nth)
-        acl.state.faults.clear()
-        left = acl.state.leftovers()
-        # What the driver refuses to release stays; nothing else may.
-        assert len(left) == (name in RELEASES and name != "rt.reset_device"), (nth, name, left)
-        for handle in list(acl.state.ledger):
-            del acl.state.ledger[handle]
-        acl.state.set_devices.clear()
-        acl.state.initialised = True
-
-
-def function(acl, name):
-    from operator import attrgetter
-
-    return attrgetter(name)(acl)
-
-
-def failed_call(acl, nth):
-    fallible = [name for name, _ in acl.state.trace
-                if function(acl, name).failure != "never"]  # fmt: skip
-    return fallible[nth - 1] if nth <= len(fallible) else None
+def test_precision_is_told_by_the_command_line_in_the_om(acl, tmp_path, options, expected):
+    with OmBackend(make_om(tmp_path / "m.om", beside=False, **options), RunOptions()) as backend:
+        assert backend.describe()["precision"].startswith(expected)

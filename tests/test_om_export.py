@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 from adnet.export.atc_config import AtcConfig
@@ -164,3 +166,32 @@ def test_program_without_atc_writes_the_folder_and_says_so(cli, tmp_path):
     assert_clean_error(result, 2, "ATC is not installed here", "m-atc", "bash convert.sh")
     assert (tmp_path / "m-atc" / "convert.sh").exists()
     assert not (tmp_path / "m.om").exists()
+
+    (tmp_path / "m-atc" / "mine").write_text("")
+    again = cli("adnet-export", "om", "gray-blind", "-o", tmp_path / "m.om", "--soc",
+                "Ascend310P3")  # fmt: skip
+    assert_clean_error(again, 2, "ATC is not installed here", "m-atc is there already")
+
+
+def test_an_interrupt_takes_the_program_behind_the_script_along(model, tmp_path):
+    """`atc` is a shell script; what it started must not go on alone."""
+    (tmp_path / "cann").mkdir()
+    program = tmp_path / "cann" / "atc"
+    program.write_text(f"#!/bin/bash\nsleep 600 &\necho $! > {tmp_path}/pid\necho started\nwait\n")
+    program.chmod(0o755)
+
+    def interrupt(_seconds, _line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_atc(program, config(), model[0], tmp_path / "m.om", on_line=interrupt)
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and is_running(pid):
+        time.sleep(0.01)
+    assert not is_running(pid)
+
+
+def is_running(pid):
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"

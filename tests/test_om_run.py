@@ -2,6 +2,11 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,10 +68,10 @@ def test_checkpoint_to_om_to_images(cli, ascend, tmp_path):
         ({}, ["--device", "npu:3"], 2, ["npu:3 is not there", "available: npu:0"]),
         ({}, ["--device", "cuda"], 2, ["Ascend devices only"]),
         ({}, ["--threads", "2"], 2, ["no --threads"]),
-        ({"ACL_FAKE_SOC": "Ascend910B4"}, [], 1, ["built for Ascend310P3", "Ascend910B4"]),
+        ({"ACL_FAKE_SOC": "Ascend910B4"}, [], 2, ["built for Ascend310P3", "Ascend910B4"]),
         ({"ACL_FAKE_FAULT": "init:1:500000"}, [], 2, ["acl.init failed with 500000"]),
-        ({"ACL_FAKE_FAULT": "rt.set_device:1:507033"}, [], 1, ["507033", "npu-smi"]),
-        ({"ACL_FAKE_FAULT": "rt.malloc:3:207001"}, [], 1, ["207001", "out of memory"]),
+        ({"ACL_FAKE_FAULT": "rt.set_device:1:507033"}, [], 2, ["507033", "npu-smi"]),
+        ({"ACL_FAKE_FAULT": "rt.malloc:3:207001"}, [], 2, ["207001", "out of memory"]),
         ({"ACL_FAKE_FAULT": "run:1:507015"}, [], 1, ["507015", "AICORE_EXCEPTION"]),
         ({"PYTHONPATH": ""}, [], 2, ["pyACL cannot be imported", "set_env.sh"]),
     ],
@@ -90,6 +95,39 @@ def test_a_small_image_needs_the_padding_to_be_asked_for(cli, ascend, tmp_path, 
     assert cli(*run, "--pad", "reflect", env=ascend).returncode == 0
     with Image.open(tmp_path / "out" / "small.png") as small:
         assert small.size == (60, 45)
+
+
+def test_a_second_interrupt_ends_a_run_whose_device_hangs(ascend, tmp_path):
+    om = make_om(tmp_path / "m.om", sizes=((96, 128),))
+    script = Path(sys.executable).parent / "adnet-run"
+    process = subprocess.Popen(
+        [script, EXAMPLES / "noisy", "-o", tmp_path / "out", "--model", om],
+        env=ascend | {"ACL_FAKE_ARITHMETIC": "hang", "ACL_FAKE_HANGING": str(tmp_path / "hanging")},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "hanging").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    time.sleep(1)
+    assert process.poll() is None  # it waits for the device
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "interrupted twice" in stderr
+
+
+def test_a_lost_device_stops_the_run_and_keeps_what_is_finished(cli, ascend, tmp_path, make_image):
+    om = make_om(tmp_path / "m.om", sizes=((96, 128),))
+    for index in range(30):
+        make_image(tmp_path / "in" / f"{index:02}.png", size=(128, 96), seed=index)
+    result = cli("adnet-run", tmp_path / "in", "-o", tmp_path / "out", "--model", om,
+                 env=ascend | {"ACL_FAKE_FAULT": "run:9:507010"})  # fmt: skip
+    assert_clean_error(result, 1, "507010", "LOST_HEARTBEAT")
+    done = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert 4 <= len(done) <= 8
+    assert all(name.endswith(".png") for name in done)
+    assert left_behind(tmp_path)["left"] == []
 
 
 @pytest.mark.slow

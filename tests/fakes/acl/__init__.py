@@ -28,18 +28,24 @@ def init(config=None):
     return 0
 
 
+@api("never", context=False, init=False)
+def get_soc_name():
+    return state.soc
+
+
 @api("code", context=False, init=False)
 def finalize():
     if state.finalised or not state.initialised:
         return 100037
+    if left := state.alive(lambda _, __: True):
+        raise MisuseError(f"acl.finalize with {left} alive")
     state.finalised, state.initialised = True, False
     return 0
 
 
 class DataBuffer:
     def __init__(self, address, size):
-        self.address, self.size = address, size
-        self.datasets = 0
+        self.buffer_address, self.size = address, size
 
 
 @api("handle", context=False)
@@ -57,7 +63,7 @@ def destroy_data_buffer(buffer):
 
 @api("never")
 def get_data_buffer_addr(buffer):
-    return state.take(buffer, DataBuffer).address
+    return state.take(buffer, DataBuffer).buffer_address
 
 
 @api("never")

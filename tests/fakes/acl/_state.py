@@ -13,6 +13,10 @@ INVALID_DEVICE_ID, CONTEXT_NULL, STREAM_CONTEXT = 107001, 107002, 107003
 UNALIGNED, INVALID_HANDLE, OUT_OF_MEMORY = 107008, 107017, 207001
 
 
+RELEASES = (
+    "rt.free", "rt.free_host", "destroy_data_buffer", "mdl.destroy_dataset", "mdl.destroy_desc",
+    "mdl.unload", "rt.destroy_stream", "rt.destroy_context", "rt.reset_device",
+)  # fmt: skip
 NO_CONTEXT = (
     "The context is empty. Check whether acl.rt.set_context or acl.rt.set_device is called."
 )
@@ -58,10 +62,12 @@ class State:
         self.run_mode = int(os.environ.get("ACL_FAKE_RUN_MODE", "1"))  # 1: host
         self.soc = os.environ.get("ACL_FAKE_SOC", "Ascend310P3")
         self.memory_limit = int(os.environ.get("ACL_FAKE_MEMORY", str(20 << 30)))
-        # auto: by the OM's precision mode; fp32; fp16; none: executing does nothing
+        # auto: by the OM's precision mode; fp32; fp16; none: zeros; nan: not a number;
+        # hang: never end, after making the file ACL_FAKE_HANGING
         self.arithmetic = os.environ.get("ACL_FAKE_ARITHMETIC", "auto")
         self.trace = []  # (name, thread) of every call
         self.faults = []
+        self.refused = set()  # handles whose release was made to fail: they may stay
         if "ACL_FAKE_FAULT" in os.environ:
             name, nth, code = os.environ["ACL_FAKE_FAULT"].split(":")
             self.faults.append(Fault(name, int(nth), int(code)))
@@ -116,6 +122,11 @@ class State:
             if isinstance(one, Memory) and one.device == device
         )
 
+    def alive(self, condition):
+        """Resources that meet a condition, but for those that could not be released."""
+        return [one for handle, one in self.ledger.items()
+                if handle not in self.refused and condition(handle, one)]  # fmt: skip
+
     def leftovers(self):
         return sorted(type(one).__name__ for one in self.ledger.values())
 
@@ -161,12 +172,14 @@ def api(failure="code", *, context=True, init=True):
                 if os.getpid() != state.process:
                     raise MisuseError("ACL used in a forked process")
                 state.trace.append((name, threading.current_thread().name))
+                if init and not state.initialised and failure == "never":
+                    raise MisuseError(f"{name} before acl.init")
                 if failure != "never":
-                    for fault in state.faults:
-                        if fault.name in (None, name):
-                            fault.seen += 1
-                            if fault.seen == fault.nth:
-                                return failed(fault.code, "EL9999: planned by the test")
+                    fault = planned_fault(name)
+                    if fault is not None:
+                        if name in RELEASES:
+                            state.refused.add(arguments[0])
+                        return failed(fault.code, "EL9999: planned by the test")
                     if init and not state.initialised:
                         return failed(UNINITIALIZE, "")
                     if context and state.context() is None:
@@ -177,6 +190,17 @@ def api(failure="code", *, context=True, init=True):
         return call
 
     return decorate
+
+
+def planned_fault(name):
+    """The fault that hits this call, if any."""
+    hit = None
+    for fault in state.faults:
+        if fault.name in (None, name):
+            fault.seen += 1
+            if fault.seen == fault.nth:
+                hit = fault
+    return hit
 
 
 def aligned_host(size):

@@ -1,5 +1,7 @@
 """acl.mdl: models, descriptions, datasets, gears, execution."""
 
+import os
+import time
 from dataclasses import dataclass, field
 
 from ._model import NCHW, ND, NHWC, Model, architecture, parse
@@ -41,7 +43,12 @@ class Task:
             fault.seen += 1
             if fault.seen == fault.nth:
                 return fault.code
-        if state.arithmetic != "none":
+        if state.arithmetic == "hang":
+            open(os.environ["ACL_FAKE_HANGING"], "w").close()
+            time.sleep(600)
+        if state.arithmetic == "none":
+            self.output.data[:] = 0
+        elif state.arithmetic != "nan":
             result = self.model.run(self.inputs[0].data, self.gear, state.arithmetic)
             self.output.data[: result.nbytes] = result
         return 0
@@ -69,8 +76,10 @@ def unload(model):
     found = state.take(model, Model)
     if found.context != state.context():
         raise MisuseError("a model must be unloaded in the context that loaded it")
-    if found.running_on is not None and not state.faults:
+    if found.running_on is not None:
         raise MisuseError("unload of a running model")
+    if state.alive(lambda _, one: isinstance(one, Description) and one.model is found):
+        raise MisuseError("unload before destroy_desc")
     del state.ledger[model]
     return 0
 
@@ -209,7 +218,9 @@ def create_dataset():
 
 @api("code", context=False)
 def destroy_dataset(dataset):
-    state.take(dataset, Dataset)
+    buffers = state.take(dataset, Dataset).buffers
+    if state.alive(lambda handle, _: handle in buffers):
+        raise MisuseError("destroy_dataset before its buffers")
     del state.ledger[dataset]
     return 0
 
@@ -273,7 +284,7 @@ def _blocks(dataset):
     blocks = []
     for handle in state.take(dataset, Dataset).buffers:
         buffer = state.take(handle, DataBuffer)
-        block = state.memory_at(buffer.address, buffer.size)
+        block = state.memory_at(buffer.buffer_address, buffer.size)
         if block is None or block.device is None:
             raise MisuseError("a model was given host memory")
         blocks.append(block)

@@ -29,11 +29,6 @@ def get_device_count():
     return state.device_count, 0
 
 
-@api("never")
-def get_soc_name():
-    return state.soc
-
-
 @api("pair", context=False)
 def get_run_mode():
     return state.run_mode, 0
@@ -57,8 +52,8 @@ def reset_device(device):
         raise MisuseError(f"reset_device({device}) without set_device in this thread")
     state.set_devices[key] -= 1
     if not any(count for (_, one), count in state.set_devices.items() if one == device):
-        left = [one for one in state.ledger.values() if getattr(one, "device", None) == device]
-        if left and not state.faults:
+        left = state.alive(lambda _, one: getattr(one, "device", None) == device)
+        if left:
             raise MisuseError(f"reset_device({device}) with {left} alive")
     return 0
 
@@ -82,8 +77,8 @@ def set_context(context):
 @api("code", context=False)
 def destroy_context(context):
     state.take(context, Context)
-    left = [one for one in state.ledger.values() if getattr(one, "context", None) == context]
-    if left and not state.faults:
+    left = state.alive(lambda _, one: getattr(one, "context", None) == context)
+    if left:
         raise MisuseError(f"destroy_context with {left} alive")
     del state.ledger[context]
     if getattr(state.local, "context", None) == context:
@@ -98,7 +93,7 @@ def create_stream():
 
 @api("code")
 def destroy_stream(stream):
-    if state.take(stream, Stream).pending and not state.faults:
+    if state.take(stream, Stream).pending:
         raise MisuseError("destroy_stream with work that nobody waited for")
     del state.ledger[stream]
     return 0
@@ -133,6 +128,8 @@ def free(address):
     if found.device is None:
         raise MisuseError("free of host memory")
     _refuse_race(found, "free")
+    if state.alive(lambda _, one: found.address == getattr(one, "buffer_address", None)):
+        raise MisuseError("free of memory that a data buffer points to")
     del state.ledger[address]
     return 0
 
