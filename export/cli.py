@@ -43,6 +43,16 @@ def onnx(
     ] = None,
     opset: Annotated[int, typer.Option(help="ONNX opset.")] = 13,
     name: Annotated[str | None, typer.Option(help="Name for the model card.")] = None,
+    precision: Annotated[
+        str, typer.Option(help="Arithmetic: fp32, fp16, or int8 (static quantisation).")
+    ] = "fp32",
+    io: Annotated[
+        str, typer.Option(help="Pixels in and out: fp32, fp16 (with fp16) or uint8 (0 to 255).")
+    ] = "fp32",
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="Folder of photographs to calibrate int8 with. Default: rendered ones."),
+    ] = None,
     simplify: Annotated[bool, typer.Option(help="Simplify with onnxsim.")] = True,
     verify: Annotated[bool, typer.Option(help="Prove structure and values.")] = True,
     json_output: JsonOption = False,
@@ -56,13 +66,15 @@ def onnx(
         height, width = parse_numbers(size, "--size", 2)
         height_width = (int(height), int(width))
 
-    from adnet.export.pipeline import checkpoint_to_onnx  # noqa: PLC0415  (imports torch)
+    from adnet.export.pipeline import Variant, checkpoint_to_onnx  # noqa: PLC0415  (imports torch)
     from adnet.export.torch_to_onnx import OnnxShape  # noqa: PLC0415
 
+    variant = Variant(precision, io, calibrate)  # type: ignore[arg-type]
     shape = OnnxShape.choose(batch, height_width, dynamic)  # type: ignore[arg-type]
     result = checkpoint_to_onnx(
-        checkpoint, output, shape, opset=opset, name=name, simplify=simplify, verify=verify
-    )
+        checkpoint, output, shape, opset=opset, name=name, simplify=simplify, verify=verify,
+        variant=variant,
+    )  # fmt: skip
     if json_output:
         print_json(
             {
@@ -72,6 +84,11 @@ def onnx(
                      "delta_psnr": case.delta_psnr}
                     for case in result.parity
                 ],
+                "variant": result.variant and {
+                    "precision": precision, "io": io,
+                    "max_abs_error": result.variant.max_abs_error,
+                    "delta_psnr": result.variant.delta_psnr,
+                },
             }
         )  # fmt: skip
         return
@@ -79,6 +96,11 @@ def onnx(
         typer.echo(
             f"parity {'x'.join(map(str, case.shape))}: max abs error {case.max_abs_error:.2e}, "
             f"delta PSNR {case.delta_psnr:+.5f} dB"
+        )
+    if result.variant is not None:
+        typer.echo(
+            f"{precision}, {io} in and out: max abs error {result.variant.max_abs_error:.2e}, "
+            f"delta PSNR {result.variant.delta_psnr:+.4f} dB on images kept aside"
         )
     proof = "parity proven" if result.parity else "NOT verified"
     typer.echo(f"wrote {result.path} ({result.path.stat().st_size / 1e6:.2f} MB, {proof})")

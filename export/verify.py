@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import torch
+from adnet.export.calibration import Pair
 from adnet.export.torch_to_onnx import INPUT, OnnxShape
 from numpy.typing import NDArray
 
@@ -20,6 +22,9 @@ from adnet.synthetic import render
 
 TOLERANCE = 1e-4
 """Largest allowed absolute difference, on images whose white is 1."""
+
+LARGEST_LOSS = {"fp32": 0.001, "fp16": 0.02, "int8": 0.3}
+"""Loss of PSNR in dB above which a variant is taken for broken, not for coarse."""
 
 _SIZES = ((48, 64), (53, 37), (1, 7))
 _BATCHES = (1, 3)
@@ -79,6 +84,51 @@ def verify_onnx(
                 )
             cases.append(case)
     return cases
+
+
+def verify_variant(path: Path, network: ADNet, pairs: Sequence[Pair], precision: str) -> ParityCase:
+    """Compare a variant (float16, int8, 8-bit input) with the network, image by image.
+
+    Args:
+        pairs: clean and noisy images that the variant was not calibrated with.
+        precision: fp32, fp16 or int8; chooses the loss of PSNR that is still taken for a success.
+
+    Returns:
+        The largest error and the mean loss over all images.
+
+    Raises:
+        ParityError: the loss is too large, or a value is not finite.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    kind = session.get_inputs()[0].type
+    errors, losses = [], []
+    for clean, noisy in pairs:
+        given = noisy
+        if kind == "tensor(uint8)":
+            levels = np.clip(np.rint(noisy * np.float32(255)), 0, 255).astype(np.uint8)
+            given, seen = levels, levels / np.float32(255)
+        elif kind == "tensor(float16)":
+            given, seen = noisy.astype(np.float16), noisy
+        else:
+            seen = noisy
+        (raw,) = session.run(None, {INPUT: given})
+        got = raw / np.float32(255) if raw.dtype == np.uint8 else raw.astype(np.float32)
+        with torch.inference_mode():
+            expected = network(torch.from_numpy(seen)).numpy()
+        if raw.dtype == np.uint8:
+            expected = np.clip(np.rint(expected * np.float32(255)), 0, 255) / np.float32(255)
+        errors.append(float(np.abs(got - expected).max()))
+        losses.append(psnr(clean, np.clip(got, 0, 1)) - psnr(clean, np.clip(expected, 0, 1)))
+    case = ParityCase(pairs[0][1].shape, max(errors), float(np.mean(losses)))
+    if not (case.delta_psnr >= -LARGEST_LOSS[precision] and np.isfinite(case.max_abs_error)):
+        raise ParityError(
+            f"the {precision} model loses {-case.delta_psnr:.3f} dB against PyTorch, allowed are "
+            f"{LARGEST_LOSS[precision]} dB (largest error {case.max_abs_error:.3g}). No file was "
+            "written. Export with --precision fp32."
+        )
+    return case
 
 
 def _clean_batch(batch: int, channels: int, height: int, width: int) -> NDArray[np.float32]:

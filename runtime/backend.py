@@ -200,7 +200,7 @@ def require_finite(result: Batch, backend: str, remedy: str) -> None:
     Raises:
         PrecisionError: a value is not finite, or far outside any image's range.
     """
-    largest = np.abs(result).max()
+    largest = max(result.max(), -result.min())  # without a temporary array
     if not largest < _ABSURD:  # also catches nan
         raise PrecisionError(
             f"{backend} backend: half precision overflowed (largest value {largest}, white is 1). "

@@ -5,7 +5,10 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+from adnet.benchmarks import timing
+from conftest import ROOT
 from om_helpers import FAKES, make_om
 
 pytestmark = pytest.mark.slow
@@ -60,3 +63,39 @@ def test_predictions_for_ascend_chips():
     lines = run("ascend_roofline").splitlines()
     assert "| Ascend310P3 | 69.5 | 435 | 217 | 205 (batch 1), 215 (batch 64) |" in lines
     assert "| Ascend910B4 | 245.8 | 1539 | 769 |  |" in lines
+
+
+def test_backends_side_by_side(folder, tmp_path):
+    om = make_om(tmp_path / "m.om", sizes=((60, 64),))
+    out = run("backends", ROOT / "adnet" / "weights" / "gray-blind.pth", folder, "--rounds", 2,
+              "--images", 2, "--om", om, PYTHONPATH=str(FAKES))  # fmt: skip
+    rows = {line.split("|")[1].strip(): line.split("|")[2:-1] for line in out.splitlines()[2:]}
+    assert next(iter(rows)) == "PyTorch eager, as published"
+    for name in (
+        "torch",
+        "torch, compiled",
+        "bare ONNX Runtime session",
+        "onnx fp32",
+        "om, simulated",
+    ):
+        assert float(rows[name][-1]) < 1e-5, name
+        assert abs(float(rows[name][-2])) < 1e-3, name
+    assert float(rows["onnx int8"][-1]) > 1e-4
+    assert rows["om, simulated"][0].strip() == "-"
+
+
+def test_intervals_hold_what_they_should():
+    generator = np.random.default_rng(0)
+    slow = generator.normal(2.0, 0.1, 40).tolist()
+    fast = generator.normal(1.0, 0.1, 40).tolist()
+    times = timing.ratio(slow, fast)
+    assert times.low < 2.0 < times.high
+    assert times.high - times.low < 0.4
+    counts = dict.fromkeys("ab", 0)
+
+    def count(name):
+        counts[name] += 1
+
+    seconds = timing.interleave({name: lambda name=name: count(name) for name in "ab"}, rounds=3)
+    assert counts == {"a": 5, "b": 5}
+    assert [len(values) for values in seconds.values()] == [3, 3]
