@@ -14,7 +14,7 @@ from adnet.runtime.ort_providers import Provider, choose_provider
 from numpy.typing import NDArray
 
 from adnet.card import METADATA_KEY, PRECISION_KEY, ModelCard
-from adnet.errors import BackendUnavailable, ModelError
+from adnet.errors import BackendUnavailable, ModelError, UsageError
 
 _DTYPES: dict[str, tuple[Literal["float32", "float16", "uint8"], np.dtype[Any]]] = {
     "tensor(float)": ("float32", np.dtype(np.float32)),
@@ -44,6 +44,11 @@ class OrtBackend(Backend):
         self._provider, provider, device = choose_provider(
             options.provider, options.device, ort.get_available_providers()
         )
+        if provider.device != "cpu" and (options.threads or options.streams):
+            raise UsageError(
+                f"onnx backend: --threads and --streams belong to the CPU, not to provider "
+                f"{self._provider}. Leave them out."
+            )
         self.lanes = options.streams or 1
         threads = options.threads
         if threads is None and self.lanes > 1:
@@ -96,7 +101,10 @@ def _open(model: Path, provider: Provider, device: str, threads: int | None) -> 
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
     index = int(device.partition(":")[2] or 0)
-    wanted: Any = (provider.full_name, provider.options(index))
+    own_options = provider.options(index)
+    if threads is not None and provider.threads_option is not None:
+        own_options[provider.threads_option] = str(threads)
+    wanted: Any = (provider.full_name, own_options)
     is_cpu = provider.full_name == "CPUExecutionProvider"
     if not is_cpu:
         # Without this, layers that the provider lacks would quietly run on the CPU.

@@ -27,6 +27,8 @@ class Provider:
     """What brings it."""
     options: Callable[[int], ProviderOptions] = field(default=lambda _index: {})
     """Options for a device number."""
+    threads_option: str | None = None
+    """Where the provider has threads of its own, the option that sets their number."""
 
 
 def _by_index(index: int) -> ProviderOptions:
@@ -63,6 +65,7 @@ PROVIDERS: dict[str, Provider] = {
         "cpu",
         "pip install onnxruntime-openvino in place of onnxruntime",
         lambda _index: {"device_type": "CPU", "precision": "FP32"},
+        threads_option="num_of_threads",
     ),
     "directml": Provider(
         "DmlExecutionProvider", "dml", "pip install onnxruntime-directml (Windows)", _by_index

@@ -194,6 +194,13 @@ def test_no_provider_falls_back_silently(monkeypatch, provider):
         open_backend(ONNX, "onnx", RunOptions(provider=provider))
 
 
+def test_threads_belong_to_the_cpu(monkeypatch):
+    names = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    with pytest.raises(UsageError, match="belong to the CPU, not to provider cuda"):
+        open_backend(ONNX, "onnx", RunOptions(provider="cuda", threads=2))
+
+
 def test_streams_share_the_cores():
     with open_backend(ONNX, "onnx", RunOptions(streams=2)) as backend:
         facts = backend.describe()
