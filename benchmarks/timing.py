@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 _PAUSE = 0.1  # seconds; OpenMP's and ONNX Runtime's threads spin for less
 _RESAMPLES = 2000
@@ -52,7 +53,8 @@ def interleave(
 def median(values: Sequence[float]) -> Interval:
     """Return the median with its bootstrap interval (percentiles of resampled medians)."""
     sample = np.asarray(values)
-    return _interval(float(np.median(sample)), np.median(_resampled(sample), axis=1))
+    low, high = np.percentile(bootstrap_medians(sample), _COVERAGE)
+    return Interval(float(np.median(sample)), float(low), float(high))
 
 
 def ratio(slower: Sequence[float], faster: Sequence[float]) -> Interval:
@@ -61,14 +63,12 @@ def ratio(slower: Sequence[float], faster: Sequence[float]) -> Interval:
     Args:
         slower, faster: seconds of the same rounds, so that each ratio is of neighbours in time.
     """
-    return median(np.asarray(slower) / np.asarray(faster))
+    return median((np.asarray(slower) / np.asarray(faster)).tolist())
 
 
-def _resampled(sample: np.ndarray) -> np.ndarray:
-    generator = np.random.default_rng(0)
-    return sample[generator.integers(0, len(sample), (_RESAMPLES, len(sample)))]
-
-
-def _interval(value: float, estimates: np.ndarray) -> Interval:
-    low, high = np.percentile(estimates, _COVERAGE)
-    return Interval(value, float(low), float(high))
+def bootstrap_medians(sample: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
+    """Return the medians of resampled values."""
+    generator = np.random.default_rng(seed)
+    drawn = sample[generator.integers(0, len(sample), (_RESAMPLES, len(sample)))]
+    medians: NDArray[np.float64] = np.median(drawn, axis=1)
+    return medians

@@ -144,6 +144,8 @@ class Backend(ABC):
     name: ClassVar[str]
     lanes: int = 1
     """How many calls of `infer` at once keep the device busy; more are never needed."""
+    device_seconds: float | None = None
+    """Time of the last execution alone, without copies; None where it is not told."""
 
     def __init__(self, card: ModelCard, spec: InputSpec, device: str) -> None:
         self.card = card

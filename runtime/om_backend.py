@@ -82,6 +82,7 @@ class OmBackend(Backend):
                     raise
                 _log.warning("%s The other devices go on.", err)
             else:
+                self.device_seconds = self._workers[chosen].clock.seconds
                 require_finite(result, self.name, _HALF_REMEDY)
                 return result
             finally:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ class DeviceWorker:
         self._lock = threading.Lock()
         self._closed: AdnetError | None = None
         self._process = os.getpid()
+        self.clock = _Clock()
         self._thread = threading.Thread(target=self._work, name=f"npu:{device}", daemon=True)
         self._thread.start()
         try:
@@ -135,7 +137,7 @@ class DeviceWorker:
                 handles = stack.enter_context(loaded_model(acl, str(self._path)))
                 model = describe_model(acl, *handles, self._path)
                 sets = [_buffer_set(acl, model, stack) for _ in range(SETS)]
-                lane = _Lane(acl, model, queue, copy_kinds(acl))
+                lane = _Lane(acl, model, queue, copy_kinds(acl), self.clock)
                 self._ready.set_result(model)
                 self._serve(lane, sets)
         except BaseException as err:  # noqa: BLE001  (it is handed to the thread that waits)
@@ -198,6 +200,14 @@ class DeviceWorker:
             raise
 
 
+@dataclass(slots=True)
+class _Clock:
+    """Time between the launch of the last run and its end."""
+
+    started: float = 0.0
+    seconds: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class _Lane:
     """The steps that a batch goes through on a device."""
@@ -206,6 +216,7 @@ class _Lane:
     model: OmModel
     stream: int
     kinds: tuple[int, int]
+    clock: _Clock
 
     def fill(self, buffers: _BufferSet, request: _Request) -> None:
         """Convert the batch to the model's type and layout, copy it to the device, choose the gear.
@@ -234,6 +245,7 @@ class _Lane:
 
     def launch(self, buffers: _BufferSet) -> None:
         """Start the run; it goes on beside what the host does next."""
+        self.clock.started = time.perf_counter()
         self.acl.do(
             "mdl.execute_async", self.model.model, buffers.inputs, buffers.outputs, self.stream
         )
@@ -251,6 +263,7 @@ class _Lane:
             if self.acl.tell("rt.synchronize_stream", self.stream) != 0:
                 raise DeviceLostError(str(err), err.code) from err
             raise
+        self.clock.seconds = time.perf_counter() - self.clock.started
 
     def deliver(self, request: _Request, buffers: _BufferSet) -> None:
         """Copy the result to the host and hand it to whom it belongs."""

@@ -14,7 +14,7 @@ from adnet.runtime.backend import Backend, InputSpec, RunOptions, require_finite
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.ort_providers import PROVIDERS, choose_provider
 from adnet.runtime.registry import BackendEntry, open_backend
-from conftest import EXAMPLES, assert_clean_error
+from conftest import EXAMPLES, ROOT, assert_clean_error
 from om_helpers import FAKES
 
 from adnet.checkpoint import load_checkpoint, save_checkpoint
@@ -23,7 +23,7 @@ from adnet.onnx_weights import load_onnx_network
 from adnet.pretrained import WEIGHTS
 
 ONNX = WEIGHTS / "gray-blind.onnx"
-CHECKPOINT = WEIGHTS / "gray-blind.pth"
+CHECKPOINT = ROOT / "adnet" / "weights" / "gray-blind.pth"
 BATCH = np.full((1, 1, 24, 32), 0.5, np.float32)
 
 

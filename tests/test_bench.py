@@ -1,0 +1,220 @@
+"""adnet-bench from end to end, small; what its figures mean, and how it fails."""
+
+import os
+
+import numpy as np
+import pytest
+from adnet.benchmarks import compare, results, speed
+from adnet.benchmarks.cli import main
+from adnet.benchmarks.paper import paper_psnr
+from adnet.benchmarks.results import new_result, read_result, write_result
+from adnet.benchmarks.subject import open_subjects
+from adnet.runtime.denoiser import Denoiser
+from conftest import assert_clean_error
+from om_helpers import FAKES, make_om
+
+from adnet.errors import UsageError
+from adnet.evaluate import evaluate
+
+
+@pytest.fixture
+def clean(tmp_path, make_image):
+    """A folder of clean images of two sizes."""
+    for index, size in enumerate([(60, 45), (45, 60), (60, 45)]):
+        make_image(tmp_path / "Clean3" / f"{index}.png", size=size, seed=index)
+    return tmp_path / "Clean3"
+
+
+SMALL = ["--rounds", "3", "--size", "45,60", "--quiet"]
+
+
+def test_speed_and_quality_of_several_backends(cli, clean, tmp_path):
+    om = make_om(tmp_path / "m.om", sizes=((45, 60), (60, 45)))
+    out = tmp_path / "out.json"
+    result = cli(
+        "adnet-bench", "--backend", "onnx,torch,om", "--model", "gray-blind", "--model", om,
+        "--data", clean, "--batch", "1,2", "--json", out, *SMALL,
+        env=os.environ | {"PYTHONPATH": str(FAKES)},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    data = read_result(out)
+    assert data["complete"]
+    assert [one["backend"] for one in data["subjects"]] == ["onnx", "torch", "om"]
+    # A simulated device has no speed; its quality is measured, and marked.
+    cells = {(one["backend"], one["batch"]) for one in data["speed"]}
+    assert cells == {("onnx", 1), ("onnx", 2), ("torch", 1), ("torch", 2)}
+    for one in data["speed"]:
+        latency, rate = one["latency_ms"], one["images_per_s"]
+        assert latency["p50"] <= latency["p90"] <= latency["p99"]
+        assert rate["low"] <= rate["value"] <= rate["high"]
+        assert rate["value"] == pytest.approx(one["batch"] / np.median(one["seconds"]), rel=1e-3)
+        assert one["mpix_per_s"] == pytest.approx(rate["value"] * 45 * 60 / 1e6)
+        assert len(one["seconds"]) == 3
+    assert set(data["end_to_end"]) == {"onnx", "torch"}
+    quality = {one["backend"]: one for one in data["quality"]}
+    assert quality["om"]["is_simulated"]
+    assert quality["onnx"]["reference"] == "torch"
+    for one in quality.values():
+        assert abs(one["delta_psnr"]) < 1e-3
+        assert one["images"] == 3
+        assert one["psnr"] == pytest.approx(np.mean(list(one["per_image"].values())), abs=1e-3)
+        assert one["psnr_8_bit"] == pytest.approx(one["psnr"], abs=0.05)
+    assert "om, simulated" in result.stdout
+    for one in quality.values():
+        assert f"{one['psnr']:.4f}" in result.stdout
+    assert data["environment"]["versions"]["adnet"]
+    assert "adnet-bench --backend" in data["environment"]["command"]
+
+
+def test_figures_are_those_of_the_product(clean):
+    images = [image / np.float32(255) for image in speed_images(clean)]
+    with Denoiser("gray-blind") as denoise:
+        direct = evaluate(denoise, images, 25)
+    with open_subjects(["onnx"], ["gray-blind"], {}) as subjects:
+        from adnet.benchmarks.quality import measure_quality
+
+        named = dict(zip("abc", speed_images(clean), strict=True))
+        (found,) = measure_quality(subjects.opened, "Clean3", named, 25)
+    assert found["psnr"] == pytest.approx(np.mean([one.psnr for one in direct]), abs=1e-6)
+
+
+def speed_images(folder):
+    from adnet.image import load_folder
+
+    return list(load_folder(folder, 1).values())
+
+
+def test_without_data_it_says_how_to_get_some(cli_here):
+    result = cli_here(main, "adnet-bench", "--rounds", "2", "--size", "45,60", "--quiet")
+    assert result.returncode == 0
+    assert "adnet-data fetch BSD68" in result.stdout
+    assert "| onnx" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--data", "nowhere"], ["no such folder", "BSD68"]),
+        (["--backend", "quantum"], ["unknown backend 'quantum'", "onnx"]),
+        (["--backend", "om"], ["runs .om files", "--model"]),
+        (["--backend", "torch", "--device", "cuda:3"], ["cuda:3", "Available here: cpu"]),
+        (["--model", "no-such"], ["unknown model 'no-such'"]),
+        (["--size", "10"], ["--size"]),
+        (["--batch", "0"], ["at least 1"]),
+        (["--json", "nowhere/x.json"], ["no such folder for --json"]),
+    ],
+)
+def test_wrong_requests(cli_here, tmp_path, arguments, parts):
+    result = cli_here(main, "adnet-bench", *arguments, "--rounds", "1", cwd=tmp_path)
+    assert_clean_error(result, 2, *parts)
+
+
+def test_an_unreadable_image_is_named(cli_here, clean):
+    (clean / "broken.png").write_bytes(b"\x89PNG not really")
+    result = cli_here(main, "adnet-bench", "--data", clean, *SMALL)
+    assert_clean_error(result, 1, "broken.png")
+
+
+def test_a_backend_that_fails_midway_does_not_stop_the_others(cli, clean, tmp_path):
+    om = make_om(tmp_path / "m.om", sizes=((45, 60), (60, 45)))
+    out = tmp_path / "out.json"
+    result = cli(
+        "adnet-bench", "--backend", "om,onnx", "--model", "gray-blind", "--model", om, "--data",
+        clean, "--json", out, *SMALL,
+        env=os.environ | {"PYTHONPATH": str(FAKES), "ACL_FAKE_FAULT": "run:8:507010"},
+    )  # fmt: skip
+    assert result.returncode == 1, result.stderr
+    data = read_result(out)
+    assert not data["complete"]
+    assert "507010" in data["errors"]["om"]
+    assert [one["backend"] for one in data["quality"]] == ["onnx"]
+    assert "om failed" in result.stdout
+
+
+def test_an_interrupted_run_leaves_a_valid_file(cli_here, clean, tmp_path, monkeypatch):
+    from adnet.benchmarks import quality
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quality, "evaluate", interrupt)
+    out = tmp_path / "out.json"
+    result = cli_here(main, "adnet-bench", "--data", clean, "--json", out, *SMALL)
+    assert result.returncode == 130
+    data = read_result(out)
+    assert not data["complete"]
+    assert data["speed"]
+    assert data["quality"] == []
+
+
+def made_up(rates, psnr=29.25, cpu="x"):
+    generator = np.random.default_rng(0)
+    result = new_result({"cpu": cpu, "cores": 2, "system": "s", "governor": "g"})
+    for name, rate in rates.items():
+        seconds = (1 / rate) * generator.normal(1, 0.02, 30)
+        result["speed"].append(
+            {"backend": name, "batch": 1, "size": [4, 5], "seconds": seconds.tolist(),
+             "images_per_s": {"value": rate}}
+        )  # fmt: skip
+        result["quality"].append({"backend": name, "dataset": "BSD68", "sigma": 25.0, "psnr": psnr})
+    return result
+
+
+@pytest.mark.parametrize(
+    ("after", "status", "regressions"),
+    [
+        (made_up({"onnx": 2.0}), 0, 0),
+        (made_up({"onnx": 1.97}), 0, 0),  # within the noise
+        (made_up({"onnx": 1.5}), 1, 1),
+        (made_up({"onnx": 2.5}, psnr=29.2), 1, 1),
+    ],
+)
+def test_comparing(cli_here, tmp_path, after, status, regressions):
+    before = made_up({"onnx": 2.0, "torch": 1.0})
+    changes = compare.compare_results(before, after)
+    assert [one.is_regression for one in changes].count(True) == regressions
+    assert changes[0].ratio.low <= changes[0].ratio.value <= changes[0].ratio.high
+    for name, one in (("a", before), ("b", after)):
+        write_result(one, tmp_path / f"{name}.json")
+    result = cli_here(main, "adnet-bench", "compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert result.returncode == status, result.stderr
+    assert ("regression" in result.stdout.replace("after / before", "")) == bool(regressions)
+
+
+def test_machines_that_differ_are_noted(cli_here, tmp_path):
+    write_result(made_up({"onnx": 2.0}), tmp_path / "a.json")
+    write_result(made_up({"onnx": 2.0}, cpu="y"), tmp_path / "b.json")
+    result = cli_here(main, "adnet-bench", "compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert "the machines differ, cpu: x before, y after" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "not JSON"), ("[]", "not a result"), ('{"schema": "adnet-bench", "version": 99}', "99"),
+     ('{"schema": "adnet-bench", "version": 1}', "lacks")],
+)  # fmt: skip
+def test_files_that_are_no_results(cli_here, tmp_path, content, message):
+    (tmp_path / "a.json").write_text(content)
+    result = cli_here(main, "adnet-bench", "compare", tmp_path / "a.json", tmp_path / "a.json")
+    assert_clean_error(result, 2, message)
+    with pytest.raises(UsageError):
+        results.read_result(tmp_path / "none.json")
+
+
+def test_peak_is_what_a_matrix_product_reaches():
+    with open_subjects(["onnx"], ["gray-blind"], {}) as subjects:
+        entries, peak = speed.measure_speed(subjects.opened, [1], [(45, 60)], 2, 25)
+    assert peak > 1
+    assert entries[0]["share_of_peak"] == pytest.approx(entries[0]["gflop_per_s"] / peak)
+
+
+def test_what_the_paper_reports():
+    assert paper_psnr("BSD68", 25, is_blind=False) == 29.25
+    assert paper_psnr("BSD68", 25.0, is_blind=True) == 29.14
+    assert paper_psnr("BSD68", 25.5, is_blind=True) is None
+    assert paper_psnr("Mine", 25, is_blind=None) is None
+
+
+def test_entry_point_is_installed(cli):
+    result = cli("adnet-bench", "--version")
+    assert result.stdout.startswith("adnet ")
