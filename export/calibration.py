@@ -28,6 +28,8 @@ _LEAST = 10
 def load_pairs(card: ModelCard, folder: Path | None) -> tuple[list[Pair], list[Pair]]:
     """Make pairs for calibrating and for measuring; noise levels run through the model's range.
 
+    The lowest tenth of it is left out: a blind model quantised to 8 bits is not for clean images.
+
     Args:
         folder: photographs, cut to 160x160; None: rendered images, which cost no photographs but
             fit the model's use less well.
@@ -45,9 +47,10 @@ def load_pairs(card: ModelCard, folder: Path | None) -> tuple[list[Pair], list[P
                 f"or more, found {len(images)}."
             )
     low, high = card.sigma_range or (25.0, 25.0)
+    low = max(low, high / 10)  # below, the error of 8 bits is larger than the noise
     pairs = []
     for index, clean in enumerate(images):
-        sigma = max(low + (high - low) * index / max(1, len(images) - 1), 1.0)
+        sigma = low + (high - low) * index / max(1, len(images) - 1)
         noisy = add_published_noise(clean, sigma)
         pairs.append((_batch(clean), _batch(noisy)))
     measured = pairs[::5]
