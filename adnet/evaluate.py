@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from adnet.metrics import psnr, ssim
 from adnet.noise import add_published_noise
 
+PAPER_SIGMAS = {1: (15, 25, 50), 3: (15, 25, 35, 50, 75)}
+"""Noise levels that the paper reports, by channels."""
+
 Float32 = NDArray[np.float32]
 DenoiseFunction = Callable[[Float32], Float32]
 

@@ -9,10 +9,12 @@ import typer
 
 from adnet._cli import (
     DebugOption,
+    JsonOption,
     QuietOption,
     VersionOption,
     make_app,
     parse_numbers,
+    print_json,
     progress_bar,
     reports_errors,
 )
@@ -129,6 +131,49 @@ def compare(
     typer.echo(markdown_changes(changes))
     if any(change.is_regression for change in changes):
         raise typer.Exit(1)
+
+
+@app.command()
+@reports_errors
+def tables(
+    data: Annotated[
+        list[str],
+        typer.Option(help="Folder of clean images, or a fetched set; repeat for several."),
+    ],
+    model: Annotated[
+        list[str] | None, typer.Option(help="Shipped name or file. Default: all shipped models.")
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="Backend, as for adnet-run.")] = None,
+    images: Annotated[int | None, typer.Option(help="Use only the first images of a set.")] = None,
+    json_output: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure models at the paper's noise levels, beside the paper's figures."""
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from adnet.benchmarks.markdown import table  # noqa: PLC0415
+    from adnet.benchmarks.quality import find_dataset  # noqa: PLC0415
+    from adnet.benchmarks.tables import measure_tables  # noqa: PLC0415
+
+    from adnet.pretrained import pretrained_models  # noqa: PLC0415
+
+    names = model or [one.name for one in pretrained_models()]
+    entries = list(measure_tables(names, [find_dataset(one) for one in data], backend, images))
+    if not entries:
+        raise UsageError("none of the models takes these images: gray and colour do not match.")
+    if json_output:
+        print_json([asdict(entry) for entry in entries])
+        return
+    rows = [
+        [
+            one.model, one.dataset, f"{one.sigma:g}", f"{one.psnr:.3f}",
+            "-" if one.paper is None else f"{one.paper:.2f}",
+            "-" if one.paper is None else f"{one.psnr - one.paper:+.3f}",
+        ]
+        for one in entries
+    ]  # fmt: skip
+    head = ["model", "data", "sigma", "PSNR", "paper", "difference"]
+    typer.echo("\n".join(table(head, rows)))
 
 
 def _measure(

@@ -27,12 +27,9 @@ from adnet.atomic import atomic_path
 from adnet.card import ModelCard
 from adnet.checkpoint import load_checkpoint, save_checkpoint
 from adnet.errors import UsageError
-from adnet.evaluate import Float32, evaluate, mean_psnr
+from adnet.evaluate import PAPER_SIGMAS, Float32, evaluate, mean_psnr
 from adnet.image import load_folder
 from adnet.pretrained import WEIGHTS
-
-SIGMAS = {1: (15, 25, 50), 3: (15, 25, 35, 50, 75)}
-"""Noise levels that the paper reports, by channels."""
 
 
 def ship(checkpoint: Path, name: str, tests: dict[str, Path]) -> ModelCard:
@@ -66,7 +63,7 @@ def _measure(denoiser: Denoiser, images: Iterable[Float32], card: ModelCard) -> 
     low, high = card.sigma_range or (0.0, 0.0)
     return {
         f"{sigma}": round(mean_psnr(evaluate(denoiser, images, sigma)), 4)
-        for sigma in SIGMAS[card.channels]
+        for sigma in PAPER_SIGMAS[card.channels]
         if low <= sigma <= high
     }
 

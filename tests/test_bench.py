@@ -1,5 +1,6 @@
 """adnet-bench from end to end, small; what its figures mean, and how it fails."""
 
+import json
 import os
 
 import numpy as np
@@ -218,3 +219,23 @@ def test_what_the_paper_reports():
 def test_entry_point_is_installed(cli):
     result = cli("adnet-bench", "--version")
     assert result.stdout.startswith("adnet ")
+
+
+def test_tables_beside_the_paper(cli_here, tmp_path, make_image, monkeypatch):
+    for name, mode in (("BSD68", "L"), ("CBSD68", "RGB")):
+        for index in range(2):
+            make_image(tmp_path / name / f"{index}.png", mode, size=(50, 40), seed=index)
+    out = cli_here(main, "adnet-bench", "tables", "--data", tmp_path / "BSD68", "--data",
+                   tmp_path / "CBSD68", "--json")  # fmt: skip
+    entries = json.loads(out.stdout)
+    keys = [(one["model"], one["dataset"], one["sigma"], one["paper"]) for one in entries]
+    gray = [("gray-blind", "BSD68", s, p) for s, p in ((15, 31.56), (25, 29.14), (50, 26.24))]
+    assert keys[:3] == gray
+    assert ("color-blind", "CBSD68", 35, 29.48) in keys
+    assert ("color-blind", "CBSD68", 75, None) in keys
+    assert len(keys) == 8
+    text = cli_here(main, "adnet-bench", "tables", "--data", tmp_path / "BSD68", "--images", "1")
+    assert "| gray-blind | BSD68 | 25    |" in text.stdout
+    wrong = cli_here(main, "adnet-bench", "tables", "--data", tmp_path / "BSD68", "--model",
+                     "color-blind")  # fmt: skip
+    assert_clean_error(wrong, 2, "none of the models takes these images")

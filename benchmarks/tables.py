@@ -1,0 +1,60 @@
+"""The paper's tables with our models: PSNR of every model on every data set at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from adnet.benchmarks.paper import paper_psnr
+from adnet.benchmarks.quality import load_clean
+from adnet.runtime.denoiser import Denoiser
+
+from adnet.evaluate import PAPER_SIGMAS, evaluate, mean_psnr
+from adnet.image import find_images, read_image
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One figure of a table."""
+
+    model: str
+    dataset: str
+    sigma: float
+    psnr: float
+    paper: float | None
+    """Of the model for that level, or the blind one, whichever this model is."""
+
+
+def measure_tables(
+    models: Sequence[str],
+    datasets: Sequence[tuple[str, Path]],
+    backend: str | None = None,
+    limit: int | None = None,
+) -> Iterator[Entry]:
+    """Measure, at the paper's noise levels that a model covers; gray images go to gray models.
+
+    Args:
+        models: shipped names or files.
+        datasets: names and folders of clean images.
+        limit: use only the first images of each set.
+
+    Yields:
+        Figures as they are measured.
+    """
+    for name in models:
+        with Denoiser(name, backend=backend) as denoiser:
+            card = denoiser.model_for(3).card
+            low, high = card.sigma_range or (0.0, 255.0)
+            sigmas = [sigma for sigma in PAPER_SIGMAS[card.channels] if low <= sigma <= high]
+            for dataset, folder in datasets:
+                first = read_image(find_images(folder)[0])
+                if first.colour_channels != card.channels:
+                    continue
+                images = load_clean(folder, card.channels, limit).values()
+                clean = [image / np.float32(255) for image in images]
+                for sigma in sigmas:
+                    psnr = mean_psnr(evaluate(denoiser, clean, sigma))
+                    paper = paper_psnr(dataset, sigma, card.is_blind)
+                    yield Entry(card.name or Path(name).stem, dataset, sigma, psnr, paper)
