@@ -143,6 +143,18 @@ def parse_numbers(text: str, option: str, count: int) -> tuple[float, ...]:
     return numbers
 
 
+def parse_whole_numbers(text: str, option: str, count: int) -> tuple[int, ...]:
+    """Read `count` whole numbers separated by commas.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    numbers = parse_numbers(text, option, count)
+    if any(number != int(number) for number in numbers):
+        raise UsageError(f"{option}: expected whole numbers, got {text!r}.")
+    return tuple(map(int, numbers))
+
+
 class ProgressBar:
     """A bar over a fraction, with a text of the caller's."""
 

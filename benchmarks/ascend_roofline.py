@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from adnet._cli import make_app, parse_numbers, reports_errors
+from adnet._cli import make_app, parse_whole_numbers, reports_errors
 from adnet.architecture import flops
 
 CHIPS: dict[str, tuple[int, int]] = {
@@ -57,7 +57,7 @@ def main(
     size: Annotated[str, typer.Option(metavar="H,W", help="Height and width.")] = "321,481",
 ) -> None:
     """Predict ADNet's speed on Ascend chips; nothing is measured."""
-    height, width = (int(number) for number in parse_numbers(size, "--size", 2))
+    height, width = parse_whole_numbers(size, "--size", 2)
     cost = flops(height, width, 1)
     typer.echo(f"| chip | fp16 TFLOP/s | roof, images/s | predicted images/s | published ({height}x"
                f"{width}) |\n| --- | --- | --- | --- | --- |")  # fmt: skip

@@ -13,7 +13,7 @@ from adnet._cli import (
     QuietOption,
     VersionOption,
     make_app,
-    parse_numbers,
+    parse_whole_numbers,
     print_json,
     progress_bar,
     reports_errors,
@@ -76,8 +76,10 @@ def bench(
     from adnet.benchmarks.results import new_result, write_result  # noqa: PLC0415
     from adnet.benchmarks.subject import open_subjects  # noqa: PLC0415
 
-    sizes = [(h, w) for h, w in (_whole(text, "--size", 2) for text in size or ["321,481"])]
-    batches = _whole(batch, "--batch", batch.count(",") + 1)
+    sizes = [
+        (h, w) for h, w in (parse_whole_numbers(text, "--size", 2) for text in size or ["321,481"])
+    ]
+    batches = parse_whole_numbers(batch, "--batch", batch.count(",") + 1)
     if min(batches) < 1 or min(min(one) for one in sizes) < 1 or rounds < 0:
         raise UsageError("--batch, --size and --rounds: expected numbers of at least 1.")
     if json_file is not None and not json_file.parent.is_dir():
@@ -223,13 +225,6 @@ def _measure(
                 subjects, dataset[0], clean, sigma, lambda name: bar.show(0.6, f"quality: {name}")
             )
     result["peak_memory_mb"] = peak_memory()
-
-
-def _whole(text: str, option: str, count: int) -> tuple[int, ...]:
-    numbers = parse_numbers(text, option, count)
-    if any(number != int(number) for number in numbers):
-        raise UsageError(f"{option}: expected whole numbers, got {text!r}.")
-    return tuple(map(int, numbers))
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from adnet._cli import (
     QuietOption,
     VersionOption,
     make_app,
-    parse_numbers,
+    parse_whole_numbers,
     print_json,
     progress_bar,
     reports_errors,
@@ -63,8 +63,8 @@ def onnx(
         raise UsageError(f"--dynamic must be none, batch, size or all, got {dynamic!r}.")
     height_width = None
     if size is not None:
-        height, width = parse_numbers(size, "--size", 2)
-        height_width = (int(height), int(width))
+        height, width = parse_whole_numbers(size, "--size", 2)
+        height_width = (height, width)
 
     from adnet.export.pipeline import Variant, checkpoint_to_onnx  # noqa: PLC0415  (imports torch)
     from adnet.export.torch_to_onnx import OnnxShape  # noqa: PLC0415
@@ -148,8 +148,8 @@ def om(
         raise UsageError(f"--io must be fp32, fp16 or uint8 (uint8 with --aipp), got {io!r}.")
     if output.suffix.lower() != ".om":
         raise UsageError(f"{output}: the output must be named .om.")
-    sizes = tuple(_whole(text, "--size", 2) for text in size or ["321,481"])
-    batches = _whole(batch, "--batch", batch.count(",") + 1)
+    sizes = tuple(parse_whole_numbers(text, "--size", 2) for text in size or ["321,481"])
+    batches = parse_whole_numbers(batch, "--batch", batch.count(",") + 1)
     if soc is None:
         soc = detect_soc()
         typer.echo(f"note: building for {soc}, this machine's chip", err=True)
@@ -209,13 +209,6 @@ def inspect(
         print_json(facts)
     else:
         typer.echo(describe(facts))
-
-
-def _whole(text: str, option: str, count: int) -> tuple[int, ...]:
-    numbers = parse_numbers(text, option, count)
-    if any(number != int(number) for number in numbers):
-        raise UsageError(f"{option}: expected whole numbers, got {text!r}.")
-    return tuple(map(int, numbers))
 
 
 def main() -> None:
