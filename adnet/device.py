@@ -16,16 +16,21 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         BackendUnavailable: there is no such device, or its driver or package is missing.
     """
-    kind = name.partition(":")[0]
+    kind, _, number = name.partition(":")
     if kind == "npu":
         _import_torch_npu()
+    if kind == "cpu" and number not in ("", "0"):
+        raise BackendUnavailable(
+            f"device {name!r} cannot be used: there is one cpu. Available here: "
+            f"{', '.join(available_devices())}."
+        )
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as err:
         first_line = str(err).splitlines()[0]
         raise BackendUnavailable(
-            f"device {name!r} cannot be used: {first_line} "
+            f"device {name!r} cannot be used: {first_line.rstrip('.')}. "
             f"Available here: {', '.join(available_devices())}."
         ) from err
     return device

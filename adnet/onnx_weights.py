@@ -45,11 +45,12 @@ def load_onnx_network(path: Path) -> tuple[ADNet, ModelCard]:
         values = [constants.get(name) for name in node.input[1:]]
         expected = [one for one in (target.weight, target.bias) if one is not None]
         shapes = [None if value is None else value.shape for value in values]
+        found = [None if value is None else f"{value.dtype} {value.shape}" for value in values]
         if shapes != [tuple(one.shape) for one in expected] or any(
             value.dtype != np.float32 for value in values if value is not None
         ):
             raise _not_adnet(path, f"float32 weights {[tuple(one.shape) for one in expected]} at "
-                             f"{node.name}", shapes)  # fmt: skip
+                             f"{node.name}", found)  # fmt: skip
         with torch.no_grad():
             for parameter, value in zip(expected, values, strict=True):
                 parameter.copy_(torch.from_numpy(np.array(value)))

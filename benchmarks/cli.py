@@ -82,6 +82,10 @@ def bench(
     batches = parse_whole_numbers(batch, "--batch", batch.count(",") + 1)
     if min(batches) < 1 or min(min(one) for one in sizes) < 1 or rounds < 0:
         raise UsageError("--batch, --size and --rounds: expected numbers of at least 1.")
+    if not 0 <= sigma <= 255 or (images is not None and images < 1):
+        raise UsageError("--sigma must be 0 to 255, and --images at least 1.")
+    if data is None and (images is not None or rounds == 0):
+        raise UsageError("without --data there is no quality to measure; give it, or --rounds.")
     if json_file is not None and not json_file.parent.is_dir():
         raise UsageError(f"{json_file.parent}: no such folder for --json.")
     dataset = None if data is None else find_dataset(data)
@@ -93,9 +97,9 @@ def bench(
     result = new_result(environment())
     try:
         with open_subjects(backend.split(","), model or ["gray-blind"], options) as subjects:
-            result["errors"] |= subjects.failed
+            result["left_out"] = subjects.left_out
             if not subjects.opened:
-                raise UsageError(f"no backend could be opened: {subjects.failed}")
+                raise UsageError(f"no backend can run here: {subjects.left_out}")
             _measure(result, subjects.opened, batches, sizes, rounds, dataset, sigma, images, quiet)
             result["errors"] |= {one.name: one.error for one in subjects.opened if one.error}
         result["complete"] = not result["errors"]
@@ -119,8 +123,12 @@ def compare(
     worse: Annotated[float, typer.Option(help="Loss of PSNR in dB that counts.")] = 0.01,
     debug: DebugOption = False,
 ) -> None:
-    """Compare two results. Exit status 1 where the second is slower or worse."""
-    from adnet.benchmarks.compare import compare_results, differences  # noqa: PLC0415
+    """Compare two results. Exit status 1 where the second is slower or worse, or lacks figures."""
+    from adnet.benchmarks.compare import (  # noqa: PLC0415
+        compare_results,
+        differences,
+        lost_figures,
+    )
     from adnet.benchmarks.markdown import markdown_changes  # noqa: PLC0415
     from adnet.benchmarks.results import read_result  # noqa: PLC0415
 
@@ -131,7 +139,10 @@ def compare(
     for difference in differences(first, second):
         typer.echo(f"note: the machines differ, {difference}", err=True)
     typer.echo(markdown_changes(changes))
-    if any(change.is_regression for change in changes):
+    lost = lost_figures(first, second)
+    for figure in lost:
+        typer.echo(f"missing in {after}: {figure}")
+    if lost or any(change.is_regression for change in changes):
         raise typer.Exit(1)
 
 
@@ -222,8 +233,9 @@ def _measure(
         if clean is not None and dataset is not None:
             result["protocol"] = PROTOCOL
             result["quality"] = measure_quality(
-                subjects, dataset[0], clean, sigma, lambda name: bar.show(0.6, f"quality: {name}")
-            )
+                subjects, dataset[0], clean, sigma, lambda name: bar.show(0.6, f"quality: {name}"),
+                is_whole=images is None,
+            )  # fmt: skip
     result["peak_memory_mb"] = peak_memory()
 
 

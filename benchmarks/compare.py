@@ -58,10 +58,21 @@ def compare_results(
                     old["psnr"],
                     one["psnr"],
                     None,
-                    one["psnr"] < old["psnr"] - worse,
+                    not one["psnr"] >= old["psnr"] - worse,  # also where it is not a number
                 )
             )
     return changes
+
+
+def lost_figures(before: Result, after: Result) -> list[str]:
+    """Name what the first result has and the second lacks."""
+    speed = {_key(one) for one in before["speed"]} - {_key(one) for one in after["speed"]}
+    quality = {_quality_key(one) for one in before["quality"]}
+    quality -= {_quality_key(one) for one in after["quality"]}
+    return [
+        *(f"speed of {name} at {batch}x{size[0]}x{size[1]}" for name, batch, size in sorted(speed)),
+        *(f"quality of {name} on {data}, sigma {sigma:g}" for name, data, sigma in sorted(quality)),
+    ]
 
 
 def differences(before: Result, after: Result) -> list[str]:
@@ -83,9 +94,9 @@ def _ratio(before: list[float], after: list[float]) -> Interval:
     return Interval(float(np.median(old) / np.median(new)), float(low), float(high))
 
 
-def _key(one: Result) -> tuple[object, ...]:
+def _key(one: Result) -> tuple[str, int, tuple[int, int]]:
     return one["backend"], one["batch"], tuple(one["size"])
 
 
-def _quality_key(one: Result) -> tuple[object, ...]:
+def _quality_key(one: Result) -> tuple[str, str, float]:
     return one["backend"], one["dataset"], one["sigma"]

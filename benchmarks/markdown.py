@@ -18,6 +18,7 @@ def markdown(result: Result) -> str:
     if result["quality"]:
         lines += ["", *_quality(result)]
     lines += [f"\n{name} failed: {text}" for name, text in result["errors"].items()]
+    lines += [f"\n{name} left out: {text}" for name, text in result["left_out"].items()]
     if not result["complete"]:
         lines.append("\nThis run was interrupted or failed; figures are missing.")
     return "\n".join(lines)
@@ -74,7 +75,7 @@ def _speed(result: Result) -> list[str]:
             ]
         )
     head = ["backend", "batch, size", "ms p50 / p90 / p99", "images/s (95 %)",
-            "device only", "MPix/s", "GFLOP/s (of peak)"]  # fmt: skip
+            "device only", "MPix/s", "GFLOP/s (of a matrix product)"]  # fmt: skip
     return table(head, rows)
 
 

@@ -59,10 +59,16 @@ def measure_quality(
     clean: Mapping[str, NDArray[np.uint8]],
     sigma: float,
     on_subject: Callable[[str], None] = lambda _: None,
+    *,
+    is_whole: bool = True,
 ) -> list[dict[str, Any]]:
     """Measure every subject on every image; one that fails is marked and the others go on.
 
-    The difference is told to PyTorch in float32 where it takes part, else to the first subject.
+    The difference is told to PyTorch or ONNX Runtime in float32 where they take part, else to the
+    first subject.
+
+    Args:
+        is_whole: all of the set is measured, so the paper's figure can stand beside.
     """
     results: list[dict[str, Any]] = []
     images = [image / np.float32(255) for image in clean.values()]
@@ -86,14 +92,15 @@ def measure_quality(
                 "psnr": float(np.mean([one.psnr for one in found])),
                 "psnr_8_bit": float(np.mean([one.psnr_8_bit for one in found])),
                 "ssim": float(np.mean(similar)) if similar else None,
-                "paper_psnr": paper_psnr(dataset, sigma, card.is_blind),
+                "paper_psnr": paper_psnr(dataset, sigma, card.is_blind) if is_whole else None,
                 "is_simulated": subject.is_simulated,
                 "per_image": {
                     name: round(one.psnr, 4) for name, one in zip(clean, found, strict=True)
                 },
             }
         )
-    exact = [one for one in results if one["backend"] in ("torch", "npu")] or results[:1]
+    order = {"torch": 0, "onnx": 1}
+    exact = sorted(results, key=lambda one: order.get(one["backend"], 2))[:1]
     for one in results:
         one["reference"] = exact[0]["backend"]
         one["delta_psnr"] = one["psnr"] - exact[0]["psnr"]

@@ -11,7 +11,16 @@ from adnet.errors import UsageError
 
 SCHEMA = "adnet-bench"
 VERSION = 1
-_KEYS = ("environment", "subjects", "speed", "end_to_end", "quality", "errors", "complete")
+_KEYS = (
+    "environment",
+    "subjects",
+    "speed",
+    "end_to_end",
+    "quality",
+    "errors",
+    "left_out",
+    "complete",
+)
 
 Result = dict[str, Any]
 
@@ -30,6 +39,7 @@ def new_result(environment: dict[str, object]) -> Result:
         "quality": [],
         "protocol": "",
         "errors": {},
+        "left_out": {},
         "complete": False,
     }
 

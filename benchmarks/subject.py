@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.registry import BACKENDS, backends
+from adnet.runtime.registry import backends
 
 from adnet.errors import AdnetError, UsageError
 from adnet.pretrained import resolve_model
@@ -34,15 +34,16 @@ class Subject:
     @property
     def is_simulated(self) -> bool:
         """Whether a simulated device answers: its times mean nothing."""
-        return "fakes" in self.backend.describe().get("pyacl", "")
+        facts = self.backend.describe()
+        return "fakes" in facts.get("pyacl", "") + facts.get("torch_npu", "")
 
 
 @dataclass(slots=True)
 class Subjects:
-    """Those that could be opened, and those that could not."""
+    """Those that could be opened, and why the others of `all` could not."""
 
     opened: list[Subject] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -82,9 +83,10 @@ def open_subjects(
                 denoiser = stack.enter_context(Denoiser(path, backend=name, **options))
                 backend = denoiser.model_for(3 if _is_colour(denoiser) else 1)
             except AdnetError as err:
-                if "all" not in names and name in BACKENDS:
+                if "all" not in names:
                     raise
-                found.failed[name] = str(err)
+                # `all` means all that can run here; what else was asked of them may not fit.
+                found.left_out[name] = str(err)
                 continue
             seconds = time.perf_counter() - begin
             found.opened.append(Subject(name, path, denoiser, backend, seconds))

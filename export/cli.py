@@ -94,15 +94,17 @@ def onnx(
         return
     for case in result.parity:
         typer.echo(
-            f"parity {'x'.join(map(str, case.shape))}: max abs error {case.max_abs_error:.2e}, "
-            f"delta PSNR {case.delta_psnr:+.5f} dB"
+            f"float32 model, parity {'x'.join(map(str, case.shape))}: max abs error "
+            f"{case.max_abs_error:.2e}, delta PSNR {case.delta_psnr:+.5f} dB"
         )
     if result.variant is not None:
         typer.echo(
-            f"{precision}, {io} in and out: max abs error {result.variant.max_abs_error:.2e}, "
-            f"delta PSNR {result.variant.delta_psnr:+.4f} dB on images kept aside"
+            f"{precision}, {io} in and out, on images kept aside: max abs error "
+            f"{result.variant.max_abs_error:.2e}, delta PSNR {result.variant.delta_psnr:+.4f} dB"
         )
     proof = "parity proven" if result.parity else "NOT verified"
+    if result.variant is not None:
+        proof = f"{precision}, {io} in and out, loss {-result.variant.delta_psnr:.3f} dB"
     typer.echo(f"wrote {result.path} ({result.path.stat().st_size / 1e6:.2f} MB, {proof})")
 
 

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from adnet import __version__
 from adnet.atomic import atomic_path
 from adnet.card import METADATA_KEY, ModelCard
-from adnet.errors import ModelError, UsageError
+from adnet.errors import ModelError, ParityError, UsageError
 from adnet.pretrained import resolve_model
 
 
@@ -129,7 +129,14 @@ def prepare_onnx(model: str, folder: Path) -> tuple[Path, ModelCard, str]:
         loaded = onnx.load(str(path))
     except (DecodeError, OSError) as err:
         raise ModelError(f"{path}: not an ONNX file, or a damaged one ({err}).") from err
-    check_structure(loaded)
+    try:
+        check_structure(loaded)
+    except ParityError as err:
+        raise ModelError(
+            f"{path}: only float32 models as adnet-export writes them can be converted to OM, no "
+            f"variants ({err}) Give the checkpoint; --io uint8 and --precision-mode belong to "
+            "'adnet-export om' itself."
+        ) from err
     texts = [one.value for one in loaded.metadata_props if one.key == METADATA_KEY]
     if not texts:
         raise ModelError(f"{path}: has no model card. Export it again with adnet-export onnx.")

@@ -54,7 +54,7 @@ def run(
         int | None, typer.Option(help="Tiles given to the network at once. [1]")
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(help="CPU threads. Default: the runtime decides.")
+        int | None, typer.Option(help="CPU threads, of each stream. Default: the runtime decides.")
     ] = None,
     device: Annotated[
         str | None,

@@ -40,7 +40,7 @@ def list_backends() -> list[Row]:
             except BackendUnavailable as err:
                 rows.append(Row(name, "-", False, "", str(err)))
             else:
-                rows.append(Row(name, "-", True, "", f"from {entry.target.partition(':')[0]}"))
+                rows.append(Row(name, "installed", True, "", ""))
     return rows
 
 

@@ -51,8 +51,15 @@ class OrtBackend(Backend):
             )
         self.lanes = options.streams or 1
         threads = options.threads
+        cores = len(_usable_cores())
         if threads is None and self.lanes > 1:
-            threads = max(1, len(_usable_cores()) // self.lanes)
+            threads = max(1, cores // self.lanes)
+        if self.lanes * (threads or 1) > 4 * cores:
+            raise UsageError(
+                f"onnx backend: {self.lanes} streams of {threads or 1} threads are more than four "
+                f"times the {cores} cores here, and would be slow. Give fewer; --threads counts "
+                "for each stream."
+            )
         sessions = [_open(model, provider, device, threads) for _ in range(self.lanes)]
         card, spec, self._dtype = _check_is_adnet(sessions[0], model)
         self._precision = sessions[0].get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "fp32")

@@ -11,7 +11,7 @@ from typing import Any
 
 from adnet.runtime.backend import Backend, RunOptions
 
-from adnet.errors import BackendUnavailable, UsageError
+from adnet.errors import AdnetError, BackendUnavailable, UsageError
 
 ENTRY_POINT_GROUP = "adnet.backends"
 """Another package adds a backend by an entry point of this group: NAME = "module:ENTRY", ENTRY
@@ -62,7 +62,18 @@ def backends() -> dict[str, BackendEntry]:
 
 @cache
 def _added() -> dict[str, BackendEntry]:
-    return {point.name: point.load() for point in entry_points(group=ENTRY_POINT_GROUP)}
+    """Load what other packages add; one that is broken stands in the table as such."""
+    found = {}
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        try:
+            entry = point.load()
+            if not isinstance(entry, BackendEntry):
+                raise TypeError(f"{point.value} is no BackendEntry")
+        except Exception as err:  # noqa: BLE001  (another package's fault must not stop ours)
+            package = point.dist.name if point.dist is not None else point.value
+            entry = BackendEntry("", (), f"repair or uninstall {package} ({err!r})")
+        found[point.name] = entry
+    return found
 
 
 def open_backend(
@@ -87,11 +98,21 @@ def open_backend(
     entry = backends().get(name)
     if entry is None:
         raise UsageError(f"unknown backend {name!r}. {_table()}")
-    if suffix not in entry.suffixes:
+    if entry.target and suffix not in entry.suffixes:
         raise UsageError(
             f"{model}: the {name} backend does not run {suffix or 'such'} files. {_table()}"
         )
-    backend: Backend = import_backend(name, entry)(model, options or RunOptions())
+    backend_class = import_backend(name, entry)
+    try:
+        backend: Backend = backend_class(model, options or RunOptions())
+    except AdnetError:
+        raise
+    except Exception as err:
+        if name in BACKENDS:
+            raise
+        raise BackendUnavailable(
+            f"backend {name!r}, of another package, failed: {err!r}. To have it: {entry.install}."
+        ) from err
     return backend
 
 
@@ -102,9 +123,11 @@ def import_backend(name: str, entry: BackendEntry) -> Any:
         BackendUnavailable: naming what is missing and how to get it.
     """
     module, _, attribute = entry.target.partition(":")
+    if not module:
+        raise BackendUnavailable(f"backend {name!r} cannot be loaded: {entry.install}.")
     try:
         return getattr(import_module(module), attribute)
-    except (ImportError, RuntimeError, OSError) as err:
+    except (ImportError, AttributeError, RuntimeError, OSError) as err:
         # torch loads torch_npu by itself; when CANN is missing, `import torch` raises RuntimeError.
         causes = f"{err} {err.__cause__}"
         if "torch_npu" in causes or "libhccl" in causes or "libascend" in causes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,7 +48,7 @@ class TorchBackend(Backend):
         self._precision = options.precision or "fp32"
         if self._precision not in PRECISIONS:
             raise UsageError(
-                f"torch backend: precision must be {', '.join(PRECISIONS)}, got "
+                f"{self.name} backend: precision must be {', '.join(PRECISIONS)}, got "
                 f"{self._precision!r}."
             )
         device = resolve_device(options.device or best_device())
@@ -97,6 +98,8 @@ class TorchBackend(Backend):
         }
         if self._device.type == "cuda":
             facts["device_name"] = torch.cuda.get_device_name(self._device)
+        if self._device.type == "npu":
+            facts["torch_npu"] = str(getattr(sys.modules.get("torch_npu"), "__file__", ""))
         if self._device.type == "cpu":
             facts["threads"] = str(torch.get_num_threads())
         return facts
@@ -124,10 +127,10 @@ class TorchBackend(Backend):
                     image = torch.zeros(1, channels, size, size + 16, device=self._device)
                     compiled(image.to(self._dtype).to(memory_format=torch.channels_last))
         except Exception as err:
-            first_line = str(err).strip().splitlines()[0]
+            cause = " ".join(str(err).split())[:200]
             raise BackendUnavailable(
-                f"torch backend: torch.compile failed ({first_line}). It needs a C++ compiler on "
-                "the CPU and Triton on a GPU; leave out --compile to go on without."
+                f"{self.name} backend: torch.compile failed ({cause}). It needs a C++ compiler "
+                "on the CPU and Triton on a GPU; leave out --compile to go on without."
             ) from err
         return compiled
 

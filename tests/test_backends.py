@@ -108,7 +108,7 @@ def test_compiling_without_a_compiler_is_told(monkeypatch):
         return run
 
     monkeypatch.setattr(torch, "compile", broken)
-    with pytest.raises(BackendUnavailable, match=r"no working C\+\+ compiler found\).*--compile"):
+    with pytest.raises(BackendUnavailable, match=r"no working C\+\+ compiler found .*--compile"):
         open_backend(ONNX, "torch", RunOptions(device="cpu", compile=True))
 
 
@@ -208,6 +208,8 @@ def test_streams_share_the_cores():
         assert int(facts["threads"]) == max(1, len(os.sched_getaffinity(0)) // 2)
     with pytest.raises(UsageError, match="streams must be at least 1"):
         RunOptions(streams=0)
+    with pytest.raises(UsageError, match="more than four times"):
+        open_backend(ONNX, "onnx", RunOptions(streams=50, threads=100))
 
 
 # --- registry and inventory
@@ -244,6 +246,36 @@ def inverter(monkeypatch):
     registry._added.cache_clear()
     yield
     registry._added.cache_clear()
+
+
+@pytest.mark.parametrize("value", ["no_such_package:ENTRY", "test_backends:ONNX", "json:nothing"])
+def test_a_broken_package_does_not_stop_the_others(monkeypatch, value):
+    point = EntryPoint("broken", value, registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [point])
+    registry._added.cache_clear()
+    try:
+        with open_backend(ONNX) as backend:
+            assert backend.name == "onnx"
+        rows = {row.backend: row for row in inventory.list_backends()}
+        assert not rows["broken"].available
+        with pytest.raises(BackendUnavailable, match="'broken' cannot be loaded: repair"):
+            open_backend(ONNX, "broken")
+    finally:
+        registry._added.cache_clear()
+
+
+@pytest.mark.parametrize("target", ["test_backends:NoSuchClass", "test_backends:Breaking"])
+def test_what_fails_in_another_package_is_told_as_such(monkeypatch, target):
+    monkeypatch.setattr(
+        registry, "_added", lambda: {"other": BackendEntry(target, (".onnx",), "pip install other")}
+    )
+    with pytest.raises(BackendUnavailable, match="'other'.*pip install other"):
+        open_backend(ONNX, "other")
+
+
+class Breaking:
+    def __init__(self, model, options):
+        raise ImportError("libother.so is missing")
 
 
 def test_another_package_adds_a_backend(inverter, tmp_path):
@@ -297,6 +329,7 @@ def test_torch_that_cannot_be_imported_because_of_torch_npu(monkeypatch):
     ("options", "parts"),
     [
         (["--backend", "torch", "--device", "cuda:5"], ["device 'cuda:5'", "Available here: cpu"]),
+        (["--backend", "torch", "--device", "cpu:7"], ["there is one cpu", "Available here: cpu"]),
         (["--backend", "torch", "--device", "mps"], ["device 'mps'", "Available here: cpu"]),
         (["--backend", "npu"], ["torch_npu", "torch-npu"]),
         (["--backend", "npu", "--device", "cpu"], ["runs on npu:N"]),

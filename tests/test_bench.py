@@ -101,6 +101,8 @@ def test_without_data_it_says_how_to_get_some(cli_here):
         (["--backend", "torch", "--device", "cuda:3"], ["cuda:3", "Available here: cpu"]),
         (["--model", "no-such"], ["unknown model 'no-such'"]),
         (["--size", "10"], ["--size"]),
+        (["--sigma", "-5"], ["--sigma must be 0 to 255"]),
+        (["--images", "2"], ["without --data"]),
         (["--batch", "0"], ["at least 1"]),
         (["--json", "nowhere/x.json"], ["no such folder for --json"]),
     ],
@@ -171,7 +173,7 @@ def made_up(rates, psnr=29.25, cpu="x"):
     ],
 )
 def test_comparing(cli_here, tmp_path, after, status, regressions):
-    before = made_up({"onnx": 2.0, "torch": 1.0})
+    before = made_up({"onnx": 2.0})
     changes = compare.compare_results(before, after)
     assert [one.is_regression for one in changes].count(True) == regressions
     assert changes[0].ratio.low <= changes[0].ratio.value <= changes[0].ratio.high
@@ -179,7 +181,36 @@ def test_comparing(cli_here, tmp_path, after, status, regressions):
         write_result(one, tmp_path / f"{name}.json")
     result = cli_here(main, "adnet-bench", "compare", tmp_path / "a.json", tmp_path / "b.json")
     assert result.returncode == status, result.stderr
+    assert status or "missing" not in result.stdout
     assert ("regression" in result.stdout.replace("after / before", "")) == bool(regressions)
+
+
+def test_figures_that_are_gone_are_no_success(cli_here, tmp_path):
+    write_result(made_up({"onnx": 2.0, "torch": 1.0}), tmp_path / "a.json")
+    write_result(made_up({"onnx": 2.0}), tmp_path / "b.json")
+    result = cli_here(main, "adnet-bench", "compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert result.returncode == 1
+    assert "speed of torch at 1x4x5" in result.stdout
+    assert "quality of torch on BSD68" in result.stdout
+    write_result(made_up({"onnx": 2.0, "torch": 1.0}, psnr=float("nan")), tmp_path / "c.json")
+    result = cli_here(main, "adnet-bench", "compare", tmp_path / "a.json", tmp_path / "c.json")
+    assert result.returncode == 1
+    assert result.stdout.count("regression") == 2
+
+
+def test_all_means_what_can_run_here(cli, tmp_path):
+    out = tmp_path / "out.json"
+    result = cli("adnet-bench", "--backend", "all", "--json", out, *SMALL)
+    assert result.returncode == 0, result.stdout
+    data = read_result(out)
+    assert [one["backend"] for one in data["subjects"]] == ["onnx", "torch"]
+    assert "npu" in data["left_out"]
+    simulated = cli("adnet-bench", "--backend", "all", "--json", out, *SMALL,
+                    env=os.environ | {"PYTHONPATH": str(FAKES)})  # fmt: skip
+    assert simulated.returncode == 0, simulated.stdout
+    data = read_result(out)
+    assert "npu" in [one["backend"] for one in data["subjects"]]
+    assert {one["backend"] for one in data["speed"]} == {"onnx", "torch"}
 
 
 def test_machines_that_differ_are_noted(cli_here, tmp_path):

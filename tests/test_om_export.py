@@ -15,7 +15,7 @@ from adnet.export.om import convert_to_om, emit, prepare_onnx
 from conftest import ROOT, assert_clean_error
 from om_helpers import BSD68, FAKES, install_atc
 
-from adnet.errors import BackendUnavailable, ExportError, UsageError
+from adnet.errors import BackendUnavailable, ExportError, ModelError, UsageError
 from adnet.om_file import read_om
 
 CHECKPOINT = ROOT / "adnet" / "weights" / "gray-blind.pth"
@@ -190,6 +190,16 @@ def test_an_interrupt_takes_the_program_behind_the_script_along(model, tmp_path)
     while time.monotonic() < deadline and is_running(pid):
         time.sleep(0.01)
     assert not is_running(pid)
+
+
+def test_variants_are_not_converted(tmp_path):
+    from adnet.export.variants import with_8_bit_io
+
+    from adnet.pretrained import resolve_model
+
+    with_8_bit_io(resolve_model("gray-blind"), tmp_path / "u8.onnx")
+    with pytest.raises(ModelError, match="no variants.*Give the checkpoint; --io uint8"):
+        prepare_onnx(str(tmp_path / "u8.onnx"), tmp_path)
 
 
 def is_running(pid):
