@@ -75,7 +75,8 @@ def quantize_onnx(source: Path, target: Path, calibration: Sequence[NDArray[np.f
                 op_types_to_quantize=["Conv", "Relu"],
                 nodes_to_exclude=[convolutions[index - 1] for index in FLOAT_LAYERS],
                 calibrate_method=CalibrationMethod.Percentile,
-                extra_options={"CalibPercentile": PERCENTILE},
+                # One image at a time: all activations of all of them would take gigabytes.
+                extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1},
             )
     except (RuntimeError, ValueError) as err:
         raise ExportError(f"ONNX Runtime could not quantise the model: {err}") from err
@@ -90,13 +91,20 @@ def quantize_onnx(source: Path, target: Path, calibration: Sequence[NDArray[np.f
 
 
 class _Reader:
-    """Hands the calibration batches to the quantiser, one by one."""
+    """Hands the calibration batches to the quantiser, in ranges as it asks for them."""
 
     def __init__(self, name: str, batches: Sequence[NDArray[np.float32]]) -> None:
-        self._feeds = iter([{name: batch} for batch in batches])
+        self._feeds = [{name: batch} for batch in batches]
+        self._next = iter(self._feeds)
+
+    def __len__(self) -> int:
+        return len(self._feeds)
+
+    def set_range(self, start_index: int, end_index: int) -> None:
+        self._next = iter(self._feeds[start_index:end_index])
 
     def get_next(self) -> dict[str, Any] | None:
-        return next(self._feeds, None)
+        return next(self._next, None)
 
 
 @contextmanager
