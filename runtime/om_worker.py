@@ -170,6 +170,7 @@ class DeviceWorker:
         """
         running: tuple[_Request, _BufferSet] | None = None
         waiting: tuple[_Request, _BufferSet] | None = None
+        finished: tuple[_Request, _BufferSet] | None = None
         steps = _Steps()
         stopping = False
         try:
@@ -194,7 +195,7 @@ class DeviceWorker:
                 if finished is not None and steps.attempt(finished[0], lane.deliver, *finished):
                     steps.failures = 0
         except DeviceLostError as err:
-            for pair in (running, waiting):
+            for pair in (running, waiting, finished):
                 if pair is not None and not pair[0].result.done():
                     pair[0].result.set_exception(err)
             raise

@@ -61,6 +61,19 @@ def test_a_lost_device_leaves_its_work_to_the_others(acl, tmp_path, caplog):
                 backend.infer(batch)
 
 
+def test_a_batch_that_waits_for_its_copy_is_told_of_the_loss(acl, tmp_path):
+    """The device is lost when the next batch is launched; the one before is not read yet."""
+    backend = OmBackend(make_om(tmp_path / "m.om"), RunOptions())
+    worker = backend._workers[0]
+    acl.state.faults[:] = [fault(acl, "mdl.execute_async", 2, 507010)]
+    with acl.state.lock:  # both are queued before the first is filled
+        results = [worker.submit(batch_of(1, 64, 48)) for _ in range(2)]
+    for result in results:
+        with pytest.raises(DeviceLostError, match="507010"):
+            result.result(timeout=20)
+    backend.close()
+
+
 def test_a_stream_that_cannot_be_waited_for_ends_the_device(acl, tmp_path):
     backend = OmBackend(make_om(tmp_path / "m.om"), RunOptions())
     acl.state.faults[:] = [fault(acl, "rt.synchronize_stream", n, 500000) for n in (1, 2)]
