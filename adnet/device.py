@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from adnet.cann import SOURCE_SET_ENV
 from adnet.errors import BackendUnavailable
 
 
@@ -78,11 +79,7 @@ def _import_torch_npu() -> None:
         if isinstance(err, ModuleNotFoundError) and err.name == "torch_npu":
             remedy = f"Install it: pip install 'torch-npu=={torch.__version__.partition('+')[0]}'."
         else:
-            remedy = (
-                "CANN is missing or its environment is not set: run "
-                "'source /usr/local/Ascend/ascend-toolkit/set_env.sh' "
-                "(CANN 8.5 and later: /usr/local/Ascend/cann/set_env.sh)."
-            )
+            remedy = f"CANN is missing or its environment is not set: {SOURCE_SET_ENV}."
         raise BackendUnavailable(
             f"device 'npu': torch_npu cannot be loaded: {err}. {remedy}"
         ) from err

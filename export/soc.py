@@ -9,6 +9,7 @@ from importlib import import_module
 
 from adnet.export.atc_config import SOCS
 
+from adnet.cann import soc_name
 from adnet.errors import UsageError
 
 _TIMEOUT = 30  # seconds; npu-smi hangs on a device in trouble
@@ -41,13 +42,8 @@ def _from_acl() -> set[str]:
         acl = import_module("acl")
     except (ImportError, OSError):
         return set()
-    # The manuals of several releases have it in `acl`, others in `acl.rt`.
-    for module in (acl, getattr(acl, "rt", None)):
-        ask = getattr(module, "get_soc_name", None)
-        if ask is not None:
-            name = ask()
-            return {str(name)} if name else set()
-    return set()
+    name = soc_name(acl)
+    return {name} if name else set()
 
 
 def _from_npu_smi() -> set[str]:

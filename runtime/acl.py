@@ -23,6 +23,7 @@ import numpy as np
 from adnet.runtime.acl_errors import explain_code
 from numpy.typing import NDArray
 
+from adnet.cann import SOURCE_SET_ENV
 from adnet.errors import BackendUnavailable, DeviceError, UsageError
 
 REPEAT_INITIALIZE = 100002
@@ -121,9 +122,7 @@ def load_acl() -> Acl:
         acl = Acl(import_module("acl"))
     except ImportError as err:
         raise BackendUnavailable(
-            f"om backend: pyACL cannot be imported ({err}). It comes with CANN: run 'source "
-            "/usr/local/Ascend/ascend-toolkit/set_env.sh' (CANN 8.5 and later: "
-            "/usr/local/Ascend/cann/set_env.sh)."
+            f"om backend: pyACL cannot be imported ({err}). It comes with CANN: {SOURCE_SET_ENV}."
         ) from err
     if _initialised_in is None:
         code = acl.tell("init")
@@ -146,20 +145,6 @@ class Closable(Protocol):
 
 in_use: WeakSet[Closable] = WeakSet()
 """Closed when the program ends, should its owner have forgotten it."""
-
-
-def soc_name(acl: Acl) -> str | None:
-    """Return the chip's name; None where ACL does not tell.
-
-    The manuals of several releases have it as `acl.get_soc_name`, others in `acl.rt`.
-    """
-    for name in ("get_soc_name", "rt.get_soc_name"):
-        try:
-            found = acl.tell(name)
-        except AttributeError:
-            continue
-        return str(found) if found else None
-    return None
 
 
 def _finalise(acl: Acl) -> None:

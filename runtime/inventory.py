@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from adnet.runtime.registry import BACKENDS, backends, import_backend
 
+from adnet.cann import soc_name
 from adnet.errors import AdnetError, BackendUnavailable
 
 _REMEDIES = {
@@ -92,11 +93,11 @@ def _npu() -> list[Row]:
 def _om() -> list[Row]:
     try:
         import_backend("om", BACKENDS["om"])
-        from adnet.runtime.acl import load_acl, soc_name  # noqa: PLC0415
+        from adnet.runtime.acl import load_acl  # noqa: PLC0415
 
         acl = load_acl()
         count = acl.get("rt.get_device_count")
-        soc = soc_name(acl) or ""
+        soc = soc_name(acl.module) or ""
     except AdnetError as err:
         return [Row("om", "npu", False, "", str(err))]
     if not count:

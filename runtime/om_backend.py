@@ -8,11 +8,12 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from adnet.runtime.acl import Acl, in_use, load_acl, soc_name
+from adnet.runtime.acl import Acl, in_use, load_acl
 from adnet.runtime.backend import Backend, Batch, RunOptions, require_finite
 from adnet.runtime.om_model import read_card
 from adnet.runtime.om_worker import SETS, DeviceWorker
 
+from adnet.cann import soc_name
 from adnet.errors import (
     BackendUnavailable,
     DeviceError,
@@ -50,7 +51,7 @@ class OmBackend(Backend):
             )
         acl = load_acl()
         _require_devices(acl, numbers)
-        self._soc = soc_name(acl) or "not told"
+        self._soc = soc_name(acl.module) or "not told"
         with ExitStack() as stack:
             self._workers = []
             for number in numbers:

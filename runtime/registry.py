@@ -11,6 +11,7 @@ from typing import Any
 
 from adnet.runtime.backend import Backend, RunOptions
 
+from adnet.cann import SOURCE_SET_ENV
 from adnet.errors import AdnetError, BackendUnavailable, UsageError
 
 ENTRY_POINT_GROUP = "adnet.backends"
@@ -132,9 +133,8 @@ def import_backend(name: str, entry: BackendEntry) -> Any:
         causes = f"{err} {err.__cause__}"
         if "torch_npu" in causes or "libhccl" in causes or "libascend" in causes:
             remedy = (
-                "torch_npu is installed, but CANN is missing or its environment is not set: run "
-                "'source /usr/local/Ascend/ascend-toolkit/set_env.sh' (CANN 8.5 and later: "
-                "/usr/local/Ascend/cann/set_env.sh), or set TORCH_DEVICE_BACKEND_AUTOLOAD=0 to "
+                "torch_npu is installed, but CANN is missing or its environment is not set: "
+                f"{SOURCE_SET_ENV}, or set TORCH_DEVICE_BACKEND_AUTOLOAD=0 to "
                 "use torch without it."
             )
         else:
