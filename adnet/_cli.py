@@ -28,6 +28,7 @@ _EXTRAS = {
     "pooch": "train",
     "onnx": "export",
     "onnxsim": "export",
+    "matplotlib": "plot",
 }
 """Packages that the base install lacks -> the extra that brings them."""
 

@@ -71,7 +71,7 @@ def train(
         bool | None, typer.Option(help="Turn and mirror patches at random. [yes]")
     ] = None,
     optimizer: Annotated[
-        str | None, typer.Option(help="adam, adamw or sgd; on an NPU the fused ones. [adam]")
+        str | None, typer.Option(help="adam, adamw, sgd (on an NPU the fused ones) or muon. [adam]")
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(help="[0]")] = None,
     momentum: Annotated[float | None, typer.Option(help="Nesterov momentum of sgd. [0.9]")] = None,

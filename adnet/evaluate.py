@@ -47,18 +47,21 @@ def evaluate(
         clean_images: float32 in [0, 1].
         sigma: noise level on the 0-255 scale.
     """
-    results = []
-    for clean in clean_images:
-        denoised = np.clip(denoise(add_published_noise(clean, sigma)), 0.0, 1.0)
-        large_enough = with_ssim and min(clean.shape[:2]) >= 11
-        results.append(
-            Quality(
-                psnr(clean, denoised),
-                ssim(clean, denoised) if large_enough else None,
-                psnr(clean, np.rint(denoised * np.float32(255)) / np.float32(255)),
-            )
-        )
-    return results
+    return [
+        compare(clean, denoise(add_published_noise(clean, sigma)), with_ssim=with_ssim)
+        for clean in clean_images
+    ]
+
+
+def compare(clean: Float32, denoised: Float32, *, with_ssim: bool = False) -> Quality:
+    """Compare one denoised image, not clipped yet, with the clean one."""
+    denoised = np.clip(denoised, 0.0, 1.0)
+    large_enough = with_ssim and min(clean.shape[:2]) >= 11
+    return Quality(
+        psnr(clean, denoised),
+        ssim(clean, denoised) if large_enough else None,
+        psnr(clean, np.rint(denoised * np.float32(255)) / np.float32(255)),
+    )
 
 
 def mean_psnr(results: Iterable[Quality]) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,6 +14,7 @@ from adnet._cli import (
     QuietOption,
     VersionOption,
     make_app,
+    parse_numbers,
     parse_whole_numbers,
     print_json,
     progress_bar,
@@ -20,8 +22,16 @@ from adnet._cli import (
 )
 from adnet.errors import UsageError
 
-if TYPE_CHECKING:
-    from adnet.benchmarks.subject import Subject
+JsonFileOption = Annotated[
+    Path | None,
+    typer.Option("--json", help="Write the result, for adnet-bench compare and report."),
+]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--report", help="Write a page (HTML, of one piece), with plots; needs matplotlib."
+    ),
+]
 
 app = make_app("Measure speed and quality of ADNet on every backend.")
 
@@ -35,8 +45,11 @@ def bench(
     ] = "onnx",
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Shipped name or file; repeat for backends that need their own."),
+        typer.Option(help="Shipped name or file; repeat for several. [gray-blind]"),
     ] = None,
+    peers: Annotated[
+        str, typer.Option(help="What others would use, beside: e.g. openvino,ncnn, or all.")
+    ] = "",
     data: Annotated[
         str | None, typer.Option(help="Folder of clean images, or a fetched set such as BSD68.")
     ] = None,
@@ -47,8 +60,9 @@ def bench(
         typer.Option(metavar="H,W", help="Height and width; repeat for several. [321,481]"),
     ] = None,
     rounds: Annotated[
-        int, typer.Option(help="Interleaved rounds of timing; 0 leaves it out.")
-    ] = 12,
+        int | None,
+        typer.Option(help="Rounds of timing, 0: none. [until the intervals are within 2 %]"),
+    ] = None,
     images: Annotated[
         int | None, typer.Option(help="Use only the first images of the data.")
     ] = None,
@@ -57,9 +71,8 @@ def bench(
     provider: Annotated[str | None, typer.Option(help="Provider, as for adnet-run.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads, as for adnet-run.")] = None,
     streams: Annotated[int | None, typer.Option(help="Streams, as for adnet-run.")] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the result, for adnet-bench compare.")
-    ] = None,
+    json_file: JsonFileOption = None,
+    report: ReportOption = None,
     quiet: QuietOption = False,
     debug: DebugOption = False,
     version: VersionOption = False,
@@ -70,48 +83,98 @@ def bench(
     """
     if context.invoked_subcommand is not None:
         return
-    from adnet.benchmarks.environment import environment  # noqa: PLC0415
-    from adnet.benchmarks.markdown import markdown  # noqa: PLC0415
     from adnet.benchmarks.quality import find_dataset  # noqa: PLC0415
-    from adnet.benchmarks.results import new_result, write_result  # noqa: PLC0415
-    from adnet.benchmarks.subject import open_subjects  # noqa: PLC0415
+    from adnet.benchmarks.run import BenchConfig, run_benchmark  # noqa: PLC0415
 
-    sizes = [
-        (h, w) for h, w in (parse_whole_numbers(text, "--size", 2) for text in size or ["321,481"])
-    ]
-    batches = parse_whole_numbers(batch, "--batch", batch.count(",") + 1)
-    if min(batches) < 1 or min(min(one) for one in sizes) < 1 or rounds < 0:
-        raise UsageError("--batch, --size and --rounds: expected numbers of at least 1.")
-    if not 0 <= sigma <= 255 or (images is not None and images < 1):
-        raise UsageError("--sigma must be 0 to 255, and --images at least 1.")
-    if data is None and (images is not None or rounds == 0):
-        raise UsageError("without --data there is no quality to measure; give it, or --rounds.")
-    if json_file is not None and not json_file.parent.is_dir():
-        raise UsageError(f"{json_file.parent}: no such folder for --json.")
-    dataset = None if data is None else find_dataset(data)
+    sizes = [parse_whole_numbers(text, "--size", 2) for text in size or ["321,481"]]
     options: Any = {
         "device": device, "precision": precision, "provider": provider, "threads": threads,
         "streams": streams,
     }  # fmt: skip
-    options = {name: value for name, value in options.items() if value is not None}
-    result = new_result(environment())
-    try:
-        with open_subjects(backend.split(","), model or ["gray-blind"], options) as subjects:
-            result["left_out"] = subjects.left_out
-            if not subjects.opened:
-                raise UsageError(f"no backend can run here: {subjects.left_out}")
-            _measure(result, subjects.opened, batches, sizes, rounds, dataset, sigma, images, quiet)
-            result["errors"] |= {one.name: one.error for one in subjects.opened if one.error}
-        result["complete"] = not result["errors"]
-    finally:
-        # Interrupted, too: what was measured is kept, and marked as incomplete.
-        if json_file is not None and result["subjects"]:
-            write_result(result, json_file)
-    typer.echo(markdown(result))
-    if dataset is None:
+    config = BenchConfig(
+        backends=_names(backend),
+        models=tuple(model or ["gray-blind"]),
+        options={name: value for name, value in options.items() if value is not None},  # type: ignore[arg-type]
+        peers=_names(peers),
+        batches=_counts(batch, "--batch"),
+        sizes=tuple((height, width) for height, width in sizes),
+        rounds=rounds,
+        dataset=None if data is None else find_dataset(data),
+        sigma=sigma,
+        images=images,
+    )
+    result = _recorded(
+        lambda result, show: run_benchmark(config, result, show), json_file, report, quiet
+    )
+    if data is None:
         typer.echo("Quality: give --data FOLDER, or fetch a set with 'adnet-data fetch BSD68'.")
     if result["errors"]:
         raise typer.Exit(1)
+
+
+@app.command()
+@reports_errors
+def scaling(
+    backend: Annotated[str, typer.Option(help="Backend, as for adnet-run.")] = "onnx",
+    model: Annotated[str, typer.Option(help="Shipped name or file.")] = "gray-blind",
+    megapixels: Annotated[
+        str, typer.Option(help="Image sizes; empty: none.")
+    ] = "0.1,0.3,1,3,10,30,100",
+    batch: Annotated[str, typer.Option(help="Batches; empty: none.")] = "1,2,4,8,16",
+    threads: Annotated[
+        str | None, typer.Option(help="CPU threads; empty: none. [powers of two up to the cores]")
+    ] = None,
+    streams: Annotated[
+        str | None, typer.Option(help="Streams; empty: none. [powers of two up to the cores]")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Device, as for adnet-run.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="Rounds of timing. [until the intervals are within 2 %]")
+    ] = None,
+    json_file: JsonFileOption = None,
+    report: ReportOption = None,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure throughput against image size, batch, threads and streams."""
+    from adnet.benchmarks.scaling import (  # noqa: PLC0415
+        ScalingConfig,
+        default_counts,
+        measure_scaling,
+    )
+
+    from adnet.cores import usable_cores  # noqa: PLC0415
+
+    counts = ",".join(map(str, default_counts(usable_cores())))
+    sizes = (
+        parse_numbers(megapixels, "--megapixels", megapixels.count(",") + 1) if megapixels else ()
+    )
+    config = ScalingConfig(
+        backend=backend,
+        model=model,
+        options={} if device is None else {"device": device},
+        megapixels=sizes,
+        batches=_counts(batch, "--batch"),
+        threads=_counts(counts if threads is None else threads, "--threads"),
+        streams=_counts(counts if streams is None else streams, "--streams"),
+        rounds=rounds,
+    )
+    _recorded(lambda result, show: measure_scaling(config, result, show), json_file, report, quiet)
+
+
+@app.command()
+@reports_errors
+def report(
+    result: Annotated[Path, typer.Argument(help="JSON of a run.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")],
+    debug: DebugOption = False,
+) -> None:
+    """Turn a stored result into a page."""
+    from adnet.benchmarks.report import write_report  # noqa: PLC0415
+    from adnet.benchmarks.results import read_result  # noqa: PLC0415
+
+    write_report(read_result(result), output)
+    typer.echo(f"report: {output}")
 
 
 @app.command()
@@ -189,54 +252,43 @@ def tables(
     typer.echo("\n".join(table(head, rows)))
 
 
-def _measure(
-    result: dict[str, Any],
-    subjects: list[Subject],
-    batches: tuple[int, ...],
-    sizes: list[tuple[int, int]],
-    rounds: int,
-    dataset: tuple[str, Path] | None,
-    sigma: float,
-    images: int | None,
+def _recorded(
+    measure: Callable[[dict[str, Any], Callable[[float, str], None]], None],
+    json_file: Path | None,
+    report: Path | None,
     quiet: bool,
-) -> None:
-    from adnet.benchmarks.quality import PROTOCOL, load_clean, measure_quality  # noqa: PLC0415
-    from adnet.benchmarks.speed import (  # noqa: PLC0415
-        measure_end_to_end,
-        measure_speed,
-        peak_memory,
-        rendered_images,
-    )
+) -> dict[str, Any]:
+    """Measure into a new result, write what is asked for and print it."""
+    from adnet.benchmarks.environment import environment  # noqa: PLC0415
+    from adnet.benchmarks.markdown import markdown  # noqa: PLC0415
+    from adnet.benchmarks.results import new_result, write_result  # noqa: PLC0415
 
-    channels = subjects[0].backend.card.channels
-    if any(one.backend.card.channels != channels for one in subjects):
-        raise UsageError("gray and colour models cannot be compared; measure them one by one.")
-    result["subjects"] = [
-        {"backend": one.name, "model": str(one.model), "load_s": one.load_seconds,
-         "weights_sha256": one.backend.card.weights_sha256, **one.backend.describe()}
-        for one in subjects
-    ]  # fmt: skip
-    clean = None if dataset is None else load_clean(dataset[1], channels, images)
-    with progress_bar("measuring", quiet) as bar:
-        if rounds:
-            bar.show(0.0, "speed")
-            result["speed"], result["peak_gflop_per_s"] = measure_speed(
-                subjects,
-                batches,
-                sizes,
-                rounds,
-                sigma,
-            )
-            bar.show(0.4, "end to end")
-            files = list(clean.values())[:8] if clean else rendered_images(channels, sizes[0], 4)
-            result["end_to_end"] = measure_end_to_end(subjects, files, max(3, rounds // 4))
-        if clean is not None and dataset is not None:
-            result["protocol"] = PROTOCOL
-            result["quality"] = measure_quality(
-                subjects, dataset[0], clean, sigma, lambda name: bar.show(0.6, f"quality: {name}"),
-                is_whole=images is None,
-            )  # fmt: skip
-    result["peak_memory_mb"] = peak_memory()
+    for path, option in ((json_file, "--json"), (report, "--report")):
+        if path is not None and not path.parent.is_dir():
+            raise UsageError(f"{path.parent}: no such folder for {option}.")
+    if report is not None:
+        from adnet.benchmarks.report import write_report  # noqa: PLC0415  (needs matplotlib)
+    result = new_result(environment())
+    try:
+        with progress_bar("measuring", quiet) as bar:
+            measure(result, bar.show)
+    finally:
+        # Interrupted, too: what was measured is kept, and marked as incomplete.
+        if json_file is not None and result["subjects"]:
+            write_result(result, json_file)
+    typer.echo(markdown(result))
+    if report is not None:
+        write_report(result, report)
+        typer.echo(f"report: {report}")
+    return result
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _counts(text: str, option: str) -> tuple[int, ...]:
+    return parse_whole_numbers(text, option, text.count(",") + 1) if text else ()
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def compare_results(
         height, width = one["size"]
         changes.append(
             Change(
-                f"{one['backend']} {one['batch']}x{height}x{width}, images/s",
+                f"{one['subject']} {one['batch']}x{height}x{width}, images/s",
                 old["images_per_s"]["value"],
                 one["images_per_s"]["value"],
                 ratio,
@@ -54,7 +54,7 @@ def compare_results(
         if old is not None:
             changes.append(
                 Change(
-                    f"{one['backend']} {one['dataset']} sigma {one['sigma']:g}, PSNR",
+                    f"{one['subject']} {one['dataset']} sigma {one['sigma']:g}, PSNR",
                     old["psnr"],
                     one["psnr"],
                     None,
@@ -95,8 +95,8 @@ def _ratio(before: list[float], after: list[float]) -> Interval:
 
 
 def _key(one: Result) -> tuple[str, int, tuple[int, int]]:
-    return one["backend"], one["batch"], tuple(one["size"])
+    return one["subject"], one["batch"], tuple(one["size"])
 
 
 def _quality_key(one: Result) -> tuple[str, str, float]:
-    return one["backend"], one["dataset"], one["sigma"]
+    return one["subject"], one["dataset"], one["sigma"]

@@ -8,20 +8,21 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from adnet.cores import usable_cores
 from adnet.provenance import git_revision, versions
 
-_PACKAGES = ("numpy", "onnxruntime", "onnxruntime-openvino", "torch", "torch-npu", "pillow")
+_PACKAGES = (
+    "numpy", "onnxruntime", "onnxruntime-openvino", "torch", "torch-npu", "pillow", "openvino",
+    "ncnn", "MNN",
+)  # fmt: skip
 
 
 def environment() -> dict[str, object]:
     """Return CPU, cores, governor, memory, versions, revision and command; JSON types only."""
-    cores = (
-        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    )
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": _cpu_name(),
-        "cores": len(cores),
+        "cores": usable_cores(),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "not told",
         "load_at_start": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "versions": versions(*_PACKAGES),

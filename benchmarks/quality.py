@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +12,21 @@ import numpy as np
 from adnet.benchmarks.paper import paper_psnr
 from adnet.benchmarks.subject import Subject
 from numpy.typing import NDArray
+from PIL import Image
 
 from adnet.errors import AdnetError, UsageError
-from adnet.evaluate import evaluate
+from adnet.evaluate import Float32, Quality, compare, mean_psnr
 from adnet.image import load_folder
+from adnet.noise import add_published_noise
 
 PROTOCOL = (
     "Gaussian noise, seed 0 before every image (the published generator), not clipped; result "
     "clipped to [0, 1]; PSNR per image on floats, mean over images"
 )
+
+
+_DETAIL = 128
+"""Side of the details shown before and after."""
 
 
 def find_dataset(text: str) -> tuple[str, Path]:
@@ -58,50 +66,115 @@ def measure_quality(
     dataset: str,
     clean: Mapping[str, NDArray[np.uint8]],
     sigma: float,
-    on_subject: Callable[[str], None] = lambda _: None,
+    on_progress: Callable[[float], None] = lambda _: None,
     *,
     is_whole: bool = True,
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Measure every subject on every image; one that fails is marked and the others go on.
 
-    The difference is told to PyTorch or ONNX Runtime in float32 where they take part, else to the
-    first subject.
+    Differences are told to PyTorch in float32 where it takes part (a peer counts), else to ONNX
+    Runtime, else to the first subject.
 
     Args:
+        on_progress: called with the share of images that is done.
         is_whole: all of the set is measured, so the paper's figure can stand beside.
+
+    Returns:
+        One entry per subject; details of a few images, before and after (see `examples`).
     """
-    results: list[dict[str, Any]] = []
-    images = [image / np.float32(255) for image in clean.values()]
-    for subject in subjects:
-        if subject.error is not None:
-            continue
-        on_subject(subject.name)
-        try:
-            found = evaluate(subject.denoiser, images, sigma, with_ssim=True)
-        except AdnetError as err:
-            subject.error = str(err)
-            continue
-        card = subject.backend.card
-        similar = [one.ssim for one in found if one.ssim is not None]
-        results.append(
-            {
-                "backend": subject.name,
-                "dataset": dataset,
-                "sigma": sigma,
-                "images": len(found),
-                "psnr": float(np.mean([one.psnr for one in found])),
-                "psnr_8_bit": float(np.mean([one.psnr_8_bit for one in found])),
-                "ssim": float(np.mean(similar)) if similar else None,
-                "paper_psnr": paper_psnr(dataset, sigma, card.is_blind) if is_whole else None,
-                "is_simulated": subject.is_simulated,
-                "per_image": {
-                    name: round(one.psnr, 4) for name, one in zip(clean, found, strict=True)
-                },
-            }
-        )
-    order = {"torch": 0, "onnx": 1}
-    exact = sorted(results, key=lambda one: order.get(one["backend"], 2))[:1]
-    for one in results:
-        one["reference"] = exact[0]["backend"]
-        one["delta_psnr"] = one["psnr"] - exact[0]["psnr"]
+    order = {"published script": 0, "torch": 1, "npu": 1, "onnx": 2}
+    ranked = sorted(subjects, key=lambda one: order.get(one.recipe.backend, 3))
+    found: dict[str, dict[str, Quality]] = {one.name: {} for one in subjects}
+    largest = dict.fromkeys(found, 0.0)
+    for count, (image, pixels) in enumerate(clean.items(), start=1):
+        original = pixels / np.float32(255)
+        noisy = add_published_noise(original, sigma)
+        expected = None
+        for subject in ranked:
+            if subject.error is not None:
+                continue
+            try:
+                denoised = subject.denoise(noisy)
+            except AdnetError as err:
+                subject.error = str(err)
+                continue
+            expected = denoised if expected is None else expected
+            difference = float(np.abs(denoised - expected).max())
+            largest[subject.name] = max(largest[subject.name], difference)
+            found[subject.name][image] = compare(original, denoised, with_ssim=True)
+        on_progress(count / len(clean))
+    working = [one for one in ranked if one.error is None]
+    if not working:
+        return [], []
+    reference = working[0]
+    base = found[reference.name]
+    results = [
+        _entry(subject, dataset, sigma, found[subject.name], base, is_whole=is_whole)
+        | {"reference": reference.name, "largest_difference": largest[subject.name]}
+        for subject in subjects
+        if subject.error is None
+    ]
+    ordered = sorted(base, key=lambda image: base[image].psnr)
+    chosen = list(dict.fromkeys([ordered[0], ordered[len(ordered) // 2], ordered[-1]]))
+    return results, examples(reference, {image: clean[image] for image in chosen}, sigma)
+
+
+def _entry(
+    subject: Subject,
+    dataset: str,
+    sigma: float,
+    found: Mapping[str, Quality],
+    base: Mapping[str, Quality],
+    *,
+    is_whole: bool,
+) -> dict[str, Any]:
+    similar = [one.ssim for one in found.values() if one.ssim is not None]
+    is_blind = subject.backend.card.is_blind
+    psnr = mean_psnr(found.values())
+    return {
+        "subject": subject.name,
+        "dataset": dataset,
+        "sigma": sigma,
+        "images": len(found),
+        "psnr": psnr,
+        "psnr_8_bit": float(np.mean([one.psnr_8_bit for one in found.values()])),
+        "ssim": float(np.mean(similar)) if similar else None,
+        "paper_psnr": paper_psnr(dataset, sigma, is_blind) if is_whole else None,
+        "delta_psnr": psnr - mean_psnr(base.values()),
+        "is_simulated": subject.is_simulated,
+        "per_image": {name: round(one.psnr, 4) for name, one in found.items()},
+    }
+
+
+def examples(
+    subject: Subject, clean: Mapping[str, NDArray[np.uint8]], sigma: float
+) -> list[dict[str, Any]]:
+    """Cut the busiest detail out of each image: noisy, denoised and clean, as PNG in base64."""
+    results = []
+    for name, pixels in clean.items():
+        original = pixels / np.float32(255)
+        noisy = add_published_noise(original, sigma)
+        rows, columns = _busiest(original)
+        planes = {"noisy": noisy, "denoised": subject.denoise(noisy), "clean": original}
+        cut = {key: _as_png(image[rows, columns]) for key, image in planes.items()}
+        results.append({"image": name, "subject": subject.name, "sigma": sigma, **cut})
     return results
+
+
+def _busiest(image: Float32) -> tuple[slice, slice]:
+    """Find the square detail with the largest variance, on a coarse grid."""
+    height, width = (min(_DETAIL, length) for length in image.shape[:2])
+    step = max(1, _DETAIL // 4)
+    places = [
+        (slice(y, y + height), slice(x, x + width))
+        for y in range(0, image.shape[0] - height + 1, step)
+        for x in range(0, image.shape[1] - width + 1, step)
+    ]
+    return max(places, key=lambda place: float(image[place].var()))
+
+
+def _as_png(image: Float32) -> str:
+    levels = np.clip(np.rint(image * np.float32(255)), 0, 255).astype(np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(levels).save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode()

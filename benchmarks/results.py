@@ -10,13 +10,16 @@ from adnet.atomic import atomic_path
 from adnet.errors import UsageError
 
 SCHEMA = "adnet-bench"
-VERSION = 1
+VERSION = 2
 _KEYS = (
     "environment",
+    "machine",
     "subjects",
     "speed",
     "end_to_end",
     "quality",
+    "examples",
+    "scaling",
     "errors",
     "left_out",
     "complete",
@@ -31,12 +34,13 @@ def new_result(environment: dict[str, object]) -> Result:
         "schema": SCHEMA,
         "version": VERSION,
         "environment": environment,
+        "machine": None,
         "subjects": [],
-        "peak_gflop_per_s": None,
-        "peak_memory_mb": None,
         "speed": [],
         "end_to_end": {},
         "quality": [],
+        "examples": [],
+        "scaling": [],
         "protocol": "",
         "errors": {},
         "left_out": {},

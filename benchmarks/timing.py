@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 _PAUSE = 0.1  # seconds; OpenMP's and ONNX Runtime's threads spin for less
 _RESAMPLES = 2000
 _COVERAGE = (2.5, 97.5)
+_FEWEST_ROUNDS, _MOST_ROUNDS = 10, 40
+_PRECISE = 0.02  # half the width of an interval, as a share of the median
+_STABLE = 0.03  # a run that gains less than this share on the one before was warm
+_MOST_WARM_UP = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,27 +31,61 @@ class Interval:
 
 
 def interleave(
-    actions: Mapping[str, Callable[[], object]], *, rounds: int, warm_up: int = 2
+    actions: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int | None = None,
+    budget: float = 300.0,
 ) -> dict[str, list[float]]:
     """Run every action once in each round and return the seconds of each.
 
     Slow phases of the machine then hit all actions alike. The order is drawn anew for each round,
     so that nobody always follows the same neighbour, and a pause lets the neighbour's threads,
-    which spin for a while when their work is done, go to sleep.
+    which spin for a while when their work is done, go to sleep. Every action is warmed up until its
+    times are stable.
+
+    Args:
+        rounds: how many; None goes on until the interval of every median is narrower than 2 % to
+            each side, for 10 to 40 rounds.
+        budget: seconds after which no round beyond the tenth is begun.
     """
     names = list(actions)
-    for _ in range(warm_up):
-        for name in names:
-            actions[name]()
+    for name in names:
+        _warm_up(actions[name])
     seconds: dict[str, list[float]] = {name: [] for name in names}
     generator = np.random.default_rng(0)
-    for _ in range(rounds):
+    started = time.perf_counter()
+    done = 0
+    while done < (rounds or _MOST_ROUNDS):
+        if rounds is None and done >= _FEWEST_ROUNDS and (
+            time.perf_counter() - started > budget or all(map(_is_precise, seconds.values()))
+        ):  # fmt: skip
+            break
         for name in generator.permutation(names).tolist():
             time.sleep(_PAUSE)
-            begin = time.perf_counter()
-            actions[name]()
-            seconds[name].append(time.perf_counter() - begin)
+            seconds[name].append(_time(actions[name]))
+        done += 1
     return seconds
+
+
+def _time(action: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    action()
+    return time.perf_counter() - begin
+
+
+def _warm_up(action: Callable[[], object]) -> None:
+    """Run until a run is hardly faster than the fastest before it: at least twice."""
+    fastest = _time(action)
+    for _ in range(_MOST_WARM_UP):
+        now = _time(action)
+        if now > (1 - _STABLE) * fastest:
+            return
+        fastest = now
+
+
+def _is_precise(seconds: Sequence[float]) -> bool:
+    middle = median(seconds)
+    return max(middle.high - middle.value, middle.value - middle.low) <= _PRECISE * middle.value
 
 
 def median(values: Sequence[float]) -> Interval:

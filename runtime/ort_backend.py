@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from adnet.runtime.ort_providers import Provider, choose_provider
 from numpy.typing import NDArray
 
 from adnet.card import METADATA_KEY, PRECISION_KEY, ModelCard
+from adnet.cores import usable_cores
 from adnet.errors import BackendUnavailable, ModelError, UsageError
 
 _DTYPES: dict[str, tuple[Literal["float32", "float16", "uint8"], np.dtype[Any]]] = {
@@ -51,7 +51,7 @@ class OrtBackend(Backend):
             )
         self.lanes = options.streams or 1
         threads = options.threads
-        cores = len(_usable_cores())
+        cores = usable_cores()
         if threads is None and self.lanes > 1:
             threads = max(1, cores // self.lanes)
         if self.lanes * (threads or 1) > 4 * cores:
@@ -171,10 +171,3 @@ def _to_dtype(batch: Batch, dtype: np.dtype[Any]) -> NDArray[Any]:
         levels: NDArray[Any] = np.clip(np.rint(batch * np.float32(255)), 0, 255)
         return levels.astype(np.uint8)
     return batch.astype(dtype, copy=False)
-
-
-def _usable_cores() -> list[int]:
-    """Cores that this process may use; fewer than the machine's in a container."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))

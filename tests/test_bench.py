@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from om_helpers import FAKES, make_om
 
 from adnet.errors import UsageError
 from adnet.evaluate import evaluate
+from adnet.pretrained import WEIGHTS
 
 
 @pytest.fixture
@@ -40,9 +42,9 @@ def test_speed_and_quality_of_several_backends(cli, clean, tmp_path):
     assert result.returncode == 0, result.stderr
     data = read_result(out)
     assert data["complete"]
-    assert [one["backend"] for one in data["subjects"]] == ["onnx", "torch", "om"]
+    assert [one["subject"] for one in data["subjects"]] == ["onnx", "torch", "om"]
     # A simulated device has no speed; its quality is measured, and marked.
-    cells = {(one["backend"], one["batch"]) for one in data["speed"]}
+    cells = {(one["subject"], one["batch"]) for one in data["speed"]}
     assert cells == {("onnx", 1), ("onnx", 2), ("torch", 1), ("torch", 2)}
     for one in data["speed"]:
         latency, rate = one["latency_ms"], one["images_per_s"]
@@ -52,7 +54,7 @@ def test_speed_and_quality_of_several_backends(cli, clean, tmp_path):
         assert one["mpix_per_s"] == pytest.approx(rate["value"] * 45 * 60 / 1e6)
         assert len(one["seconds"]) == 3
     assert set(data["end_to_end"]) == {"onnx", "torch"}
-    quality = {one["backend"]: one for one in data["quality"]}
+    quality = {one["subject"]: one for one in data["quality"]}
     assert quality["om"]["is_simulated"]
     assert quality["onnx"]["reference"] == "torch"
     for one in quality.values():
@@ -75,7 +77,7 @@ def test_figures_are_those_of_the_product(clean):
         from adnet.benchmarks.quality import measure_quality
 
         named = dict(zip("abc", speed_images(clean), strict=True))
-        (found,) = measure_quality(subjects.opened, "Clean3", named, 25)
+        ((found,), _) = measure_quality(subjects.opened, "Clean3", named, 25)
     assert found["psnr"] == pytest.approx(np.mean([one.psnr for one in direct]), abs=1e-6)
 
 
@@ -105,10 +107,14 @@ def test_without_data_it_says_how_to_get_some(cli_here):
         (["--images", "2"], ["without --data"]),
         (["--batch", "0"], ["at least 1"]),
         (["--json", "nowhere/x.json"], ["no such folder for --json"]),
+        (["--report", "nowhere/x.html"], ["no such folder for --report"]),
+        (["--peers", "gimp"], ["unknown peer 'gimp'", "openvino"]),
+        (["scaling", "--backend", "quantum"], ["unknown backend 'quantum'"]),
+        (["scaling", "--megapixels", "0"], ["above 0"]),
     ],
 )
 def test_wrong_requests(cli_here, tmp_path, arguments, parts):
-    result = cli_here(main, "adnet-bench", *arguments, "--rounds", "1", cwd=tmp_path)
+    result = cli_here(main, "adnet-bench", *arguments, "--rounds", "1", "--quiet", cwd=tmp_path)
     assert_clean_error(result, 2, *parts)
 
 
@@ -130,7 +136,7 @@ def test_a_backend_that_fails_midway_does_not_stop_the_others(cli, clean, tmp_pa
     data = read_result(out)
     assert not data["complete"]
     assert "507010" in data["errors"]["om"]
-    assert [one["backend"] for one in data["quality"]] == ["onnx"]
+    assert [one["subject"] for one in data["quality"]] == ["onnx"]
     assert "om failed" in result.stdout
 
 
@@ -140,7 +146,7 @@ def test_an_interrupted_run_leaves_a_valid_file(cli_here, clean, tmp_path, monke
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(quality, "evaluate", interrupt)
+    monkeypatch.setattr(quality, "compare", interrupt)
     out = tmp_path / "out.json"
     result = cli_here(main, "adnet-bench", "--data", clean, "--json", out, *SMALL)
     assert result.returncode == 130
@@ -156,10 +162,10 @@ def made_up(rates, psnr=29.25, cpu="x"):
     for name, rate in rates.items():
         seconds = (1 / rate) * generator.normal(1, 0.02, 30)
         result["speed"].append(
-            {"backend": name, "batch": 1, "size": [4, 5], "seconds": seconds.tolist(),
+            {"subject": name, "batch": 1, "size": [4, 5], "seconds": seconds.tolist(),
              "images_per_s": {"value": rate}}
         )  # fmt: skip
-        result["quality"].append({"backend": name, "dataset": "BSD68", "sigma": 25.0, "psnr": psnr})
+        result["quality"].append({"subject": name, "dataset": "BSD68", "sigma": 25.0, "psnr": psnr})
     return result
 
 
@@ -203,14 +209,14 @@ def test_all_means_what_can_run_here(cli, tmp_path):
     result = cli("adnet-bench", "--backend", "all", "--json", out, *SMALL)
     assert result.returncode == 0, result.stdout
     data = read_result(out)
-    assert [one["backend"] for one in data["subjects"]] == ["onnx", "torch"]
+    assert [one["subject"] for one in data["subjects"]] == ["onnx", "torch"]
     assert "npu" in data["left_out"]
     simulated = cli("adnet-bench", "--backend", "all", "--json", out, *SMALL,
                     env=os.environ | {"PYTHONPATH": str(FAKES)})  # fmt: skip
     assert simulated.returncode == 0, simulated.stdout
     data = read_result(out)
-    assert "npu" in [one["backend"] for one in data["subjects"]]
-    assert {one["backend"] for one in data["speed"]} == {"onnx", "torch"}
+    assert "npu" in [one["subject"] for one in data["subjects"]]
+    assert {one["subject"] for one in data["speed"]} == {"onnx", "torch"}
 
 
 def test_machines_that_differ_are_noted(cli_here, tmp_path):
@@ -223,7 +229,7 @@ def test_machines_that_differ_are_noted(cli_here, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [("{", "not JSON"), ("[]", "not a result"), ('{"schema": "adnet-bench", "version": 99}', "99"),
-     ('{"schema": "adnet-bench", "version": 1}', "lacks")],
+     ('{"schema": "adnet-bench", "version": 2}', "lacks")],
 )  # fmt: skip
 def test_files_that_are_no_results(cli_here, tmp_path, content, message):
     (tmp_path / "a.json").write_text(content)
@@ -235,9 +241,37 @@ def test_files_that_are_no_results(cli_here, tmp_path, content, message):
 
 def test_peak_is_what_a_matrix_product_reaches():
     with open_subjects(["onnx"], ["gray-blind"], {}) as subjects:
-        entries, peak = speed.measure_speed(subjects.opened, [1], [(45, 60)], 2, 25)
+        entries, machine = speed.measure_speed(subjects.opened, [1], [(45, 60)], 2, 25)
+    peak = machine["gflop_per_s"]
     assert peak > 1
+    assert machine["copy_gb_per_s"] > 0.1
     assert entries[0]["share_of_peak"] == pytest.approx(entries[0]["gflop_per_s"] / peak)
+
+
+def test_memory_is_told_of_each_subject(cli, clean, tmp_path):
+    out = tmp_path / "out.json"
+    result = cli("adnet-bench", "--backend", "onnx,torch", "--json", out, *SMALL)
+    assert result.returncode == 0, result.stderr
+    onnx, torch = (one["peak_memory_mb"] for one in read_result(out)["subjects"])
+    # PyTorch alone takes more than ONNX Runtime with the model: each has a process of its own.
+    assert 20 < onnx < torch
+
+
+def test_one_backend_on_several_models(cli_here, clean, tmp_path):
+    shutil.copy(WEIGHTS / "gray-blind.onnx", tmp_path / "copy.onnx")
+    out = tmp_path / "out.json"
+    result = cli_here(
+        main, "adnet-bench", "--backend", "onnx,torch", "--model", WEIGHTS / "gray-blind.pth",
+        "--model", "gray-blind", "--model", tmp_path / "copy.onnx", "--data", clean, "--rounds",
+        "0", "--json", out, "--quiet",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    data = read_result(out)
+    # The copy is the same to ONNX Runtime, and so are all three files to PyTorch.
+    assert [one["subject"] for one in data["subjects"]] == ["onnx", "torch"]
+    assert data["subjects"][1]["model"].endswith(".pth")
+    assert "onnx copy.onnx" in data["left_out"]
+    assert all(len(one["model_sha256"]) == 64 for one in data["subjects"])
 
 
 def test_what_the_paper_reports():

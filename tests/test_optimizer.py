@@ -14,6 +14,7 @@ from collections import defaultdict
 import pytest
 import torch
 
+from adnet.model import ADNet
 from adnet.training.config import TrainConfig
 from adnet.training.optimizer import load_optimizer_state, make_optimizer, zero_gradients
 from adnet.training.precision import set_hf32
@@ -85,6 +86,56 @@ def test_optimisers_by_name(name, kind):
     assert (one < 1).all()
     zero_gradients(optimizer)
     assert one.grad is None
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_muon_turns_the_hidden_convolutions_step_orthogonal(memory_format):
+    """Every hidden weight moves along an (almost) orthogonal matrix, of the size Adam would go."""
+    torch.manual_seed(0)
+    network = ADNet(1).to(memory_format=memory_format)
+    before = {name: one.detach().clone() for name, one in network.named_parameters()}
+    config = dataclasses.replace(CONFIG, optimizer="muon")
+    optimizer = make_optimizer(config, network.parameters(), torch.device("cpu"))
+    network(torch.rand(2, 1, 24, 24)).square().mean().backward()
+    optimizer.step()
+    moved = {name: one.detach() - before[name] for name, one in network.named_parameters()}
+    assert all(step.any() for name, step in moved.items() if name != "conv3.weight")
+    for layer in range(2, 16):
+        step = moved[f"conv1_{layer}.0.weight"].permute(0, 2, 3, 1).reshape(64, -1)
+        singular = torch.linalg.svdvals(step) / (0.01 * 0.2 * 576**0.5)
+        # Five steps of the iteration leave singular values of 0.7 to 1.2, and lose tiny ones.
+        assert singular[:32].min() > 0.6
+        assert singular.max() < 1.3
+    assert moved["conv1_1.0.weight"].abs().max() == pytest.approx(0.01, rel=1e-3)  # Adam's
+    zero_gradients(optimizer)
+    assert all(one.grad is None for one in network.parameters())
+
+
+def test_muon_goes_on_from_a_stored_state():
+    config = dataclasses.replace(CONFIG, optimizer="muon")
+
+    def steps(network, optimizer, first, last):
+        for seed in range(first, last):
+            torch.manual_seed(seed)
+            network(torch.rand(1, 1, 16, 16)).square().mean().backward()
+            for group in optimizer.param_groups:
+                group["lr"] = 0.01 / (1 + seed)
+            optimizer.step()
+            zero_gradients(optimizer)
+
+    torch.manual_seed(0)
+    whole = ADNet(1)
+    optimizer = make_optimizer(config, whole.parameters(), torch.device("cpu"))
+    steps(whole, optimizer, 0, 3)
+    weights, state = copy.deepcopy(whole.state_dict()), copy.deepcopy(optimizer.state_dict())
+    steps(whole, optimizer, 3, 5)
+    other = ADNet(1)
+    other.load_state_dict(weights)
+    resumed = make_optimizer(config, other.parameters(), torch.device("cpu"))
+    load_optimizer_state(resumed, state)
+    steps(other, resumed, 3, 5)
+    for one, two in zip(whole.parameters(), other.parameters(), strict=True):
+        assert torch.equal(one, two)
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd"])

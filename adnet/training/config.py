@@ -23,7 +23,7 @@ STORE_SUFFIXES = (".h5", ".hdf5")
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "noise": ("awgn", "pairs"),
     "precision": ("fp32", "bf16", "fp16"),
-    "optimizer": ("adam", "adamw", "sgd"),
+    "optimizer": ("adam", "adamw", "muon", "sgd"),
     "loss": ("mean", "sum"),
     "schedule": ("cosine", "steps"),
 }
@@ -60,7 +60,8 @@ class TrainConfig:
     steps: int | None = None
     max_minutes: float | None = None
     """The schedule ends at whichever of `steps` and `max_minutes` comes first."""
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    optimizer: Literal["adam", "adamw", "muon", "sgd"] = "adam"
+    """`muon`: Muon for the hidden convolutions, Adam for the rest."""
     weight_decay: float = 0.0
     momentum: float = 0.9
     """Nesterov momentum of sgd."""

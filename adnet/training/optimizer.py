@@ -6,12 +6,15 @@ import copy
 import logging
 from collections.abc import Iterable
 from importlib import import_module
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import nn
 
 from adnet.training.config import TrainConfig
+from adnet.training.muon import MuonWithAdam
+
+Optimizer: TypeAlias = torch.optim.Optimizer | MuonWithAdam
 
 log = logging.getLogger(__name__)
 
@@ -20,9 +23,11 @@ _NPU_FUSED = {"adam": "NpuFusedAdam", "adamw": "NpuFusedAdamW", "sgd": "NpuFused
 
 def make_optimizer(
     config: TrainConfig, parameters: Iterable[nn.Parameter], device: torch.device
-) -> torch.optim.Optimizer:
+) -> Optimizer:
     """Create the optimiser that `config` names."""
     options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.optimizer == "muon":
+        return MuonWithAdam(parameters, **options)
     if config.optimizer == "sgd":
         options |= {"momentum": config.momentum, "nesterov": config.momentum > 0}
     if device.type == "npu":
@@ -38,13 +43,13 @@ def make_optimizer(
     )
 
 
-def zero_gradients(optimizer: torch.optim.Optimizer) -> None:
+def zero_gradients(optimizer: Optimizer) -> None:
     """Forget the gradients. torch_npu's fused optimisers own theirs and refuse to set them None."""
     is_npu_fused = type(optimizer).__module__.startswith("torch_npu")
     optimizer.zero_grad(set_to_none=not is_npu_fused)
 
 
-def load_optimizer_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def load_optimizer_state(optimizer: Optimizer, state: dict[str, Any]) -> None:
     """Give an optimiser a stored state, of which it gets a copy of its own."""
     optimizer.load_state_dict(copy.deepcopy(state))
     if hasattr(optimizer, "is_states_combined"):

@@ -1,0 +1,68 @@
+"""The machine's roofs: what its arithmetic and its memory reach in the same rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+import numpy as np
+
+from adnet.architecture import CONVOLUTIONS, FEATURES, flops
+
+_MATRIX = 1536
+"""Side of the matrices whose product measures the arithmetic."""
+
+_COPIED = 64 * 2**20
+"""Bytes of the array whose copy measures the memory: more than any cache holds."""
+
+MARK = "machine: "
+"""What the names of these actions begin with."""
+
+
+def roof_actions() -> dict[str, Callable[[], object]]:
+    """Return what to time beside the models: matrix products and copies in float32.
+
+    By NumPy and, where installed, PyTorch; the fastest counts.
+    """
+    matrix = np.random.default_rng(0).random((_MATRIX, _MATRIX), np.float32)
+    source = np.ones(_COPIED // 4, np.float32)
+    target = np.zeros_like(source)
+    actions: dict[str, Callable[[], object]] = {
+        f"{MARK}product, numpy": lambda: matrix @ matrix,
+        f"{MARK}copy, numpy": lambda: np.copyto(target, source),
+    }
+    with suppress(ImportError, RuntimeError):  # RuntimeError: torch-npu without CANN
+        import torch
+
+        tensor = torch.from_numpy(matrix)
+        one, other = torch.from_numpy(source), torch.from_numpy(target)
+        actions[f"{MARK}product, torch"] = lambda: tensor @ tensor
+        actions[f"{MARK}copy, torch"] = lambda: other.copy_(one)
+    return actions
+
+
+def roofs(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Turn the times of `roof_actions` into the roofs.
+
+    Returns:
+        gflop_per_s of a matrix product; copy_gb_per_s, bytes read and written.
+    """
+
+    def fastest(kind: str) -> float:
+        return min(min(each) for name, each in seconds.items() if name.startswith(MARK + kind))
+
+    return {
+        "gflop_per_s": 2 * _MATRIX**3 / fastest("product") / 1e9,
+        "copy_gb_per_s": 2 * _COPIED / fastest("copy") / 1e9,
+    }
+
+
+def flop_per_byte(channels: int) -> float:
+    """Arithmetic intensity of ADNet run layer by layer: float32 activations read and written once.
+
+    Weights (2 MB) stay in the cache. Fusing layers only raises it.
+    """
+    hidden = 2 * FEATURES * (CONVOLUTIONS - 3)  # in and out of conv1_2 .. conv1_15
+    ends = 2 * (channels + FEATURES)  # conv1_1, conv1_16
+    attention = 4 * channels  # image, noise and attention read, result written
+    return flops(1, 1, channels) / (4 * (hidden + ends + attention))

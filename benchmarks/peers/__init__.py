@@ -1,0 +1,28 @@
+"""What a user would run ADNet with instead, on the CPU in float32, to stand beside ours.
+
+The extra `peers` installs the engines. Each one is given the weights the way its own manual says,
+and no more tuning than its number of threads.
+"""
+
+from __future__ import annotations
+
+from adnet.runtime.registry import BackendEntry
+
+_ENGINES = "pip install 'adnet[peers]'"
+
+PEERS: dict[str, BackendEntry] = {
+    "published script": BackendEntry(
+        "adnet.benchmarks.peers.published:Published", (".pth", ".pt"), "pip install torch"
+    ),
+    "torch.compile": BackendEntry(
+        "adnet.benchmarks.peers.published:Compiled", (".pth", ".pt"), "pip install torch"
+    ),
+    "bare onnxruntime": BackendEntry(
+        "adnet.benchmarks.peers.bare_session:BareSession", (".onnx",), "pip install onnxruntime"
+    ),
+    "openvino": BackendEntry(
+        "adnet.benchmarks.peers.openvino_engine:OpenVino", (".onnx",), _ENGINES
+    ),
+    "ncnn": BackendEntry("adnet.benchmarks.peers.ncnn_engine:Ncnn", (".onnx",), _ENGINES),
+    "mnn": BackendEntry("adnet.benchmarks.peers.mnn_engine:Mnn", (".onnx",), _ENGINES),
+}

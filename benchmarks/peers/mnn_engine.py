@@ -1,0 +1,70 @@
+"""MNN on the CPU."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# The converter behind the command mnnconvert, which itself would call pip to send usage records.
+from _tools import mnnconvert
+from adnet.benchmarks.peers.peer import Peer, card_of
+from adnet.runtime.backend import Batch, RunOptions
+from MNN import expr, nn
+
+from adnet.errors import BackendUnavailable
+
+
+class Mnn(Peer):
+    """The converted model through MNN's module interface, precision `high` (float32)."""
+
+    name = "mnn"
+
+    def __init__(self, model: Path, options: RunOptions) -> None:
+        super().__init__(card_of(model), options)
+        with _stdout_to_stderr():
+            self._module = self._load(model)
+
+    def _load(self, model: Path) -> Any:
+        settings = {"backend": "CPU", "precision": "high", "numThread": self.threads}
+        runtime = nn.create_runtime_manager((settings,))
+        with tempfile.TemporaryDirectory() as folder:
+            converted = Path(folder, "model.mnn")
+            mnnconvert(
+                ["mnnconvert", "-f", "ONNX", "--modelFile", str(model), "--MNNModel",
+                 str(converted), "--bizCode", "adnet"]
+            )  # fmt: skip
+            if not converted.is_file():
+                raise BackendUnavailable("mnn: its converter made no file of the ONNX model.")
+            return nn.load_module_from_file(
+                str(converted), ["image"], ["denoised"], runtime_manager=runtime
+            )
+
+    def _infer(self, batch: Batch) -> Batch:
+        image = expr.const(batch, list(batch.shape), expr.NCHW)
+        result = expr.convert(self._module.forward([image])[0], expr.NCHW)
+        return np.array(result.read())
+
+    def describe(self) -> dict[str, str]:
+        """Tell threads and version."""
+        return self.facts(mnn=version("MNN"))
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Keep what MNN and its converter print, from C++, out of our own output."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -1,0 +1,217 @@
+"""Plots of a result as SVG text, drawn by matplotlib."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from adnet.benchmarks.machine import flop_per_byte
+from adnet.benchmarks.results import Result
+
+from adnet.architecture import flops
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text: sharp, small, can be searched
+    "svg.hashsalt": "adnet",
+    "font.family": "sans-serif",
+    "font.size": 10.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "axes.axisbelow": True,
+    "figure.constrained_layout.use": True,
+}
+_WIDTH = 9.0  # inches
+
+
+def plots(result: Result) -> dict[str, str]:
+    """Draw what the result has figures for.
+
+    Returns:
+        Name -> SVG element: throughput, latency, roofline, psnr, scaling.
+    """
+    import matplotlib as mpl  # noqa: PLC0415  (only a report needs it)
+
+    drawn: dict[str, str] = {}
+    with mpl.rc_context(_STYLE):
+        if result["speed"]:
+            drawn |= {
+                "throughput": _throughput(result),
+                "latency": _latency(result),
+                "roofline": _roofline(result),
+            }
+        if result["quality"]:
+            drawn["psnr"] = _psnr(result)
+        if result["scaling"] and result["machine"]:
+            drawn["scaling"] = _scaling(result)
+    return drawn
+
+
+def _new(height: float, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
+    figure = Figure(figsize=(_WIDTH, height))
+    return figure, figure.subplots(1, columns, **options)
+
+
+def _svg(figure: Figure) -> str:
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+    text = file.getvalue()
+    return text[text.index("<svg") :]  # without the XML prologue: it stands inside a page
+
+
+def _colours(result: Result) -> dict[str, str]:
+    import matplotlib as mpl  # noqa: PLC0415
+
+    names = [one["subject"] for one in result["subjects"]]
+    palette = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    return {name: palette[index % len(palette)] for index, name in enumerate(names)}
+
+
+def _cell_name(one: dict[str, Any]) -> str:
+    return f"{one['subject']}, {one['batch']}x{one['size'][0]}x{one['size'][1]}"
+
+
+def _rows_of(result: Result, draw: Callable[[Axes, int, dict[str, Any], str], None]) -> Figure:
+    """Lay out one row for each subject, batch and size, the first on top."""
+    cells, colours = result["speed"], _colours(result)
+    figure, axes = _new(1.1 + 0.3 * len(cells))
+    for row, one in enumerate(cells):
+        draw(axes, row, one, colours[one["subject"]])
+    axes.set_yticks(range(len(cells)), [_cell_name(one) for one in cells])
+    axes.set_ylim(len(cells) - 0.4, -0.6)
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
+def _plain_ticks(axis: Any) -> None:
+    """Give a logarithmic axis ticks at 1, 2 and 5 of each decade, as plain numbers."""
+    from matplotlib.ticker import LogLocator, NullFormatter  # noqa: PLC0415
+
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def _throughput(result: Result) -> str:
+    def draw(axes: Axes, row: int, one: dict[str, Any], colour: str) -> None:
+        rate = one["images_per_s"]
+        error = [[rate["value"] - rate["low"]], [rate["high"] - rate["value"]]]
+        axes.barh(row, rate["value"], 0.6, color=colour, xerr=error, ecolor="#444444", capsize=2)
+        axes.annotate(
+            f" {rate['value']:.2f}", (rate["high"], row), va="center", fontsize=9, color="#444444"
+        )
+
+    figure = _rows_of(result, draw)
+    figure.axes[0].set_xlabel("images/s (bars: 95 % interval)")
+    figure.axes[0].margins(x=0.1)
+    return _svg(figure)
+
+
+def _latency(result: Result) -> str:
+    jitter = np.random.default_rng(0)
+
+    def draw(axes: Axes, row: int, one: dict[str, Any], colour: str) -> None:
+        milliseconds = 1e3 * np.asarray(one["seconds"])
+        offsets = row + jitter.uniform(-0.18, 0.18, len(milliseconds))
+        axes.plot(milliseconds, offsets, "o", color=colour, markersize=3.5, alpha=0.6)
+        for quantile, size in (("p50", 14), ("p90", 9), ("p99", 9)):
+            axes.plot(one["latency_ms"][quantile], row, "|", color="#222222", markersize=size)
+
+    figure = _rows_of(result, draw)
+    axes = figure.axes[0]
+    axes.set_xscale("log")
+    _plain_ticks(axes.xaxis)
+    axes.set_xlabel("milliseconds a call (dots: calls; marks: p50, p90, p99)")
+    return _svg(figure)
+
+
+def _roofline(result: Result) -> str:
+    figure, axes = _new(4.2)
+    peak, copy = result["machine"]["gflop_per_s"], result["machine"]["copy_gb_per_s"]
+    channels = result["subjects"][0]["channels"]
+    here = flop_per_byte(channels)
+    intensity = np.logspace(np.log10(0.25), np.log10(4 * here), 200)
+    axes.plot(intensity, np.minimum(peak, copy * intensity), color="#222222", linewidth=1.5)
+    axes.annotate(f"matrix product, {peak:.0f} GFLOP/s", (here, peak), xytext=(0, 5),
+                  textcoords="offset points", ha="right")  # fmt: skip
+    axes.annotate(f"copy, {copy:.1f} GB/s", (0.5, 0.5 * copy), xytext=(8, -8),
+                  textcoords="offset points")  # fmt: skip
+    colours = _colours(result)
+    best: dict[str, float] = {}
+    for one in result["speed"]:
+        best[one["subject"]] = max(best.get(one["subject"], 0.0), one["gflop_per_s"])
+    for index, (name, rate) in enumerate(best.items()):
+        # Side by side, or they would cover each other: all have the same intensity.
+        place = here * 1.12 ** (index - (len(best) - 1) / 2)
+        axes.plot(place, rate, "o", color=colours[name], label=f"{name}, {rate:.0f}")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    _plain_ticks(axes.xaxis)
+    _plain_ticks(axes.yaxis)
+    axes.set_xlabel("FLOP a byte, layer by layer in float32 (dots are spread a little)")
+    axes.set_ylabel("GFLOP/s, best batch")
+    axes.legend(loc="lower right", frameon=False)
+    return _svg(figure)
+
+
+def _psnr(result: Result) -> str:
+    entries, colours = result["quality"], _colours(result)
+    reference = next(one for one in entries if one["subject"] == one["reference"])
+    images = sorted(reference["per_image"], key=reference["per_image"].__getitem__)
+    figure, (left, right) = _new(4.0, 2)
+    for one, size in zip(entries, np.linspace(7, 2, len(entries)), strict=True):
+        values = np.array([one["per_image"][image] for image in images])
+        base = np.array([reference["per_image"][image] for image in images])
+        # Ever smaller dots: those of subjects that agree lie upon each other.
+        style = {"color": colours[one["subject"]], "markersize": size, "label": one["subject"]}
+        left.plot(values, "o", **style)
+        right.plot(values - base, "o", **style)
+    left.set_xlabel(f"image, by PSNR of {reference['subject']}")
+    left.set_ylabel("PSNR, dB")
+    right.set_xlabel("image, in the same order")
+    right.set_ylabel(f"difference to {reference['subject']}, dB")
+    left.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def _scaling(result: Result) -> str:
+    axes_names = {"size": "MPix of the image", "batch": "batch", "threads": "CPU threads",
+                  "streams": "streams"}  # fmt: skip
+    found = [name for name in axes_names if any(one["axis"] == name for one in result["scaling"])]
+    figure, panels = _new(3.4, len(found), squeeze=False, sharey=True)
+    channels = result["subjects"][0]["channels"]
+    roof = result["machine"]["gflop_per_s"] * 1e9 / flops(1000, 1000, channels)
+    for axes, name in zip(panels[0], found, strict=True):
+        entries = sorted(
+            (one for one in result["scaling"] if one["axis"] == name), key=lambda one: one["x"]
+        )
+        places = [one["x"] for one in entries]
+        rates = [one["mpix_per_s"] for one in entries]
+        values, lows, highs = (
+            np.array([rate[key] for rate in rates]) for key in ("value", "low", "high")
+        )
+        axes.errorbar(places, values, (values - lows, highs - values), marker="o", capsize=2)
+        axes.axhline(roof, color="#222222", linewidth=1, linestyle="--")
+        axes.annotate("matrix product", (places[0], roof), xytext=(0, 3),
+                      textcoords="offset points", fontsize=8)  # fmt: skip
+        axes.set_xlabel(axes_names[name])
+        if name == "size":
+            axes.set_xscale("log")
+            _plain_ticks(axes.xaxis)
+        elif name == "batch":
+            axes.set_xscale("log", base=2)
+            axes.xaxis.set_major_formatter("{x:g}")
+        else:
+            axes.set_xticks(places)
+    panels[0][0].set_ylabel("MPix/s")
+    panels[0][0].set_ylim(bottom=0)
+    return _svg(figure)

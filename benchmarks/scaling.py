@@ -1,0 +1,194 @@
+"""How throughput and memory grow with the image, the batch, the threads and the streams."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from adnet.benchmarks.machine import roof_actions, roofs
+from adnet.benchmarks.memory import forget_peak, peak_memory
+from adnet.benchmarks.results import Result
+from adnet.benchmarks.speed import noisy_batch
+from adnet.benchmarks.subject import Recipe, Subject
+from adnet.benchmarks.timing import Interval, interleave, median
+from numpy.typing import NDArray
+
+from adnet.errors import AdnetError, UsageError
+from adnet.pretrained import resolve_model
+from adnet.synthetic import render
+
+if TYPE_CHECKING:
+    from adnet.runtime.backend import RunKeywords
+
+_SIZE_ROUNDS = 5
+_SIZE_BUDGET = 20.0
+"""Seconds after which a size takes no part in further rounds; each is measured at least once."""
+
+_PAGE = 1000
+"""Side of the rendered scene that larger images repeat."""
+
+SIZE = (321, 481)
+"""Image of the other axes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScalingConfig:
+    """What to vary; an empty axis is left out."""
+
+    backend: str
+    model: str
+    options: RunKeywords
+    megapixels: tuple[float, ...]
+    batches: tuple[int, ...]
+    threads: tuple[int, ...]
+    streams: tuple[int, ...]
+    rounds: int | None = None
+    """Of every axis but the size; None: until the intervals are narrow."""
+
+    def __post_init__(self) -> None:
+        values = (*self.megapixels, *self.batches, *self.threads, *self.streams)
+        if not values or min(values) <= 0 or (self.rounds is not None and self.rounds < 1):
+            raise UsageError("scaling: expected at least one axis, of numbers above 0.")
+
+
+def measure_scaling(
+    config: ScalingConfig, result: Result, on_progress: Callable[[float, str], None]
+) -> None:
+    """Measure into `result["scaling"]`, axis by axis, and the machine's roofs.
+
+    Each entry has its axis and place on it (`x`), MPix/s with the 95 % interval, and, for sizes,
+    the peak memory of the process, image and result (one byte a pixel and plane each) included.
+    Sizes go through `Denoiser`, in tiles, as adnet-run does; the other axes through
+    `Backend.infer` with an image of 321x481.
+
+    Raises:
+        AdnetError: the backend does not run the model. An axis that it lacks is left out.
+    """
+    with ExitStack() as stack:
+        recipe = Recipe(config.backend, resolve_model(config.model), config.options)
+        subject = recipe.open(stack)
+        if subject.is_simulated:
+            raise UsageError(f"{config.backend} backend: a simulated device has no speed.")
+        result["subjects"] = [subject.facts()]
+        # First, because what later parts leave in the process would count as theirs.
+        for share, entries in _sizes(subject, config.megapixels):
+            result["scaling"] = entries
+            on_progress(0.6 * share, "sizes")
+        on_progress(0.6, "batches")
+        if config.batches:
+            result["scaling"] += _batches(subject, config)
+        on_progress(0.8, "threads and streams")
+        for axis, places in (("threads", config.threads), ("streams", config.streams)):
+            if places:
+                _lanes(recipe, axis, places, config.rounds, result)
+        result["machine"] = roofs(interleave(roof_actions(), rounds=config.rounds))
+    result["complete"] = True
+
+
+def _batches(subject: Subject, config: ScalingConfig) -> list[dict[str, Any]]:
+    channels = subject.backend.spec.channels
+    actions = {}
+    for count in config.batches:
+        noisy = noisy_batch(count, channels, SIZE)
+        actions[str(count)] = lambda noisy=noisy: subject.backend.infer(noisy)
+    return _entries("batch", interleave(actions, rounds=config.rounds), lambda count: count)
+
+
+def _lanes(
+    recipe: Recipe, axis: str, places: Sequence[int], rounds: int | None, result: Result
+) -> None:
+    """Measure numbers of threads of one stream, or of streams that share the cores.
+
+    A backend without such an option is noted in the result.
+    """
+    images = 2 * max(places) if axis == "streams" else 1
+    with ExitStack() as stack:
+        actions: dict[str, Callable[[], object]] = {}
+        for count in places:
+            options = cast("RunKeywords", {**recipe.options, axis: count})
+            try:
+                backend = Recipe(recipe.backend, recipe.model, options).open(stack).backend
+            except AdnetError as err:
+                result["left_out"][axis] = str(err)
+                return
+            pool = stack.enter_context(ThreadPoolExecutor(backend.lanes))
+            noisy = noisy_batch(1, backend.spec.channels, SIZE)
+            work = [noisy] * images
+            actions[str(count)] = lambda run=backend.infer, pool=pool, work=work: list(  # type: ignore[misc]
+                pool.map(run, work)
+            )
+        seconds = interleave(actions, rounds=rounds)
+    result["scaling"] += _entries(axis, seconds, lambda _: images)
+
+
+def _sizes(
+    subject: Subject, megapixels: Sequence[float]
+) -> Iterator[tuple[float, list[dict[str, Any]]]]:
+    """Measure sizes in interleaved rounds; yields the share done and the entries so far."""
+    denoiser = subject.denoiser
+    assert denoiser is not None  # opened as a backend of ours
+    channels = subject.backend.card.channels
+    seconds: dict[float, list[float]] = {each: [] for each in megapixels}
+    memory: dict[float, float | None] = {}
+    denoiser(_page(0.1, channels))  # warm-up
+    for done in range(_SIZE_ROUNDS):
+        for index, each in enumerate(sorted(megapixels), start=1):
+            if sum(seconds[each]) > _SIZE_BUDGET:
+                continue
+            image = _page(each, channels)
+            can_tell = forget_peak()
+            begin = time.perf_counter()
+            denoiser(image)
+            seconds[each].append(time.perf_counter() - begin)
+            memory[each] = peak_memory() if can_tell else None
+            entries = [
+                _entry("size", size, median(seconds[size]), size, len(seconds[size]))
+                | {"peak_memory_mb": peak}
+                for size, peak in memory.items()
+            ]
+            yield (done + index / len(megapixels)) / _SIZE_ROUNDS, entries
+
+
+def _page(megapixels: float, channels: int) -> NDArray[np.uint8]:
+    """Render a noisy image of so many megapixels, 3 to 2; large ones repeat one scene."""
+    height = max(48, round((megapixels * 1e6 / 1.5) ** 0.5))
+    width = max(48, round(1.5 * height))
+    scene = render(min(height, _PAGE), min(width, _PAGE), channels)
+    noise = np.random.default_rng(0).normal(0, 25, scene.shape)
+    levels = np.clip(np.rint(scene * 255 + noise), 0, 255).astype(np.uint8)
+    repeats = (-(-height // levels.shape[0]), -(-width // levels.shape[1]), 1)
+    page: NDArray[np.uint8] = np.tile(levels, repeats[: levels.ndim])[:height, :width]
+    return page
+
+
+def _entries(
+    axis: str, seconds: dict[str, list[float]], images: Callable[[int], int]
+) -> list[dict[str, Any]]:
+    pixels = SIZE[0] * SIZE[1] / 1e6
+    return [
+        _entry(axis, int(place), median(times), images(int(place)) * pixels, len(times))
+        for place, times in seconds.items()
+    ]
+
+
+def _entry(axis: str, place: float, times: Interval, mpix: float, runs: int) -> dict[str, Any]:
+    return {
+        "axis": axis,
+        "x": place,
+        "mpix_per_s": {
+            "value": mpix / times.value, "low": mpix / times.high, "high": mpix / times.low,
+        },
+        "runs": runs,
+        "peak_memory_mb": None,
+    }  # fmt: skip
+
+
+def default_counts(cores: int) -> tuple[int, ...]:
+    """Powers of two up to the number of cores, and that number."""
+    counts = [2**power for power in range(cores.bit_length()) if 2**power < cores]
+    return (*counts, cores)

@@ -1,0 +1,124 @@
+"""Peers compute the same as ours; one that is missing or breaks does not end the run."""
+
+import json
+
+import numpy as np
+import pytest
+from adnet.benchmarks.cli import main
+from adnet.benchmarks.peers import PEERS
+from adnet.benchmarks.peers.peer import Peer, card_of
+from adnet.benchmarks.subject import Recipe, open_subjects
+from adnet.runtime.backend import RunOptions
+from adnet.runtime.registry import BackendEntry, import_backend, open_backend
+
+from adnet.errors import AdnetError, BackendUnavailable, UsageError
+from adnet.pretrained import WEIGHTS
+
+LARGEST = {"ncnn": 2e-3, "mnn": 1e-3}
+"""Winograd transforms round more; everything else is within 1e-5."""
+
+
+def files(name, model):
+    suffixes = PEERS[name].suffixes
+    return WEIGHTS / f"{model}{'.onnx' if '.onnx' in suffixes else '.pth'}"
+
+
+@pytest.mark.parametrize("model", ["gray-blind", "color-blind"])
+@pytest.mark.parametrize("name", [name for name in PEERS if name != "torch.compile"])
+def test_a_peer_computes_the_same(name, model):
+    try:
+        kind = import_backend(name, PEERS[name])
+    except BackendUnavailable as err:
+        pytest.skip(str(err))
+    generator = np.random.default_rng(0)
+    channels = 1 if model == "gray-blind" else 3
+    with (
+        open_backend(WEIGHTS / f"{model}.onnx") as ours,
+        kind(files(name, model), RunOptions(threads=2)) as peer,
+    ):
+        for shape in ((2, channels, 60, 85), (1, channels, 49, 64)):
+            batch = generator.random(shape, np.float32)
+            found = peer.infer(batch)
+            assert found.shape == shape
+            assert np.abs(found - ours.infer(batch)).max() < LARGEST.get(name, 1e-5)
+        first = peer.infer(batch)
+        kept = first.copy()
+        peer.infer(batch[:, ::-1].copy() * 0.5)
+        assert np.array_equal(first, kept)  # no buffer that the engine uses again
+        facts = peer.describe()
+        assert facts["threads"] == "2"
+        assert facts["precision"] == "fp32"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
+def test_torch_compile_computes_the_same():
+    batch = np.random.default_rng(0).random((1, 1, 60, 85), np.float32)
+    kind = import_backend("torch.compile", PEERS["torch.compile"])
+    with (
+        open_backend(WEIGHTS / "gray-blind.onnx") as ours,
+        kind(WEIGHTS / "gray-blind.pth", RunOptions()) as peer,
+    ):
+        assert np.abs(peer.infer(batch) - ours.infer(batch)).max() < 1e-5
+
+
+class Broken(Peer):
+    """Loads, and fails on its second image."""
+
+    name = "broken"
+    calls = 0
+
+    def __init__(self, model, options):
+        super().__init__(card_of(model), options)
+
+    def _infer(self, batch):
+        self.calls += 1
+        if self.calls > 1:
+            raise IndexError("its own bug")
+        return batch
+
+    def describe(self):
+        return self.facts()
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    monkeypatch.setitem(PEERS, "broken", BackendEntry(f"{__name__}:Broken", (".onnx",), "nothing"))
+
+
+def test_a_broken_peer_is_named_and_the_rest_goes_on(broken, cli_here, make_image, tmp_path):
+    for index in range(2):
+        make_image(tmp_path / "data" / f"{index}.png", seed=index)
+    out = tmp_path / "out.json"
+    result = cli_here(main, "adnet-bench", "--peers", "broken", "--data", tmp_path / "data",
+                      "--rounds", "0", "--quiet", "--json", out)  # fmt: skip
+    assert result.returncode == 1
+    data = json.loads(out.read_text())
+    assert "its own bug" in data["errors"]["broken"]
+    assert [one["subject"] for one in data["quality"]] == ["onnx"]
+    assert "broken failed: broken: IndexError('its own bug')" in result.stdout
+
+
+def test_a_peer_is_beside_ours(broken, monkeypatch):
+    monkeypatch.setattr(Broken, "_infer", lambda _self, batch: batch)
+    with open_subjects(["onnx"], ["gray-blind"], {"threads": 1}, ["broken"]) as subjects:
+        ours, peer = subjects.opened
+        assert (ours.facts()["is_peer"], peer.facts()["is_peer"]) == (False, True)
+        assert peer.backend.threads == 1
+        image = np.random.default_rng(0).random((50, 60), np.float32)
+        assert np.array_equal(peer.denoise(image), image)
+        with pytest.raises(UsageError, match="--device"):
+            Broken(WEIGHTS / "gray-blind.onnx", RunOptions(device="cuda"))
+
+
+def test_missing_peers_are_left_out(monkeypatch, tmp_path):
+    entry = BackendEntry("no_such_engine:Engine", (".onnx",), "pip install 'adnet[peers]'")
+    monkeypatch.setitem(PEERS, "openvino", entry)
+    copy = tmp_path / "m.onnx"
+    copy.write_bytes((WEIGHTS / "gray-blind.onnx").read_bytes())
+    with open_subjects(["onnx"], [str(copy)], {}, ["openvino", "published script"]) as subjects:
+        assert [one.name for one in subjects.opened] == ["onnx"]
+        assert "pip install 'adnet[peers]'" in subjects.left_out["openvino"]
+        assert subjects.left_out["published script"] == "needs a model as .pth or .pt"
+    with pytest.raises(AdnetError):
+        Recipe("openvino", copy, {}, is_peer=True).open(None)
