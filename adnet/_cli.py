@@ -151,7 +151,7 @@ def parse_whole_numbers(text: str, option: str, count: int) -> tuple[int, ...]:
         UsageError: naming the option.
     """
     numbers = parse_numbers(text, option, count)
-    if any(number != int(number) for number in numbers):
+    if not all(number.is_integer() for number in numbers):
         raise UsageError(f"{option}: expected whole numbers, got {text!r}.")
     return tuple(map(int, numbers))
 

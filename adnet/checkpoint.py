@@ -46,13 +46,20 @@ class Checkpoint:
 def load_checkpoint(path: Path, *, planes: Literal["RGB", "BGR"] | None = None) -> Checkpoint:
     """Load a checkpoint without running any code that it may hold.
 
+    An ONNX file of ours is one, too: it holds the weights and the batch norms (RGB planes).
+
     Args:
         planes: order of the colour planes that the weights expect. None: RGB for our own
             checkpoints, BGR for plain state dicts (the published and the ModelZoo ones).
 
     Raises:
         CheckpointError: the file is missing, damaged, not weights only, or not ADNet.
+        ModelError: likewise, of an ONNX file.
     """
+    if path.suffix.lower() == ".onnx":
+        from adnet.onnx_weights import load_onnx_checkpoint  # noqa: PLC0415  (needs onnx)
+
+        return Checkpoint(*load_onnx_checkpoint(path))
     content = _read(path)
     own = content.get("format") == FORMAT
     if own and content.get("version") != VERSION:

@@ -83,7 +83,9 @@ def train(
     ] = None,
     clip_norm: Annotated[float | None, typer.Option(help="Largest gradient norm. [1]")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice. [0]")] = None,
-    init: Annotated[Path | None, typer.Option(help="Checkpoint to start from.")] = None,
+    init: Annotated[
+        str | None, typer.Option(help="Checkpoint or name of a shipped model to start from.")
+    ] = None,
     freeze_norm: Annotated[
         bool | None,
         typer.Option("--freeze-norm", help="Fine-tune with fixed batch-norm statistics."),
@@ -158,7 +160,7 @@ def train(
         "ema": ema,
         "clip_norm": clip_norm,
         "seed": seed,
-        "init": None if init is None else str(init),
+        "init": init,
         "freeze_norm": freeze_norm,
         "precision": precision,
         "loss_scale": loss_scale,

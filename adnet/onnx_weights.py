@@ -1,7 +1,13 @@
-"""Take the weights out of an ONNX file of ours: the shipped models come as ONNX alone."""
+"""Take the weights out of an ONNX file of ours: the shipped models come as ONNX alone.
+
+The batch norms are folded into the convolutions there. What they were (15 KB) travels in the file's
+metadata, so that the trained network can be had back from it, to train on or to export anew.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +17,69 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 from torch import nn
 
-from adnet.architecture import CONVOLUTIONS, DILATIONS
+from adnet.architecture import CONVOLUTIONS, DILATIONS, FEATURES
 from adnet.card import METADATA_KEY, ModelCard
 from adnet.errors import ModelError
 from adnet.model import ADNet, fold_batch_norm
+
+NORMS_KEY = "adnet_batch_norms"
+"""Key under which metadata_props hold the batch norms: base64 of little-endian float32, (15 layers,
+4, 64): weight, bias, running mean, running variance."""
+
+_NORMS_SHAPE = (len(DILATIONS) - 1, 4, FEATURES)
+_AGREEMENT = 1e-3
+"""Largest difference, relative to their size, between the biases in the graph and those that the
+batch norms give: folding rounds to 1e-6."""
+
+
+def norms_text(network: ADNet) -> str:
+    """Serialise the batch norms of a network for `NORMS_KEY`."""
+    layers = [_norm(network, index) for index in range(1, len(DILATIONS))]
+    values = torch.stack([torch.stack(_parts(layer)) for layer in layers])
+    return base64.b64encode(values.detach().cpu().numpy().astype("<f4").tobytes()).decode()
+
+
+def load_onnx_checkpoint(path: Path) -> tuple[ADNet, ModelCard]:
+    """Build the network of an ONNX file as it was trained, equal to 1e-6, in evaluation mode.
+
+    Raises:
+        ModelError: as `load_onnx_network`; or the batch norms are missing or are not those of the
+            graph.
+    """
+    folded, card = load_onnx_network(path)
+    texts = [one.value for one in onnx.load(str(path)).metadata_props if one.key == NORMS_KEY]
+    try:
+        raw = base64.b64decode(texts[0], validate=True)
+        norms = torch.from_numpy(np.frombuffer(raw, "<f4").reshape(_NORMS_SHAPE).copy())
+    except (IndexError, ValueError, binascii.Error) as err:
+        raise ModelError(
+            f"{path}: the trained network cannot be had back from this file, which lacks its batch "
+            "norms (an older adnet-export made it) or holds damaged ones. Give the checkpoint."
+        ) from err
+    network = ADNet(card.channels).eval()
+    rest = {
+        name: value for name, value in folded.state_dict().items()
+        if name.startswith(("conv1_16", "conv3"))
+    }  # fmt: skip
+    network.load_state_dict(rest, strict=False)
+    for index, values in enumerate(norms, start=1):
+        source, target = _layer(folded, index), _layer(network, index)
+        norm = _norm(network, index)
+        with torch.no_grad():
+            for part, value in zip(_parts(norm), values, strict=True):
+                part.copy_(value)
+            weight, bias, mean, variance = values.double()
+            gain = weight / torch.sqrt(variance + norm.eps)
+            assert source.bias is not None  # folded
+            distance = (bias - mean * gain - source.bias).abs().max()
+            if not distance <= _AGREEMENT * (1 + source.bias.abs().max()):
+                raise ModelError(
+                    f"{path}: the batch norms in its metadata are not those of its layer "
+                    f"conv1_{index}; the file was changed. Give the checkpoint."
+                )
+            planes = gain[:, None, None, None]
+            target.weight.copy_(torch.where(planes == 0, 0.0, source.weight / planes))
+    return network, card
 
 
 def load_onnx_network(path: Path) -> tuple[ADNet, ModelCard]:
@@ -62,6 +127,18 @@ def _layer(network: ADNet, index: int) -> nn.Conv2d:
     conv = layer[0] if isinstance(layer, nn.Sequential) else layer
     assert isinstance(conv, nn.Conv2d)  # by construction
     return conv
+
+
+def _norm(network: ADNet, index: int) -> nn.BatchNorm2d:
+    norm = network.get_submodule(f"conv1_{index}.1")
+    assert isinstance(norm, nn.BatchNorm2d)  # by construction
+    return norm
+
+
+def _parts(norm: nn.BatchNorm2d) -> list[torch.Tensor]:
+    assert norm.running_mean is not None  # statistics are tracked
+    assert norm.running_var is not None
+    return [norm.weight, norm.bias, norm.running_mean, norm.running_var]
 
 
 def _not_adnet(path: Path, expected: str, got: object) -> ModelError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,7 +50,11 @@ def bench(
         typer.Option(help="Shipped name or file; repeat for several. [gray-blind]"),
     ] = None,
     peers: Annotated[
-        str, typer.Option(help="What others would use, beside: e.g. openvino,ncnn, or all.")
+        str,
+        typer.Option(
+            help="What others would use, beside: published-script, torch-compile, "
+            "bare-onnxruntime, openvino, ncnn, mnn, or all that are installed."
+        ),
     ] = "",
     data: Annotated[
         str | None, typer.Option(help="Folder of clean images, or a fetched set such as BSD68.")
@@ -82,6 +88,7 @@ def bench(
     Exit status: 0 all measured, 1 a backend failed (the others are measured), 2 nothing started.
     """
     if context.invoked_subcommand is not None:
+        _refuse_options(context)
         return
     from adnet.benchmarks.quality import find_dataset  # noqa: PLC0415
     from adnet.benchmarks.run import BenchConfig, run_benchmark  # noqa: PLC0415
@@ -173,6 +180,7 @@ def report(
     from adnet.benchmarks.report import write_report  # noqa: PLC0415
     from adnet.benchmarks.results import read_result  # noqa: PLC0415
 
+    _check_target(output, "--output")
     write_report(read_result(result), output)
     typer.echo(f"report: {output}")
 
@@ -199,6 +207,9 @@ def compare(
     changes = compare_results(first, second, slower=slower, worse=worse)
     if not changes:
         raise UsageError(f"{before} and {after} have no figure in common.")
+    for path, one in ((before, first), (after, second)):
+        if not one["complete"]:
+            typer.echo(f"note: {path} is of a run that was interrupted or failed", err=True)
     for difference in differences(first, second):
         typer.echo(f"note: the machines differ, {difference}", err=True)
     typer.echo(markdown_changes(changes))
@@ -264,23 +275,47 @@ def _recorded(
     from adnet.benchmarks.results import new_result, write_result  # noqa: PLC0415
 
     for path, option in ((json_file, "--json"), (report, "--report")):
-        if path is not None and not path.parent.is_dir():
-            raise UsageError(f"{path.parent}: no such folder for {option}.")
+        if path is not None:
+            _check_target(path, option)
     if report is not None:
-        from adnet.benchmarks.report import write_report  # noqa: PLC0415  (needs matplotlib)
+        import_module("matplotlib")  # missing: better said before the measurement
     result = new_result(environment())
     try:
         with progress_bar("measuring", quiet) as bar:
             measure(result, bar.show)
     finally:
         # Interrupted, too: what was measured is kept, and marked as incomplete.
-        if json_file is not None and result["subjects"]:
-            write_result(result, json_file)
-    typer.echo(markdown(result))
-    if report is not None:
-        write_report(result, report)
-        typer.echo(f"report: {report}")
+        if any(result[part] for part in ("speed", "end_to_end", "quality", "scaling")):
+            typer.echo(markdown(result))
+            if json_file is not None:
+                write_result(result, json_file)
+            if report is not None:
+                from adnet.benchmarks.report import write_report  # noqa: PLC0415
+
+                write_report(result, report)
+                typer.echo(f"report: {report}")
     return result
+
+
+def _check_target(path: Path, option: str) -> None:
+    """Refuse what could not be written after all the work."""
+    if path.is_dir() or not path.parent.is_dir():
+        problem = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
+        raise UsageError(f"{option} {path}: {problem}. Give the name of a file.")
+    if not os.access(path.parent, os.W_OK):
+        raise UsageError(f"{option} {path}: the folder cannot be written.")
+
+
+def _refuse_options(context: typer.Context) -> None:
+    """Options before a sub-command are those of adnet-bench itself, and would do nothing."""
+    given = [
+        name for name in context.params
+        if str(getattr(context.get_parameter_source(name), "name", "")) == "COMMANDLINE"
+    ]  # fmt: skip
+    if given:
+        raise UsageError(
+            f"--{given[0].replace('_', '-')}: give options after '{context.invoked_subcommand}'."
+        )
 
 
 def _names(text: str) -> tuple[str, ...]:

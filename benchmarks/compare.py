@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from adnet.benchmarks.results import Result
-from adnet.benchmarks.timing import Interval, bootstrap_medians
+from adnet.benchmarks.timing import Interval, between_runs, bootstrap_medians
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,37 +28,35 @@ def compare_results(
 
     Args:
         slower: share of the throughput whose loss is a regression, if all of its 95 % interval says
-            so.
+            so. Peers and their versions are not ours to answer for: they are shown only.
         worse: dB of PSNR whose loss is a regression.
     """
     changes = []
-    known = {_key(one): one for one in before["speed"]}
-    for one in after["speed"]:
-        old = known.get(_key(one))
-        if old is None:
-            continue
-        ratio = _ratio(old["seconds"], one["seconds"])
-        height, width = one["size"]
-        changes.append(
-            Change(
-                f"{one['subject']} {one['batch']}x{height}x{width}, images/s",
-                old["images_per_s"]["value"],
-                one["images_per_s"]["value"],
-                ratio,
-                ratio.high < 1 - slower,
-            )
-        )
-    measured = {_quality_key(one): one for one in before["quality"]}
-    for one in after["quality"]:
-        old = measured.get(_quality_key(one))
-        if old is not None:
+    old_speed, new_speed = _timed(before), _timed(after)
+    for what, (is_peer, seconds, work) in new_speed.items():
+        if what in old_speed:
+            old = old_speed[what][1]
+            ratio = _ratio(old, seconds)
             changes.append(
                 Change(
-                    f"{one['subject']} {one['dataset']} sigma {one['sigma']:g}, PSNR",
-                    old["psnr"],
+                    what,
+                    work / float(np.median(old)),
+                    work / float(np.median(seconds)),
+                    ratio,
+                    ratio.high < 1 - slower and not is_peer,
+                )
+            )
+    measured = {_quality_name(one): one for one in before["quality"]}
+    for one in after["quality"]:
+        known = measured.get(_quality_name(one))
+        if known is not None:
+            changes.append(
+                Change(
+                    _quality_name(one),
+                    known["psnr"],
                     one["psnr"],
                     None,
-                    not one["psnr"] >= old["psnr"] - worse,  # also where it is not a number
+                    not one["psnr"] >= known["psnr"] - worse,  # also where it is not a number
                 )
             )
     return changes
@@ -66,13 +64,9 @@ def compare_results(
 
 def lost_figures(before: Result, after: Result) -> list[str]:
     """Name what the first result has and the second lacks."""
-    speed = {_key(one) for one in before["speed"]} - {_key(one) for one in after["speed"]}
-    quality = {_quality_key(one) for one in before["quality"]}
-    quality -= {_quality_key(one) for one in after["quality"]}
-    return [
-        *(f"speed of {name} at {batch}x{size[0]}x{size[1]}" for name, batch, size in sorted(speed)),
-        *(f"quality of {name} on {data}, sigma {sigma:g}" for name, data, sigma in sorted(quality)),
-    ]
+    known = [*_timed(before), *map(_quality_name, before["quality"])]
+    there = {*_timed(after), *map(_quality_name, after["quality"])}
+    return [what for what in known if what not in there]
 
 
 def differences(before: Result, after: Result) -> list[str]:
@@ -91,12 +85,25 @@ def _ratio(before: list[float], after: list[float]) -> Interval:
     old, new = np.asarray(before), np.asarray(after)
     estimates = bootstrap_medians(old, seed=0) / bootstrap_medians(new, seed=1)
     low, high = np.percentile(estimates, (2.5, 97.5))
-    return Interval(float(np.median(old) / np.median(new)), float(low), float(high))
+    ratio = Interval(float(np.median(old) / np.median(new)), float(low), float(high))
+    return between_runs(ratio, runs=2)
 
 
-def _key(one: Result) -> tuple[str, int, tuple[int, int]]:
-    return one["subject"], one["batch"], tuple(one["size"])
+def _timed(result: Result) -> dict[str, tuple[bool, list[float], float]]:
+    """Return all that was timed: name -> of a peer, seconds of the runs, work of one run."""
+    found: dict[str, tuple[bool, list[float], float]] = {}
+    for one in result["speed"]:
+        height, width = one["size"]
+        name = f"{one['subject']} {one['batch']}x{height}x{width}, images/s"
+        found[name] = one["is_peer"], one["seconds"], one["batch"]
+    for subject, one in result["end_to_end"].items():
+        name = f"{subject} end to end, {one['images']} images, images/s"
+        found[name] = False, one["seconds"], one["images"]
+    for one in result["scaling"]:
+        work = one["mpix_per_s"]["value"] * float(np.median(one["seconds"]))
+        found[f"{one['axis']} {one['x']:g}, MPix/s"] = False, one["seconds"], work
+    return found
 
 
-def _quality_key(one: Result) -> tuple[str, str, float]:
-    return one["subject"], one["dataset"], one["sigma"]
+def _quality_name(one: Result) -> str:
+    return f"{one['subject']} {one['dataset']} sigma {one['sigma']:g}, PSNR"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import sys
 from contextlib import suppress
+from datetime import datetime, timezone
 from pathlib import Path
 
 from adnet.cores import usable_cores
@@ -18,7 +20,7 @@ _PACKAGES = (
 
 
 def environment() -> dict[str, object]:
-    """Return CPU, cores, governor, memory, versions, revision and command; JSON types only."""
+    """Return CPU, cores, governor, load, versions, revision, command, date; JSON types only."""
     return {
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": _cpu_name(),
@@ -27,7 +29,8 @@ def environment() -> dict[str, object]:
         "load_at_start": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "versions": versions(*_PACKAGES),
         "revision": git_revision(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
 
 

@@ -1,9 +1,10 @@
-"""The machine's roofs: what its arithmetic and its memory reach in the same rounds."""
+"""The machine's roofs: what its cores reach in float32, and its memory."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 
@@ -12,8 +13,8 @@ from adnet.architecture import CONVOLUTIONS, FEATURES, flops
 _MATRIX = 1536
 """Side of the matrices whose product measures the arithmetic."""
 
-_COPIED = 64 * 2**20
-"""Bytes of the array whose copy measures the memory: more than any cache holds."""
+_COPIED = 256 * 2**20
+"""Bytes of the array whose copy measures the memory: more than the caches that a core can use."""
 
 MARK = "machine: "
 """What the names of these actions begin with."""
@@ -22,7 +23,7 @@ MARK = "machine: "
 def roof_actions() -> dict[str, Callable[[], object]]:
     """Return what to time beside the models: matrix products and copies in float32.
 
-    By NumPy and, where installed, PyTorch; the fastest counts.
+    By NumPy (whose copy uses one core) and, where installed, PyTorch; the fastest counts.
     """
     matrix = np.random.default_rng(0).random((_MATRIX, _MATRIX), np.float32)
     source = np.ones(_COPIED // 4, np.float32)
@@ -41,20 +42,34 @@ def roof_actions() -> dict[str, Callable[[], object]]:
     return actions
 
 
-def roofs(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Turn the times of `roof_actions` into the roofs.
+def roofs(seconds: Mapping[str, Sequence[float]]) -> dict[str, float] | None:
+    """Turn the times of `roof_actions`, which may have others beside them, into the roofs.
 
     Returns:
-        gflop_per_s of a matrix product; copy_gb_per_s, bytes read and written.
+        gflop_per_s of a matrix product; copy_gb_per_s, bytes read and written. None before the
+        first round.
     """
 
-    def fastest(kind: str) -> float:
-        return min(min(each) for name, each in seconds.items() if name.startswith(MARK + kind))
+    def fastest(kind: str) -> float | None:
+        times = [t for name, each in seconds.items() if name.startswith(MARK + kind) for t in each]
+        return min(times, default=None)
 
+    product, copy = fastest("product"), fastest("copy")
+    if product is None or copy is None:
+        return None
     return {
-        "gflop_per_s": 2 * _MATRIX**3 / fastest("product") / 1e9,
-        "copy_gb_per_s": 2 * _COPIED / fastest("copy") / 1e9,
-    }
+        "gflop_per_s": 2 * _MATRIX**3 / product / 1e9, "copy_gb_per_s": 2 * _COPIED / copy / 1e9,
+    }  # fmt: skip
+
+
+def is_under_roof(facts: Mapping[str, Any], threads: int | None) -> bool:
+    """Tell whether the roofs hold for a subject: float32, on all cores of the CPU.
+
+    Args:
+        facts: of the subject, as in a result.
+        threads: as asked for.
+    """
+    return facts["device"] == "cpu" and facts["precision"] == "fp32" and threads is None
 
 
 def flop_per_byte(channels: int) -> float:

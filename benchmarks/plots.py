@@ -42,14 +42,12 @@ def plots(result: Result) -> dict[str, str]:
     drawn: dict[str, str] = {}
     with mpl.rc_context(_STYLE):
         if result["speed"]:
-            drawn |= {
-                "throughput": _throughput(result),
-                "latency": _latency(result),
-                "roofline": _roofline(result),
-            }
+            drawn |= {"throughput": _throughput(result), "latency": _latency(result)}
+            if any(one["share_of_peak"] is not None for one in result["speed"]):
+                drawn["roofline"] = _roofline(result)
         if result["quality"]:
             drawn["psnr"] = _psnr(result)
-        if result["scaling"] and result["machine"]:
+        if result["scaling"]:
             drawn["scaling"] = _scaling(result)
     return drawn
 
@@ -72,7 +70,7 @@ def _colours(result: Result) -> dict[str, str]:
     import matplotlib as mpl  # noqa: PLC0415
 
     names = [one["subject"] for one in result["subjects"]]
-    palette = mpl.colormaps["tab10"].colors  # type: ignore[attr-defined]
+    palette = mpl.colormaps["tab10" if len(names) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
     return {name: palette[index % len(palette)] for index, name in enumerate(names)}
 
 
@@ -106,13 +104,15 @@ def _throughput(result: Result) -> str:
         rate = one["images_per_s"]
         error = [[rate["value"] - rate["low"]], [rate["high"] - rate["value"]]]
         axes.barh(row, rate["value"], 0.6, color=colour, xerr=error, ecolor="#444444", capsize=2)
-        axes.annotate(
-            f" {rate['value']:.2f}", (rate["high"], row), va="center", fontsize=9, color="#444444"
-        )
 
     figure = _rows_of(result, draw)
-    figure.axes[0].set_xlabel("images/s (bars: 95 % interval)")
-    figure.axes[0].margins(x=0.1)
+    axes = figure.axes[0]
+    axes.set_xlabel("images/s (whiskers: 95 % interval)")
+    values = axes.secondary_yaxis("right")
+    values.set_yticks(
+        range(len(result["speed"])),
+        [f"{one['images_per_s']['value']:.2f}" for one in result["speed"]],
+    )
     return _svg(figure)
 
 
@@ -123,41 +123,40 @@ def _latency(result: Result) -> str:
         milliseconds = 1e3 * np.asarray(one["seconds"])
         offsets = row + jitter.uniform(-0.18, 0.18, len(milliseconds))
         axes.plot(milliseconds, offsets, "o", color=colour, markersize=3.5, alpha=0.6)
-        for quantile, size in (("p50", 14), ("p90", 9), ("p99", 9)):
+        for quantile, size in (("p50", 16), ("p90", 10), ("p99", 5)):
             axes.plot(one["latency_ms"][quantile], row, "|", color="#222222", markersize=size)
 
     figure = _rows_of(result, draw)
     axes = figure.axes[0]
-    axes.set_xscale("log")
-    _plain_ticks(axes.xaxis)
-    axes.set_xlabel("milliseconds a call (dots: calls; marks: p50, p90, p99)")
+    every = [seconds for one in result["speed"] for seconds in one["seconds"]]
+    if max(every) > 8 * min(every):
+        axes.set_xscale("log")
+        _plain_ticks(axes.xaxis)
+    axes.set_xlabel("milliseconds a call (dots: calls; marks, ever shorter: p50, p90, p99)")
     return _svg(figure)
 
 
 def _roofline(result: Result) -> str:
     figure, axes = _new(4.2)
     peak, copy = result["machine"]["gflop_per_s"], result["machine"]["copy_gb_per_s"]
-    channels = result["subjects"][0]["channels"]
-    here = flop_per_byte(channels)
+    here = flop_per_byte(result["subjects"][0]["channels"])
     intensity = np.logspace(np.log10(0.25), np.log10(4 * here), 200)
     axes.plot(intensity, np.minimum(peak, copy * intensity), color="#222222", linewidth=1.5)
-    axes.annotate(f"matrix product, {peak:.0f} GFLOP/s", (here, peak), xytext=(0, 5),
-                  textcoords="offset points", ha="right")  # fmt: skip
+    axes.annotate(f"matrix product, {peak:.0f} GFLOP/s", (0.9 * peak / copy, peak), ha="right")
     axes.annotate(f"copy, {copy:.1f} GB/s", (0.5, 0.5 * copy), xytext=(8, -8),
                   textcoords="offset points")  # fmt: skip
     colours = _colours(result)
     best: dict[str, float] = {}
     for one in result["speed"]:
-        best[one["subject"]] = max(best.get(one["subject"], 0.0), one["gflop_per_s"])
-    for index, (name, rate) in enumerate(best.items()):
-        # Side by side, or they would cover each other: all have the same intensity.
-        place = here * 1.12 ** (index - (len(best) - 1) / 2)
-        axes.plot(place, rate, "o", color=colours[name], label=f"{name}, {rate:.0f}")
+        if one["share_of_peak"] is not None:
+            best[one["subject"]] = max(best.get(one["subject"], 0.0), one["gflop_per_s"])
+    for name, rate in sorted(best.items(), key=lambda each: -each[1]):
+        axes.plot(here, rate, "o", color=colours[name], label=f"{name}, {rate:.0f}", alpha=0.8)
     axes.set_xscale("log")
     axes.set_yscale("log")
     _plain_ticks(axes.xaxis)
     _plain_ticks(axes.yaxis)
-    axes.set_xlabel("FLOP a byte, layer by layer in float32 (dots are spread a little)")
+    axes.set_xlabel("FLOP a byte; ADNet layer by layer in float32")
     axes.set_ylabel("GFLOP/s, best batch")
     axes.legend(loc="lower right", frameon=False)
     return _svg(figure)
@@ -180,6 +179,8 @@ def _psnr(result: Result) -> str:
     right.set_xlabel("image, in the same order")
     right.set_ylabel(f"difference to {reference['subject']}, dB")
     left.legend(frameon=False, fontsize=8)
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     return _svg(figure)
 
 
@@ -189,7 +190,8 @@ def _scaling(result: Result) -> str:
     found = [name for name in axes_names if any(one["axis"] == name for one in result["scaling"])]
     figure, panels = _new(3.4, len(found), squeeze=False, sharey=True)
     channels = result["subjects"][0]["channels"]
-    roof = result["machine"]["gflop_per_s"] * 1e9 / flops(1000, 1000, channels)
+    machine = result["machine"]
+    roof = machine and machine["gflop_per_s"] * 1e9 / flops(1000, 1000, channels)
     for axes, name in zip(panels[0], found, strict=True):
         entries = sorted(
             (one for one in result["scaling"] if one["axis"] == name), key=lambda one: one["x"]
@@ -200,9 +202,8 @@ def _scaling(result: Result) -> str:
             np.array([rate[key] for rate in rates]) for key in ("value", "low", "high")
         )
         axes.errorbar(places, values, (values - lows, highs - values), marker="o", capsize=2)
-        axes.axhline(roof, color="#222222", linewidth=1, linestyle="--")
-        axes.annotate("matrix product", (places[0], roof), xytext=(0, 3),
-                      textcoords="offset points", fontsize=8)  # fmt: skip
+        if roof:
+            axes.axhline(roof, color="#222222", linewidth=1, linestyle="--")
         axes.set_xlabel(axes_names[name])
         if name == "size":
             axes.set_xscale("log")
@@ -212,6 +213,6 @@ def _scaling(result: Result) -> str:
             axes.xaxis.set_major_formatter("{x:g}")
         else:
             axes.set_xticks(places)
-    panels[0][0].set_ylabel("MPix/s")
+    panels[0][0].set_ylabel("MPix/s" + (" (dashed: matrix product, all cores)" if roof else ""))
     panels[0][0].set_ylim(bottom=0)
     return _svg(figure)

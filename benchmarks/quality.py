@@ -72,8 +72,8 @@ def measure_quality(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Measure every subject on every image; one that fails is marked and the others go on.
 
-    Differences are told to PyTorch in float32 where it takes part (a peer counts), else to ONNX
-    Runtime, else to the first subject.
+    Differences are told to one subject in float32: PyTorch where it takes part (a peer counts),
+    else ONNX Runtime, else the first.
 
     Args:
         on_progress: called with the share of images that is done.
@@ -82,8 +82,11 @@ def measure_quality(
     Returns:
         One entry per subject; details of a few images, before and after (see `examples`).
     """
-    order = {"published script": 0, "torch": 1, "npu": 1, "onnx": 2}
-    ranked = sorted(subjects, key=lambda one: order.get(one.recipe.backend, 3))
+    order = {"published-script": 0, "torch": 1, "npu": 1, "torch-compile": 2, "onnx": 3}
+    ranked = sorted(
+        subjects, key=lambda one: (one.precision != "fp32", order.get(one.recipe.backend, 4))
+    )
+    reference = ranked[0]
     found: dict[str, dict[str, Quality]] = {one.name: {} for one in subjects}
     largest = dict.fromkeys(found, 0.0)
     for count, (image, pixels) in enumerate(clean.items(), start=1):
@@ -95,28 +98,35 @@ def measure_quality(
                 continue
             try:
                 denoised = subject.denoise(noisy)
-            except AdnetError as err:
-                subject.error = str(err)
+            except Exception as err:  # noqa: BLE001  (engines raise anything; it is reported)
+                subject.error = str(err) or repr(err)
                 continue
-            expected = denoised if expected is None else expected
-            difference = float(np.abs(denoised - expected).max())
-            largest[subject.name] = max(largest[subject.name], difference)
+            if subject is reference:
+                expected = denoised
+            if expected is not None:
+                difference = float(np.abs(denoised - expected).max())
+                largest[subject.name] = max(largest[subject.name], difference)
             found[subject.name][image] = compare(original, denoised, with_ssim=True)
         on_progress(count / len(clean))
     working = [one for one in ranked if one.error is None]
     if not working:
         return [], []
-    reference = working[0]
-    base = found[reference.name]
+    # Where the first choice failed midway, the largest differences are not of all images.
+    is_complete = working[0] is reference
+    base = found[working[0].name]
     results = [
         _entry(subject, dataset, sigma, found[subject.name], base, is_whole=is_whole)
-        | {"reference": reference.name, "largest_difference": largest[subject.name]}
+        | {
+            "reference": working[0].name,
+            "largest_difference": largest[subject.name] if is_complete else None,
+        }
         for subject in subjects
         if subject.error is None
     ]
     ordered = sorted(base, key=lambda image: base[image].psnr)
     chosen = list(dict.fromkeys([ordered[0], ordered[len(ordered) // 2], ordered[-1]]))
-    return results, examples(reference, {image: clean[image] for image in chosen}, sigma)
+    shown = next((one for one in subjects if one.error is None and not one.is_peer), working[0])
+    return results, examples(shown, {image: clean[image] for image in chosen}, sigma)
 
 
 def _entry(
@@ -142,7 +152,7 @@ def _entry(
         "paper_psnr": paper_psnr(dataset, sigma, is_blind) if is_whole else None,
         "delta_psnr": psnr - mean_psnr(base.values()),
         "is_simulated": subject.is_simulated,
-        "per_image": {name: round(one.psnr, 4) for name, one in found.items()},
+        "per_image": {name: round(one.psnr, 6) for name, one in found.items()},
     }
 
 
@@ -155,7 +165,11 @@ def examples(
         original = pixels / np.float32(255)
         noisy = add_published_noise(original, sigma)
         rows, columns = _busiest(original)
-        planes = {"noisy": noisy, "denoised": subject.denoise(noisy), "clean": original}
+        try:
+            denoised = subject.denoise(noisy)
+        except AdnetError:  # it was measured; a picture less is no reason to lose the figures
+            break
+        planes = {"noisy": noisy, "denoised": denoised, "clean": original}
         cut = {key: _as_png(image[rows, columns]) for key, image in planes.items()}
         results.append({"image": name, "subject": subject.name, "sigma": sigma, **cut})
     return results

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from adnet.benchmarks.memory import peak_memory_of
+from adnet.benchmarks.memory import load_alone
 from adnet.benchmarks.quality import PROTOCOL, load_clean, measure_quality
 from adnet.benchmarks.results import Result
 from adnet.benchmarks.speed import measure_end_to_end, measure_speed, rendered_images
@@ -43,8 +43,12 @@ class BenchConfig:
 
     def __post_init__(self) -> None:
         sides = [side for size in self.sizes for side in size]
-        if min(self.batches) < 1 or min(sides) < 1 or (self.rounds or 0) < 0:
-            raise UsageError("--batch, --size and --rounds: expected numbers of at least 1.")
+        if min(self.batches, default=0) < 1 or min(sides, default=0) < 1:
+            raise UsageError("--batch and --size: expected numbers of at least 1.")
+        if self.rounds is not None and self.rounds < 0:
+            raise UsageError(f"--rounds must not be negative, got {self.rounds}.")
+        if not self.backends:
+            raise UsageError("--backend: name at least one, or all.")
         if not 0 <= self.sigma <= 255 or (self.images is not None and self.images < 1):
             raise UsageError("--sigma must be 0 to 255, and --images at least 1.")
         if self.dataset is None and (self.images is not None or self.rounds == 0):
@@ -85,7 +89,7 @@ def run_benchmark(
                     is_whole=config.images is None,
                 )  # fmt: skip
         finally:
-            result["errors"] = {one.name: one.error for one in opened if one.error}
+            result["errors"] |= {one.name: one.error for one in opened if one.error}
     result["complete"] = not result["errors"]
 
 
@@ -96,15 +100,16 @@ def _measure_speed(
     images: list[Any] | None,
     on_progress: Callable[[float, str], None],
 ) -> None:
-    on_progress(0.0, "memory")
+    on_progress(0.0, "loading, memory")
     for subject, facts in zip(subjects, result["subjects"], strict=True):
-        facts["peak_memory_mb"] = peak_memory_of(subject.recipe, config.sizes[0])
-    on_progress(0.1, "speed")
-    result["speed"], result["machine"] = measure_speed(
-        subjects, config.batches, config.sizes, config.rounds, config.sigma
-    )
+        facts.update(load_alone(subject.recipe, config.sizes[0]))
+    measure_speed(
+        result, subjects, config.batches, config.sizes, config.rounds, config.sigma,
+        lambda share: on_progress(0.05 + 0.35 * share, "speed"),
+    )  # fmt: skip
     on_progress(0.4, "end to end")
     channels = subjects[0].backend.card.channels
     files = images or rendered_images(channels, config.sizes[0], 4)
     rounds = 6 if config.rounds is None else max(3, config.rounds // 4)
-    result["end_to_end"] = measure_end_to_end(subjects, files, rounds)
+    result["end_to_end"], failures = measure_end_to_end(subjects, files, rounds)
+    result["errors"] |= {f"{name}, end to end": text for name, text in failures.items()}

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from adnet.benchmarks.machine import roof_actions, roofs
+from adnet.benchmarks.machine import is_under_roof, roof_actions, roofs
 from adnet.benchmarks.memory import forget_peak, peak_memory
 from adnet.benchmarks.results import Result
 from adnet.benchmarks.speed import noisy_batch
 from adnet.benchmarks.subject import Recipe, Subject
-from adnet.benchmarks.timing import Interval, interleave, median
+from adnet.benchmarks.timing import interleave, rate
 from numpy.typing import NDArray
 
 from adnet.errors import AdnetError, UsageError
@@ -86,7 +86,9 @@ def measure_scaling(
         for axis, places in (("threads", config.threads), ("streams", config.streams)):
             if places:
                 _lanes(recipe, axis, places, config.rounds, result)
-        result["machine"] = roofs(interleave(roof_actions(), rounds=config.rounds))
+        if is_under_roof(result["subjects"][0], None):
+            on_progress(0.95, "the machine")
+            result["machine"] = roofs(interleave(roof_actions(), rounds=config.rounds))
     result["complete"] = True
 
 
@@ -104,7 +106,7 @@ def _lanes(
 ) -> None:
     """Measure numbers of threads of one stream, or of streams that share the cores.
 
-    A backend without such an option is noted in the result.
+    Places that the backend refuses are noted in the result.
     """
     images = 2 * max(places) if axis == "streams" else 1
     with ExitStack() as stack:
@@ -114,8 +116,8 @@ def _lanes(
             try:
                 backend = Recipe(recipe.backend, recipe.model, options).open(stack).backend
             except AdnetError as err:
-                result["left_out"][axis] = str(err)
-                return
+                result["left_out"][f"{axis} {count}"] = str(err)
+                continue
             pool = stack.enter_context(ThreadPoolExecutor(backend.lanes))
             noisy = noisy_batch(1, backend.spec.channels, SIZE)
             work = [noisy] * images
@@ -145,10 +147,10 @@ def _sizes(
             begin = time.perf_counter()
             denoiser(image)
             seconds[each].append(time.perf_counter() - begin)
-            memory[each] = peak_memory() if can_tell else None
+            # Of the first round, in which sizes only grow: later the largest counts for all.
+            memory.setdefault(each, peak_memory() if can_tell else None)
             entries = [
-                _entry("size", size, median(seconds[size]), size, len(seconds[size]))
-                | {"peak_memory_mb": peak}
+                _entry("size", size, seconds[size], size) | {"peak_memory_mb": peak}
                 for size, peak in memory.items()
             ]
             yield (done + index / len(megapixels)) / _SIZE_ROUNDS, entries
@@ -171,21 +173,20 @@ def _entries(
 ) -> list[dict[str, Any]]:
     pixels = SIZE[0] * SIZE[1] / 1e6
     return [
-        _entry(axis, int(place), median(times), images(int(place)) * pixels, len(times))
+        _entry(axis, int(place), times, images(int(place)) * pixels)
         for place, times in seconds.items()
     ]
 
 
-def _entry(axis: str, place: float, times: Interval, mpix: float, runs: int) -> dict[str, Any]:
+def _entry(axis: str, place: float, seconds: Sequence[float], mpix: float) -> dict[str, Any]:
     return {
         "axis": axis,
         "x": place,
-        "mpix_per_s": {
-            "value": mpix / times.value, "low": mpix / times.high, "high": mpix / times.low,
-        },
-        "runs": runs,
+        "mpix_per_s": rate(seconds, mpix),
+        "runs": len(seconds),
         "peak_memory_mb": None,
-    }  # fmt: skip
+        "seconds": [round(one, 6) for one in seconds],
+    }
 
 
 def default_counts(cores: int) -> tuple[int, ...]:

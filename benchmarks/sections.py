@@ -8,6 +8,9 @@ from typing import Any
 
 from adnet.benchmarks.results import Result
 
+_FEWEST_RUNS = 5
+"""Resampled medians of fewer runs hold the true one less often than 95 % of the time."""
+
 
 @dataclass(frozen=True, slots=True)
 class Section:
@@ -30,29 +33,38 @@ def sections(result: Result) -> list[Section]:
 
 
 def environment_text(result: Result) -> str:
-    """Say where and how the result was made, in one line."""
+    """Say where, when and with what the result was made."""
     facts, machine = result["environment"], result["machine"]
     versions = ", ".join(f"{name} {one}" for name, one in facts["versions"].items())
     roofs = "" if machine is None else (
         f"; matrix product {machine['gflop_per_s']:.0f} GFLOP/s, copy "
         f"{machine['copy_gb_per_s']:.1f} GB/s"
     )  # fmt: skip
-    return f"{facts['cpu']}, {facts['cores']} cores{roofs}. {versions}."
+    return (
+        f"{facts['cpu']}, {facts['cores']} cores, governor {facts['governor']}{roofs}. {versions}; "
+        f"revision {facts['revision'] or 'not known'}. {facts['date']}."
+    )
 
 
 def remarks(result: Result) -> list[str]:
-    """Say what failed, what was left out, and whether figures are missing."""
+    """Say what failed, what was left out, and what makes the figures doubtful."""
     lines = [f"{name} failed: {text}" for name, text in result["errors"].items()]
     lines += [f"{name} left out: {text}" for name, text in result["left_out"].items()]
+    load, cores = result["environment"]["load_at_start"], result["environment"]["cores"]
+    if load is not None and load > 0.75 * cores and (result["speed"] or result["scaling"]):
+        lines.append(
+            f"Other work ran beside this: the load was {load:g} on {cores} cores at the start. "
+            "Ratios are still of neighbours in time; other figures are too low."
+        )
     if not result["complete"]:
         lines.append("This run was interrupted or failed; figures are missing.")
     return lines
 
 
-def rate(interval: dict[str, float], digits: int = 2) -> str:
-    """Show a figure with its 95 % interval."""
+def rate(interval: dict[str, float], runs: int, digits: int = 2) -> str:
+    """Show a figure with its 95 % interval, which under five runs do not give."""
     value, low, high = (f"{interval[key]:.{digits}f}" for key in ("value", "low", "high"))
-    return f"{value} ({low} to {high})"
+    return f"{value} ({low} to {high})" if runs >= _FEWEST_RUNS else value
 
 
 def _subjects(result: Result) -> Section:
@@ -61,10 +73,10 @@ def _subjects(result: Result) -> Section:
             one["subject"] + (" (peer)" if one["is_peer"] else ""),
             _file_name(one["model"]),
             one["device"],
-            one.get("precision", "fp32"),
+            one["precision"],
             _lanes(one),
-            f"{one['load_s']:.2f}",
-            "-" if one["peak_memory_mb"] is None else f"{one['peak_memory_mb']:.0f}",
+            _number(one["load_s"], 2),
+            _number(one["peak_memory_mb"], 0),
         ]
         for one in result["subjects"]
     ]
@@ -77,37 +89,54 @@ def _subjects(result: Result) -> Section:
 
 def _speed(result: Result) -> Section:
     rows = []
-    compared = [one["times_as_fast"] for one in result["speed"] if one["times_as_fast"]]
+    first = result["subjects"][0]["subject"] if result["subjects"] else ""
     for one in result["speed"]:
-        latency, alone = one["latency_ms"], one["device_only_images_per_s"]
-        times = one["times_as_fast"]
-        row = [
-            one["subject"],
-            f"{one['batch']}x{one['size'][0]}x{one['size'][1]}",
-            f"{latency['p50']:.1f} / {latency['p90']:.1f} / {latency['p99']:.1f}",
-            rate(one["images_per_s"]),
-            "-" if alone is None else f"{alone:.2f}",
-            f"{one['mpix_per_s']:.2f}",
-            f"{one['gflop_per_s']:.0f} ({100 * one['share_of_peak']:.0f} %)",
-        ]
-        rows.append(row + ([rate(times) if times else "1"] if compared else []))
-    head = ["subject", "batch, size", "ms p50 / p90 / p99", "images/s (95 %)", "device only",
-            "MPix/s", "GFLOP/s (of roof)"]  # fmt: skip
-    if compared:
-        head.append(f"times as fast as {compared[0]['as']} (95 %)")
+        latency, times, share = one["latency_ms"], one["times_as_fast"], one["share_of_peak"]
+        calls = one["calls"]
+        beside = rate(times, calls) if times else "1" if one["subject"] == first else "-"
+        rows.append(
+            [
+                one["subject"],
+                f"{one['batch']}x{one['size'][0]}x{one['size'][1]}",
+                str(calls),
+                f"{latency['p50']:.1f} / {latency['p90']:.1f} / {latency['p99']:.1f}",
+                rate(one["images_per_s"], calls),
+                _number(one["device_only_images_per_s"], 2),
+                f"{one['mpix_per_s']:.2f}",
+                f"{one['gflop_per_s']:.0f}" + ("" if share is None else f" ({100 * share:.0f} %)"),
+                beside,
+            ]
+        )
+    head = ["subject", "batch, size", "calls", "ms p50 / p90 / p99", "images/s (95 %)",
+            "device only", "MPix/s", "GFLOP/s (of roof)",
+            f"times as fast as {first} (95 %)"]  # fmt: skip
+    if len(result["subjects"]) == 1:
+        head, rows = head[:-1], [row[:-1] for row in rows]
     note = (
         "Calls of `infer`, copies to and from the device included; device only is the execution "
-        "alone, as ais_bench defines it. Roof: a float32 matrix product in the same rounds."
+        "alone, as ais_bench defines it. p99 of under 100 calls is close to the slowest. Roof: a "
+        "float32 matrix product on all cores in the same rounds; the operations counted are those "
+        "of direct convolution, so an engine that needs fewer (Winograd) may exceed it."
     )
     return Section("speed", "Speed", head, rows, note)
 
 
 def _end_to_end(result: Result) -> Section:
     rows = [
-        [name, f"{one['images_per_s']:.2f} ({one['low']:.2f} to {one['high']:.2f})"]
+        [
+            name,
+            str(one["images"]),
+            rate(one["images_per_s"], len(one["seconds"])),
+            f"{one['mpix_per_s']:.2f}",
+        ]
         for name, one in result["end_to_end"].items()
     ]
-    return Section("end_to_end", "End to end", ["read, denoise, write", "images/s (95 %)"], rows)
+    head = ["subject", "images", "images/s (95 %)", "MPix/s"]
+    note = (
+        "PNG files read, denoised and written as adnet-run does; images of the data set where one "
+        "is given, so compare the MPix/s with the table above. Peers take no part."
+    )
+    return Section("end_to_end", "End to end", head, rows, note)
 
 
 def _quality(result: Result) -> Section:
@@ -123,7 +152,7 @@ def _quality(result: Result) -> Section:
                 "-" if similar is None else f"{similar:.4f}",
                 "-" if paper is None else f"{paper:.2f}",
                 f"{one['delta_psnr']:+.4f}",
-                f"{one['largest_difference']:.1e}",
+                "-" if one["largest_difference"] is None else f"{one['largest_difference']:.1e}",
             ]
         )
     reference = result["quality"][0]["reference"] if result["quality"] else ""
@@ -138,9 +167,9 @@ def _scaling(result: Result) -> Section:
         [
             one["axis"],
             f"{one['x']:g} {units[one['axis']]}",
-            rate(one["mpix_per_s"], 3),
+            rate(one["mpix_per_s"], one["runs"], 3),
             str(one["runs"]),
-            "-" if one["peak_memory_mb"] is None else f"{one['peak_memory_mb']:.0f}",
+            _number(one["peak_memory_mb"], 0),
         ]
         for one in sorted(result["scaling"], key=lambda one: (one["axis"], one["x"]))
     ]
@@ -156,6 +185,10 @@ def _lanes(facts: dict[str, Any]) -> str:
     threads = str(facts.get("threads", "-"))
     streams = facts.get("streams", "1")
     return threads if streams == "1" else f"{threads} x {streams} streams"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _file_name(path: str) -> str:

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from adnet.benchmarks.machine import MARK, roof_actions, roofs
+from adnet.benchmarks.machine import is_under_roof, roof_actions, roofs
+from adnet.benchmarks.results import Result
 from adnet.benchmarks.subject import Subject
-from adnet.benchmarks.timing import interleave, median, ratio
+from adnet.benchmarks.timing import interleave, median, rate, ratio
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.folder import run_jobs
 from adnet.runtime.jobs import plan_jobs
@@ -25,100 +27,130 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adnet.architecture import flops
-from adnet.errors import AdnetError
+from adnet.errors import ImageError
 from adnet.noise import add_published_noise
 from adnet.synthetic import render
 
-Cell = tuple[Subject, int, tuple[int, int]]
+Size = tuple[int, int]
+
+
+@dataclass(slots=True)
+class _Cell:
+    """One subject at one batch and size."""
+
+    subject: Subject
+    batch: int
+    size: Size
+    alone: list[float] = field(default_factory=list)
+    """Seconds that the device took by itself, warm-up included."""
+
+    @property
+    def name(self) -> str:
+        return self.name_for(self.subject.name)
+
+    def name_for(self, subject: str) -> str:
+        """Name the cell of another subject at the same batch and size."""
+        return f"{subject} at {self.batch}x{self.size[0]}x{self.size[1]}"
 
 
 def measure_speed(
+    result: Result,
     subjects: Sequence[Subject],
     batches: Sequence[int],
-    sizes: Sequence[tuple[int, int]],
+    sizes: Sequence[Size],
     rounds: int | None,
     sigma: float,
-) -> tuple[list[dict[str, Any]], dict[str, float]]:
+    on_progress: Callable[[float], None] = lambda _: None,
+) -> None:
     """Measure every subject at every batch and size, in interleaved rounds.
 
-    A subject that fails is marked with its error and the others go on; shapes that a model does not
-    take are left out.
+    Into `result`, also when it is interrupted: `speed`, one entry per subject, batch and size, and
+    `machine`, the roofs, measured in the same rounds. A cell that fails is noted in `errors` and
+    the others go on; shapes that a model does not take are noted in `left_out`. Simulated devices
+    take no part.
 
     Args:
         rounds: as for `interleave`.
-
-    Returns:
-        One entry per subject, batch and size; the machine's roofs, measured in the same rounds.
     """
-    cells: list[Cell] = []
+    cells = []
     for subject in subjects:
+        taken = []
         for size in sizes:
-            cells += [(subject, n, size) for n in batches if _takes(subject, n, size)]
-    alone: list[list[float]] = [[] for _ in cells]
-    actions = roof_actions()
-    for index, cell in enumerate(cells):
-        actions[str(index)] = _guarded(cell[0], _inference(cell, sigma, alone[index]))
-    seconds = interleave(actions, rounds=rounds)
-    machine = roofs({name: each for name, each in seconds.items() if name.startswith(MARK)})
-    entries: list[dict[str, Any]] = []
-    first_of: dict[tuple[int, tuple[int, int]], int] = {}
-    for index, cell in enumerate(cells):
-        subject, batch, size = cell
-        if subject.error is not None or subject.is_simulated:
-            continue
-        entry = _entry(cell, seconds[str(index)], alone[index], machine["gflop_per_s"])
-        first = first_of.setdefault((batch, size), index)
-        if first != index:
-            times = ratio(seconds[str(first)], seconds[str(index)])
-            entry["times_as_fast"] = {
-                "as": cells[first][0].name, "value": times.value, "low": times.low,
-                "high": times.high,
-            }  # fmt: skip
-        entries.append(entry)
-    return entries, machine
+            for batch in batches:
+                cell = _Cell(subject, batch, size)
+                if _takes(subject, batch, size):
+                    taken.append(cell)
+                else:
+                    result["left_out"][cell.name] = "the model does not take this shape"
+        if not taken:
+            result["errors"][f"{subject.name}, speed"] = (
+                "the model takes none of these batches and sizes; see --batch and --size"
+            )
+        cells += [] if subject.is_simulated else taken
+    actions = {cell.name: _inference(cell, sigma) for cell in cells}
+    roof = roof_actions()
+    seconds: dict[str, list[float]] = {}
+    failures: dict[str, str] = {}
+    try:
+        interleave(
+            roof | actions, rounds=rounds, seconds=seconds, failures=failures, beside=roof,
+            on_progress=on_progress,
+        )  # fmt: skip
+    finally:
+        result["machine"] = roofs(seconds)
+        result["errors"] |= failures
+        result["speed"] = [
+            _entry(cell, seconds, result) for cell in cells if seconds.get(cell.name)
+        ]
 
 
 def measure_end_to_end(
     subjects: Sequence[Subject], images: Sequence[NDArray[np.uint8]], rounds: int
-) -> dict[str, dict[str, float]]:
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Read, denoise and write PNG files: images/s of every subject, in interleaved rounds.
 
-    Peers, which have no such program, take no part.
+    Peers, which have no such program, and simulated devices take no part.
+
+    Returns:
+        Figures by the subject's name; errors by the subject's name.
     """
+    failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="adnet-bench-") as folder:
         source = Path(folder, "in")
         source.mkdir()
         for index, image in enumerate(images):
             Image.fromarray(image).save(source / f"{index:04}.png")
 
-        def run(subject: Subject, denoiser: Denoiser) -> Callable[[], object]:
-            jobs = plan_jobs([source], Path(folder, subject.name))
+        def run(number: int, denoiser: Denoiser) -> Callable[[], object]:
+            jobs = plan_jobs([source], Path(folder, str(number)))
 
             def action() -> None:
                 summary = run_jobs(jobs, denoiser, overwrite=True)
                 if summary.failed:
-                    subject.error = summary.failed[0][1]
+                    raise ImageError(summary.failed[0][1])
 
-            return _guarded(subject, action)
+            return action
 
-        working = {
-            one.name: (one, one.denoiser)
-            for one in subjects
-            if one.error is None and not one.is_simulated and one.denoiser is not None
+        actions = {
+            one.name: run(number, one.denoiser)
+            for number, one in enumerate(subjects)
+            if one.denoiser is not None and not one.is_simulated
         }
-        actions = {name: run(one, denoiser) for name, (one, denoiser) in working.items()}
-        seconds = interleave(actions, rounds=rounds)
-    results = {}
-    for name, (subject, _) in working.items():
-        if subject.error is None:
-            times = median([each / len(images) for each in seconds[name]])
-            results[name] = {
-                "images_per_s": 1 / times.value, "low": 1 / times.high, "high": 1 / times.low,
-            }  # fmt: skip
-    return results
+        seconds = interleave(actions, rounds=rounds, failures=failures)
+    pixels = sum(image.shape[0] * image.shape[1] for image in images)
+    results = {
+        name: {
+            "images": len(images),
+            "images_per_s": rate(times, len(images)),
+            "mpix_per_s": rate(times, pixels / 1e6)["value"],
+            "seconds": [round(one, 6) for one in times],
+        }
+        for name, times in seconds.items()
+    }
+    return results, failures
 
 
-def _takes(subject: Subject, batch: int, size: tuple[int, int]) -> bool:
+def _takes(subject: Subject, batch: int, size: Size) -> bool:
     spec = subject.backend.spec
     if spec.sizes is not None and size not in spec.sizes:
         return False
@@ -126,22 +158,19 @@ def _takes(subject: Subject, batch: int, size: tuple[int, int]) -> bool:
     return batches is None or batch in batches
 
 
-def _inference(cell: Cell, sigma: float, alone: list[float]) -> Callable[[], object]:
-    """Make the action of a cell; what the device alone took is appended to `alone`."""
-    subject, batch, size = cell
-    noisy = noisy_batch(batch, subject.backend.spec.channels, size, sigma)
+def _inference(cell: _Cell, sigma: float) -> Callable[[], object]:
+    backend = cell.subject.backend
+    noisy = noisy_batch(cell.batch, backend.spec.channels, cell.size, sigma)
 
     def infer() -> None:
-        subject.backend.infer(noisy)
-        if subject.backend.device_seconds is not None:
-            alone.append(subject.backend.device_seconds)
+        backend.infer(noisy)
+        if backend.device_seconds is not None:
+            cell.alone.append(backend.device_seconds)
 
     return infer
 
 
-def noisy_batch(
-    batch: int, channels: int, size: tuple[int, int], sigma: float = 25.0
-) -> NDArray[np.float32]:
+def noisy_batch(batch: int, channels: int, size: Size, sigma: float = 25.0) -> NDArray[np.float32]:
     """Render different noisy images as a batch (N, C, H, W)."""
     images = [
         np.atleast_3d(add_published_noise(render(*size, channels, seed), sigma))
@@ -150,44 +179,42 @@ def noisy_batch(
     return np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2), np.float32)
 
 
-def _guarded(subject: Subject, action: Callable[[], object]) -> Callable[[], object]:
-    """Run an action until it fails for the first time."""
-
-    def run() -> None:
-        if subject.error is None:
-            try:
-                action()
-            except AdnetError as err:
-                subject.error = str(err)
-
-    return run
-
-
-def _entry(
-    cell: Cell, seconds: Sequence[float], alone: Sequence[float], peak: float
-) -> dict[str, Any]:
-    subject, batch, (height, width) = cell
-    middle = median(seconds)
-    p50, p90, p99 = np.percentile(np.asarray(seconds) * 1e3, (50, 90, 99))
-    rate = flops(height, width, subject.backend.spec.channels) * batch / middle.value / 1e9
+def _entry(cell: _Cell, seconds: dict[str, list[float]], result: Result) -> dict[str, Any]:
+    subject, batch, (height, width) = cell.subject, cell.batch, cell.size
+    times = seconds[cell.name]
+    middle = median(times)
+    p50, p90, p99 = np.percentile(np.asarray(times) * 1e3, (50, 90, 99))
+    flop_rate = flops(height, width, subject.backend.spec.channels) * batch / middle.value / 1e9
+    alone = cell.alone[-len(times) :]  # without the warm-up
+    (facts,) = (one for one in result["subjects"] if one["subject"] == subject.name)
+    machine = result["machine"]
+    has_roof = machine and is_under_roof(facts, subject.recipe.options.get("threads"))
+    first = result["subjects"][0]["subject"]
+    base = seconds.get(cell.name_for(first))
+    times_as_fast = None
+    if base and subject.name != first:
+        beside = ratio(base, times)
+        times_as_fast = {
+            "as": first, "value": beside.value, "low": beside.low, "high": beside.high,
+        }  # fmt: skip
     return {
         "subject": subject.name,
         "batch": batch,
         "size": [height, width],
+        "calls": len(times),
         "latency_ms": {"p50": p50, "p90": p90, "p99": p99},
-        "images_per_s": {
-            "value": batch / middle.value, "low": batch / middle.high, "high": batch / middle.low,
-        },
+        "images_per_s": rate(times, batch),
         "device_only_images_per_s": batch / float(np.mean(alone)) if alone else None,
         "mpix_per_s": batch * height * width / middle.value / 1e6,
-        "gflop_per_s": rate,
-        "share_of_peak": rate / peak,
-        "times_as_fast": None,
-        "seconds": [round(one, 6) for one in seconds],
-    }  # fmt: skip
+        "gflop_per_s": flop_rate,
+        "share_of_peak": flop_rate / machine["gflop_per_s"] if has_roof else None,
+        "times_as_fast": times_as_fast,
+        "is_peer": subject.is_peer,
+        "seconds": [round(one, 6) for one in times],
+    }
 
 
-def rendered_images(channels: int, size: tuple[int, int], count: int) -> list[NDArray[np.uint8]]:
+def rendered_images(channels: int, size: Size, count: int) -> list[NDArray[np.uint8]]:
     """Render noisy images for a run without a data set."""
     images = []
     for seed in range(count):

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from adnet.benchmarks.peers import PEERS
-from adnet.runtime.backend import RunOptions
+from adnet.benchmarks.peers.peer import PeerModel
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.registry import BackendEntry, backends, import_backend
 from numpy.typing import NDArray
 
-from adnet.errors import AdnetError, BackendUnavailable, UsageError
+from adnet.errors import AdnetError, BackendUnavailable, ModelError, UsageError
 from adnet.pretrained import resolve_model
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ class Recipe:
     backend: str
     model: Path
     options: RunKeywords
-    is_peer: bool = False
+    peer_model: PeerModel | None = None
+    """Of a peer."""
 
     def open(self, stack: ExitStack, name: str | None = None) -> Subject:
         """Open it; `stack` closes it.
@@ -41,28 +42,23 @@ class Recipe:
         Raises:
             AdnetError: the backend is not there, or does not run this model.
         """
-        begin = time.perf_counter()
-        if self.is_peer:
-            options = RunOptions(threads=self.options.get("threads"))
-            # Of another project: whatever goes wrong there must not end the run.
-            try:
-                peer = import_backend(self.backend, PEERS[self.backend])(self.model, options)
-            except AdnetError:
-                raise
-            except Exception as err:
-                raise BackendUnavailable(f"{self.backend}: {err!r}") from err
-            backend: Backend = stack.enter_context(peer)
-            denoiser = None
-        else:
+        if self.peer_model is None:
             denoiser = stack.enter_context(
                 Denoiser(self.model, backend=self.backend, **self.options)
             )
-            backend = denoiser.model_for(3)  # a gray model takes colour plane by plane
-        seconds = time.perf_counter() - begin
-        return Subject(name or self.backend, self, backend, denoiser, seconds)
+            # For colour: a gray model takes it plane by plane.
+            return Subject(name or self.backend, self, denoiser.model_for(3), denoiser)
+        try:
+            kind = import_backend(self.backend, PEERS[self.backend])
+            peer: Backend = kind(self.peer_model, self.options.get("threads"))
+        except AdnetError:
+            raise
+        except Exception as err:  # of another project: it must not end the run
+            raise BackendUnavailable(f"{self.backend}: {err!r}") from err
+        return Subject(name or self.backend, self, stack.enter_context(peer), None)
 
 
-@dataclass(slots=True)
+@dataclass
 class Subject:
     """One backend with its model, as `adnet-run` would use it; or a peer."""
 
@@ -71,14 +67,28 @@ class Subject:
     backend: Backend
     denoiser: Denoiser | None
     """None for a peer, which denoises images whole."""
-    load_seconds: float
     error: str | None = None
     """Why it was given up; None while it works."""
+
+    @property
+    def is_peer(self) -> bool:
+        """Whether it stands for what others would use."""
+        return self.denoiser is None
+
+    @property
+    def precision(self) -> str:
+        """Of its arithmetic."""
+        return self.backend.describe().get("precision", "fp32")
 
     @property
     def is_simulated(self) -> bool:
         """Whether a simulated device answers: its times mean nothing."""
         return is_simulated(self.backend.describe())
+
+    @cached_property
+    def model_sha256(self) -> str:
+        """Digest of the model file."""
+        return hashlib.sha256(self.recipe.model.read_bytes()).hexdigest()
 
     def denoise(self, noisy: Float32) -> Float32:
         """Denoise (H, W) or (H, W, 3) float32; not clipped."""
@@ -95,12 +105,13 @@ class Subject:
             "subject": self.name,
             "backend": self.recipe.backend,
             "model": str(self.recipe.model),
-            "model_sha256": hashlib.sha256(self.recipe.model.read_bytes()).hexdigest(),
+            "model_sha256": self.model_sha256,
             "weights_sha256": self.backend.card.weights_sha256,
             "channels": self.backend.card.channels,
-            "is_peer": self.recipe.is_peer,
+            "precision": self.precision,
+            "is_peer": self.is_peer,
             "is_simulated": self.is_simulated,
-            "load_s": self.load_seconds,
+            "load_s": None,
             "peak_memory_mb": None,
         }
 
@@ -122,83 +133,125 @@ def open_subjects(
 ) -> Iterator[Subjects]:
     """Open every backend on every model that it runs.
 
-    The first model must open; a further one that a backend does not run (int8 on PyTorch), or that
-    holds the same weights in the same precision, is left out.
+    A model that only some of the backends run (int8 is not for PyTorch) is left out of the others.
 
     Args:
         names: backends, or `all` for every one that some model and this machine allow.
         models: names of shipped models or paths.
         options: given to every backend that is named; with `all` to those that have them.
-        peers: of `PEERS`, or `all`; they run the first model that they read.
+        peers: of `PEERS`, or `all` for those that are installed; they run the first model that they
+            read.
 
     Raises:
-        UsageError: an unknown backend, or none of the models runs on it.
+        UsageError: an unknown backend, or one that none of the models runs on, or a model that none
+            of the backends runs.
+        AdnetError: a backend, peer or model that was named cannot be opened.
     """
-    paths = [resolve_model(model) for model in models]
-    is_all = "all" in names
-    wanted = list(backends()) if is_all else list(dict.fromkeys(names))
+    titles = _titles([resolve_model(model) for model in models])
     found = Subjects()
     with ExitStack() as stack:
-        for name in wanted:
-            entry = _entry(name, backends(), "backend")
-            fitting = [one for one in paths if one.suffix.lower() in entry.suffixes]
-            if not fitting and not is_all:
-                raise UsageError(
-                    f"the {name} backend runs {', '.join(entry.suffixes)} files; given: "
-                    f"{', '.join(map(str, paths))}. Add one with --model."
-                )
-            ours: list[Subject] = []
-            for path in fitting:
-                is_first = path == fitting[0]
-                title = f"{name} {path.name}"
-                try:
-                    subject = Recipe(name, path, options).open(stack, title)
-                except AdnetError as err:
-                    if is_first and not is_all:
-                        raise
-                    # `all` means all that can run here; what else was asked may not fit them.
-                    found.left_out[title if len(fitting) > 1 else name] = str(err)
-                    continue
-                if any(_are_alike(subject, other) for other in ours):
-                    found.left_out[title] = "the same weights in the same precision as another"
-                    continue
-                ours.append(subject)
-            if len(ours) == 1:
-                ours[0].name = name
-            found.opened += ours
+        problems: dict[Path, AdnetError] = {}
+        is_named = "all" not in names
+        for name in list(dict.fromkeys(names)) if is_named else list(backends()):
+            _open_backend(name, titles, options, found, stack, problems, is_named=is_named)
+        used = {subject.recipe.model for subject in found.opened}
+        for path in titles:
+            if path not in used and is_named:
+                told = ", ".join(dict.fromkeys(one.recipe.backend for one in found.opened))
+                raise problems.get(path) or UsageError(f"{path}: none of {told} runs such a file.")
         for name in list(PEERS) if "all" in peers else list(dict.fromkeys(peers)):
-            _open_peer(name, paths, options, found, stack)
+            _open_peer(name, list(titles), options, found, stack, is_named="all" not in peers)
         yield found
 
 
-def _open_peer(
-    name: str, paths: Sequence[Path], options: RunKeywords, found: Subjects, stack: ExitStack
+def _open_backend(
+    name: str,
+    titles: Mapping[Path, str],
+    options: RunKeywords,
+    found: Subjects,
+    stack: ExitStack,
+    problems: dict[Path, AdnetError],
+    *,
+    is_named: bool,
 ) -> None:
-    """Open a peer on the first model that it reads; one that cannot run is left out."""
-    entry = _entry(name, PEERS, "peer")
-    # A shipped model's checkpoint lies beside it in a source checkout.
-    nearby = [*paths, *(path.with_suffix(".pth") for path in paths if path.suffix == ".onnx")]
-    path = next((p for p in nearby if p.suffix.lower() in entry.suffixes and p.is_file()), None)
-    if path is None:
-        found.left_out[name] = f"needs a model as {' or '.join(entry.suffixes)}"
-        return
+    """Open one backend on the models; `problems` gets the errors of those that it does not run."""
+    entry = _entry(name, backends(), "backend")
+    fitting = [path for path in titles if path.suffix.lower() in entry.suffixes]
+    if not fitting and is_named:
+        raise UsageError(
+            f"the {name} backend runs {', '.join(entry.suffixes)} files; given: "
+            f"{', '.join(map(str, titles))}. Add one with --model."
+        )
+    ours: list[Subject] = []
+    for path in fitting:
+        title = name if len(fitting) == 1 else f"{name} {titles[path]}"
+        try:
+            subject = Recipe(name, path, options).open(stack, title)
+        except AdnetError as err:
+            # `all` means all that can run here; and of several models some may be for others.
+            if is_named and not (isinstance(err, ModelError) and len(fitting) > 1):
+                raise
+            found.left_out[title] = str(err)
+            problems[path] = err
+            continue
+        alike = [one for one in ours if one.model_sha256 == subject.model_sha256]
+        if alike:
+            raise UsageError(
+                f"{path}: holds the same as {alike[0].recipe.model}. Give each model once."
+            )
+        ours.append(subject)
+    if len(ours) == 1:
+        ours[0].name = name
+    found.opened += ours
+
+
+def _open_peer(
+    name: str,
+    paths: Sequence[Path],
+    options: RunKeywords,
+    found: Subjects,
+    stack: ExitStack,
+    *,
+    is_named: bool,
+) -> None:
     try:
-        found.opened.append(Recipe(name, path, options, is_peer=True).open(stack))
+        found.opened.append(_peer(name, paths, options).open(stack))
     except AdnetError as err:
+        if is_named:
+            raise
         found.left_out[name] = str(err)
+
+
+def _peer(name: str, paths: Sequence[Path], options: RunKeywords) -> Recipe:
+    entry = _entry(name, PEERS, "peer")
+    refused = [f"--{key}" for key in options if key not in ("threads", "streams")]
+    if refused and options.get("device") != "cpu":
+        raise UsageError(
+            f"{name}: peers run on the CPU in float32. Leave out {', '.join(refused)}, or them."
+        )
+    path = next((one for one in paths if one.suffix.lower() in entry.suffixes), None)
+    if path is None:
+        raise UsageError(f"{name}: needs a model as {' or '.join(entry.suffixes)}; add one.")
+    return Recipe(name, path, options, PeerModel.read(path))
+
+
+def _titles(paths: Sequence[Path]) -> dict[Path, str]:
+    """Name each path by as much of its end as tells it apart: every run has its best.pth."""
+    every = list(dict.fromkeys(paths))
+    titles = {}
+    for path in every:
+        for count in range(1, len(path.absolute().parts) + 1):
+            end = path.absolute().parts[-count:]
+            if sum(other.absolute().parts[-count:] == end for other in every) == 1:
+                break
+        titles[path] = "/".join(end)
+    return titles
 
 
 def _entry(name: str, table: Mapping[str, BackendEntry], what: str) -> BackendEntry:
     if name not in table:
         raise UsageError(f"unknown {what} {name!r}; there are {', '.join(table)}, all.")
     return table[name]
-
-
-def _are_alike(one: Subject, other: Subject) -> bool:
-    return (
-        one.backend.card.weights_sha256 == other.backend.card.weights_sha256
-        and one.backend.describe() == other.backend.describe()
-    )
 
 
 def is_simulated(facts: Mapping[str, str]) -> bool:

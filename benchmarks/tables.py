@@ -38,7 +38,7 @@ def measure_tables(
     Args:
         models: shipped names or files.
         datasets: names and folders of clean images.
-        limit: use only the first images of each set.
+        limit: use only the first images of each set; the paper's figure is then left out.
 
     Yields:
         Figures as they are measured.
@@ -52,9 +52,17 @@ def measure_tables(
                 first = read_image(find_images(folder)[0])
                 if first.colour_channels != card.channels:
                     continue
-                images = load_clean(folder, card.channels, limit).values()
-                clean = [image / np.float32(255) for image in images]
-                for sigma in sigmas:
-                    psnr = mean_psnr(evaluate(denoiser, clean, sigma))
-                    paper = paper_psnr(dataset, sigma, card.is_blind)
+                for sigma, psnr in measure_psnr(
+                    denoiser, folder, card.channels, sigmas, limit
+                ).items():
+                    paper = None if limit else paper_psnr(dataset, sigma, card.is_blind)
                     yield Entry(card.name or Path(name).stem, dataset, sigma, psnr, paper)
+
+
+def measure_psnr(
+    denoiser: Denoiser, folder: Path, channels: int, sigmas: Sequence[float], limit: int | None
+) -> dict[float, float]:
+    """Measure one model on one data set, the first `limit` images; noise level -> PSNR in dB."""
+    images = load_clean(folder, channels, limit).values()
+    clean = [image / np.float32(255) for image in images]
+    return {sigma: mean_psnr(evaluate(denoiser, clean, sigma)) for sigma in sigmas}

@@ -32,7 +32,9 @@ def common(version: VersionOption = False) -> None:
 @app.command()
 @reports_errors
 def onnx(
-    checkpoint: Annotated[Path, typer.Argument(help="PyTorch checkpoint (.pth).")],
+    checkpoint: Annotated[
+        str, typer.Argument(help="Checkpoint (.pth), ONNX file of ours, or shipped name.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="ONNX file to write.")],
     batch: Annotated[int | None, typer.Option(help="Fixed batch. Default: dynamic.")] = None,
     size: Annotated[
@@ -69,11 +71,13 @@ def onnx(
     from adnet.export.pipeline import Variant, checkpoint_to_onnx  # noqa: PLC0415  (imports torch)
     from adnet.export.torch_to_onnx import OnnxShape  # noqa: PLC0415
 
+    from adnet.pretrained import resolve_model  # noqa: PLC0415
+
     variant = Variant(precision, io, calibrate)  # type: ignore[arg-type]
     shape = OnnxShape.choose(batch, height_width, dynamic)  # type: ignore[arg-type]
     result = checkpoint_to_onnx(
-        checkpoint, output, shape, opset=opset, name=name, simplify=simplify, verify=verify,
-        variant=variant,
+        resolve_model(checkpoint), output, shape, opset=opset, name=name, simplify=simplify,
+        verify=verify, variant=variant,
     )  # fmt: skip
     if json_output:
         print_json(

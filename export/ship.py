@@ -2,9 +2,8 @@
 
     python -m adnet.export.ship RUN/best.pth gray-blind --test BSD68=../shared/data/BSD68
 
-Writes NAME.onnx (parity proven) and NAME.pth into adnet/weights of a source checkout and updates
-index.json. The wheel holds the ONNX files only; the checkpoints stay in the repository, for export
-and fine-tuning.
+Writes NAME.onnx (parity proven) into adnet/weights of a source checkout and updates index.json. The
+trained network can be had back from that file (`adnet.onnx_weights`), for export and fine-tuning.
 """
 
 from __future__ import annotations
@@ -12,9 +11,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -30,6 +30,17 @@ from adnet.errors import UsageError
 from adnet.evaluate import PAPER_SIGMAS, Float32, evaluate, mean_psnr
 from adnet.image import load_folder
 from adnet.pretrained import WEIGHTS
+from adnet.synthetic import render
+from adnet.training.config import TrainConfig
+
+DATA_TERMS = {
+    "BSD432": "Berkeley segmentation data set (BSDS500) without the 68 test images; published for "
+    "research use",
+    "Train400": "400 images of the Berkeley segmentation data set, as published with DnCNN; for "
+    "research use",
+    "PolyU": "PolyU real-world noisy images (Xu et al., 2018); published for research use",
+}
+"""Training data by the name of its folder -> where it is from and what it may be used for."""
 
 
 def ship(checkpoint: Path, name: str, tests: dict[str, Path]) -> ModelCard:
@@ -42,7 +53,7 @@ def ship(checkpoint: Path, name: str, tests: dict[str, Path]) -> ModelCard:
     Raises:
         AdnetError: as `adnet.export.pipeline.checkpoint_to_onnx`.
     """
-    onnx, pth = WEIGHTS / f"{name}.onnx", WEIGHTS / f"{name}.pth"
+    onnx = WEIGHTS / f"{name}.onnx"
     checkpoint_to_onnx(checkpoint, onnx, OnnxShape(), name=name)
     loaded = load_checkpoint(checkpoint)
     measured = {}
@@ -51,12 +62,81 @@ def ship(checkpoint: Path, name: str, tests: dict[str, Path]) -> ModelCard:
             images = load_folder(folder, loaded.card.channels).values()
             clean = [image / np.float32(255) for image in images]
             measured[title] = _measure(denoiser, clean, loaded.card)
-    training = dict(loaded.card.training) | ({"test_psnr": measured} if measured else {})
+    training = dict(loaded.card.training) | training_record(loaded.card, checkpoint.parent)
+    training["sample_psnr"] = round(sample_psnr(onnx), 4)
+    if measured:
+        training["test_psnr"] = measured
     card = dataclasses.replace(loaded.card, name=name, training=training)
-    save_checkpoint(pth, loaded.network.state_dict(), card)
-    checkpoint_to_onnx(pth, onnx, OnnxShape())
+    with tempfile.TemporaryDirectory() as temporary:
+        final = Path(temporary, "model.pth")
+        save_checkpoint(final, loaded.network.state_dict(), card)
+        checkpoint_to_onnx(final, onnx, OnnxShape())
     _register(card, onnx)
     return card
+
+
+def sample_psnr(model: Path) -> float:
+    """Measure a model on four rendered images at sigma 25: tells later whether it is still itself.
+
+    Returns:
+        The mean PSNR in dB.
+    """
+    with Denoiser(model) as denoiser:
+        channels = denoiser.model_for(3).card.channels
+        images = [render(96, 128, channels, seed) for seed in range(4)]
+        return mean_psnr(evaluate(denoiser, images, 25))
+
+
+def training_record(card: ModelCard, run: Path) -> dict[str, Any]:
+    """Collect what the checkpoint's card does not tell yet, for a stranger who repeats the run.
+
+    Args:
+        run: directory of the training run; its metrics.jsonl gives the curve.
+
+    Returns:
+        command, terms of the data's use, and curve: [step, validation PSNR in dB] pairs.
+    """
+    record: dict[str, Any] = {}
+    config = card.training.get("config")
+    if config:
+        record["command"] = train_command(config)
+        record["data_terms"] = {
+            name: DATA_TERMS[name] for name in config["data"] if name in DATA_TERMS
+        }
+    metrics = run / "metrics.jsonl"
+    if metrics.is_file():
+        rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
+        record["curve"] = [[r["step"], round(r["val_psnr"], 4)] for r in rows if "val_psnr" in r]
+    return record
+
+
+def train_command(config: Mapping[str, Any]) -> str:
+    """Turn the stored settings of a run into the line that starts it again."""
+    parts = ["adnet-train", *config["data"], "-o", "RUN"]
+    if config["noise"] == "pairs":
+        parts.append("--pairs")
+    for field in dataclasses.fields(TrainConfig):
+        value = config.get(field.name)
+        default = field.default if field.default is not dataclasses.MISSING else None
+        if field.name in ("data", "noise", "val_sigma") or value in (default, _listed(default)):
+            continue
+        if config["noise"] == "pairs" and field.name in ("sigma", "scales"):
+            continue
+        option = f"--{field.name.replace('_', '-')}"
+        if isinstance(value, bool):
+            parts.append(option if value else f"--no-{option[2:]}")
+        else:
+            parts += [option, ",".join(map(_short, value)) if isinstance(value, list)
+                      else _short(value)]  # fmt: skip
+    return " ".join(parts)
+
+
+def _listed(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _short(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _measure(denoiser: Denoiser, images: Iterable[Float32], card: ModelCard) -> dict[str, float]:

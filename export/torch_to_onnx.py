@@ -21,6 +21,7 @@ import torch
 from adnet.card import METADATA_KEY, ModelCard
 from adnet.errors import ExportError, UsageError
 from adnet.model import ADNet, fold_batch_norm
+from adnet.onnx_weights import NORMS_KEY, norms_text
 
 INPUT = "image"
 OUTPUT = "denoised"
@@ -112,5 +113,6 @@ def export_onnx(
     except (RuntimeError, ValueError, TypeError, torch.onnx.OnnxExporterError) as err:
         raise ExportError(f"{path}: torch {torch.__version__} could not export: {err}") from err
     model = onnx.load(path)
-    onnx.helper.set_model_props(model, {METADATA_KEY: card.to_json()})
+    facts = {METADATA_KEY: card.to_json(), NORMS_KEY: norms_text(network)}
+    onnx.helper.set_model_props(model, facts)
     onnx.save(model, path)

@@ -208,13 +208,21 @@ def _list_models(as_json: bool) -> None:
     if as_json:
         print_json(
             [{"name": m.name, "channels": m.card.channels, "sigma_range": m.card.sigma_range,
-              "path": m.path, "sha256": m.sha256} for m in models]
+              "test_psnr": m.card.training.get("test_psnr"), "path": m.path, "sha256": m.sha256}
+             for m in models]
         )  # fmt: skip
         return
     for model in models:
         colour = "gray" if model.card.channels == 1 else "colour"
         size = model.path.stat().st_size / 1e6
-        typer.echo(f"{model.name:<12} {colour:<7} {model.card.describe_sigma():<20} {size:.1f} MB")
+        told = model.card.training.get("test_psnr", {})
+        quality = ", ".join(
+            f"{name} {' / '.join(f'{psnr:.2f}' for psnr in at.values())} dB at sigma "
+            f"{' / '.join(at)}"
+            for name, at in told.items()
+        )
+        sigma = model.card.describe_sigma()
+        typer.echo(f"{model.name:<12} {colour:<7} {sigma:<20} {size:.1f} MB  {quality}".rstrip())
 
 
 def _list_backends(as_json: bool) -> None:

@@ -53,8 +53,7 @@ class TorchBackend(Backend):
             )
         device = resolve_device(options.device or best_device())
         network, card = _load(model)
-        if options.threads is not None:
-            torch.set_num_threads(options.threads)
+        self._threads = options.threads or torch.get_num_threads()
         _forbid_rounding(device)
         self._dtype = PRECISIONS[self._precision]
         self._device = device
@@ -72,7 +71,7 @@ class TorchBackend(Backend):
         super().__init__(card, InputSpec(card.channels), str(device))
 
     def _infer(self, batch: Batch) -> Batch:
-        with torch.inference_mode(), self._stream():
+        with torch.inference_mode(), self._stream(), cpu_threads(self._threads):
             image = torch.from_numpy(batch)
             if self._device.type == "cuda":
                 image = image.pin_memory()  # from a cache of torch's; needed to copy beside work
@@ -101,7 +100,7 @@ class TorchBackend(Backend):
         if self._device.type == "npu":
             facts["torch_npu"] = str(getattr(sys.modules.get("torch_npu"), "__file__", ""))
         if self._device.type == "cpu":
-            facts["threads"] = str(torch.get_num_threads())
+            facts["threads"] = str(self._threads)
         return facts
 
     @contextmanager
@@ -145,6 +144,20 @@ class NpuBackend(TorchBackend):
         if device.partition(":")[0] != "npu":
             raise UsageError(f"npu backend: runs on npu:N, got device {device!r}.")
         super().__init__(model, options.on(device))
+
+
+@contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let torch use so many CPU threads inside the block: it has one number for the process."""
+    before = torch.get_num_threads()
+    if count == before:
+        yield
+        return
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _load(path: Path) -> tuple[ADNet, ModelCard]:

@@ -87,6 +87,26 @@ def cli_here(monkeypatch, capsys):
     return run
 
 
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    """The shipped gray model as a checkpoint, gray-blind.pth."""
+    from adnet.checkpoint import load_checkpoint, save_checkpoint
+    from adnet.pretrained import WEIGHTS
+
+    loaded = load_checkpoint(WEIGHTS / "gray-blind.onnx")
+    path = tmp_path_factory.mktemp("checkpoint") / "gray-blind.pth"
+    save_checkpoint(path, loaded.network.state_dict(), loaded.card)
+    return path
+
+
+@pytest.fixture
+def clean(tmp_path, make_image) -> Path:
+    """A folder of clean images of two sizes."""
+    for index, size in enumerate([(60, 45), (45, 60), (60, 45)]):
+        make_image(tmp_path / "Clean3" / f"{index}.png", size=size, seed=index)
+    return tmp_path / "Clean3"
+
+
 @pytest.fixture
 def acl(monkeypatch):
     """The simulated pyACL, new for each test; after it nothing may be left on the device."""

@@ -49,7 +49,7 @@ IN_THIS_PROCESS = ["onnx", "onnx-streams", "torch", "torch-onnx", "torch-bf16", 
 
 @pytest.fixture(params=[ALONE] if ALONE else IN_THIS_PROCESS)
 def case(request, tmp_path):
-    onnx, checkpoint = WEIGHTS / "gray-blind.onnx", ROOT / "adnet" / "weights" / "gray-blind.pth"
+    onnx, checkpoint = WEIGHTS / "gray-blind.onnx", request.getfixturevalue("checkpoint")
     kind = request.param
     if kind == "om":
         request.getfixturevalue("acl")

@@ -14,7 +14,7 @@ from adnet.runtime.backend import Backend, InputSpec, RunOptions, require_finite
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.ort_providers import PROVIDERS, choose_provider
 from adnet.runtime.registry import BackendEntry, open_backend
-from conftest import EXAMPLES, ROOT, assert_clean_error
+from conftest import EXAMPLES, assert_clean_error
 from om_helpers import FAKES
 
 from adnet.checkpoint import load_checkpoint, save_checkpoint
@@ -23,7 +23,6 @@ from adnet.onnx_weights import load_onnx_network
 from adnet.pretrained import WEIGHTS
 
 ONNX = WEIGHTS / "gray-blind.onnx"
-CHECKPOINT = ROOT / "adnet" / "weights" / "gray-blind.pth"
 BATCH = np.full((1, 1, 24, 32), 0.5, np.float32)
 
 
@@ -34,7 +33,7 @@ def test_weights_from_onnx_equal_the_checkpoint():
     from adnet.model import fold_batch_norm
 
     network, card = load_onnx_network(ONNX)
-    original = load_checkpoint(CHECKPOINT)
+    original = load_checkpoint(ONNX)
     assert card.weights_sha256 == original.card.weights_sha256
     image = torch.rand(1, 1, 40, 50)
     with torch.inference_mode():
@@ -67,7 +66,7 @@ def test_overflow_in_half_precision_is_an_error_not_a_black_image(
 ):
     from adnet.runtime.cli import main
 
-    checkpoint = load_checkpoint(CHECKPOINT)
+    checkpoint = load_checkpoint(ONNX)
     state = checkpoint.network.state_dict()
     state["conv1_3.1.weight"] *= 1e6 if precision == "fp16" else 1e38
     save_checkpoint(tmp_path / "hot.pth", state, checkpoint.card)

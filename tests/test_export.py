@@ -16,6 +16,7 @@ from test_model import trained_like
 from adnet.card import METADATA_KEY, ModelCard
 from adnet.checkpoint import save_checkpoint
 from adnet.errors import ParityError, UsageError
+from adnet.onnx_weights import NORMS_KEY
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +43,9 @@ def test_default_export(checkpoints, tmp_path, channels):
     model = onnx.load(result.path)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 13)]
     assert (model.graph.input[0].name, model.graph.output[0].name) == ("image", "denoised")
-    (prop,) = model.metadata_props
-    card = ModelCard.from_json(prop.value, "a.onnx")
-    assert prop.key == METADATA_KEY
+    facts = {one.key: one.value for one in model.metadata_props}
+    assert set(facts) == {METADATA_KEY, NORMS_KEY}
+    card = ModelCard.from_json(facts[METADATA_KEY], "a.onnx")
     assert (card.name, card.channels) == (f"test-{channels}", channels)
     assert len({case.shape for case in result.parity}) == 6
     assert max(case.max_abs_error for case in result.parity) < 1e-5
@@ -213,7 +214,7 @@ def test_program_prints_the_proof(cli, checkpoints, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "part"),
     [
-        (["missing.pth", "-o", "a.onnx"], 2, "no such checkpoint"),
+        (["missing.pth", "-o", "a.onnx"], 2, "does not exist"),
         (["text.pth", "-o", "a.onnx"], 2, "damaged"),
         (["good.pth", "-o", "a.pb"], 2, "must be named .onnx"),
         (["good.pth", "-o", "none/a.onnx"], 2, "no such folder"),

@@ -12,13 +12,11 @@ from adnet.export.atc_config import AtcConfig
 from adnet.export.atc_errors import explain
 from adnet.export.atc_run import find_atc, run_atc
 from adnet.export.om import convert_to_om, emit, prepare_onnx
-from conftest import ROOT, assert_clean_error
+from conftest import assert_clean_error
 from om_helpers import BSD68, FAKES, install_atc
 
 from adnet.errors import BackendUnavailable, ExportError, ModelError, UsageError
 from adnet.om_file import read_om
-
-CHECKPOINT = ROOT / "adnet" / "weights" / "gray-blind.pth"
 
 
 @pytest.fixture
@@ -150,9 +148,9 @@ def test_the_emitted_folder_makes_the_same_model(atc, model, tmp_path, options):
         emit(onnx, card, folder, "m", config())
 
 
-def test_program_converts(cli, atc, tmp_path):
+def test_program_converts(cli, atc, checkpoint, tmp_path):
     result = cli(
-        "adnet-export", "om", CHECKPOINT, "-o", tmp_path / "m.om", "--soc", "Ascend310P3",
+        "adnet-export", "om", checkpoint, "-o", tmp_path / "m.om", "--soc", "Ascend310P3",
         "--batch", "1,4", "--size", "321,481", "--size", "481,321",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr

@@ -13,11 +13,9 @@ import pytest
 from adnet.export.pipeline import checkpoint_to_onnx
 from adnet.export.torch_to_onnx import OnnxShape
 from adnet.runtime.denoiser import Denoiser
-from conftest import EXAMPLES, ROOT, assert_clean_error
+from conftest import EXAMPLES, assert_clean_error
 from om_helpers import ARITHMETIC_FP32, BSD68, FAKES, install_atc, make_om
 from PIL import Image
-
-CHECKPOINT = ROOT / "adnet" / "weights" / "gray-blind.pth"
 
 
 @pytest.fixture
@@ -35,10 +33,10 @@ def left_behind(tmp_path):
     return json.loads((tmp_path / "ledger.json").read_text())
 
 
-def test_checkpoint_to_om_to_images(cli, ascend, tmp_path):
+def test_checkpoint_to_om_to_images(cli, ascend, checkpoint, tmp_path):
     om = tmp_path / "m.om"
     made = cli(
-        "adnet-export", "om", CHECKPOINT, "-o", om, "--size", "96,128", "--size", "128,96",
+        "adnet-export", "om", checkpoint, "-o", om, "--size", "96,128", "--size", "128,96",
         "--precision-mode", "origin", "--batch", "1,2", env=ascend,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr

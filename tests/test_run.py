@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -258,7 +259,8 @@ def test_version_and_model_list(cli):
     import adnet
 
     assert cli("adnet-run", "--version").stdout.strip() == f"adnet {adnet.__version__}"
-    assert "gray-blind" in cli("adnet-run", "--list-models").stdout
+    listed = cli("adnet-run", "--list-models").stdout
+    assert re.search(r"gray-blind +gray +sigma 0-55 \(blind\) .* MB  BSD68 [\d.]+ / ", listed)
     models = json.loads(cli("adnet-run", "--list-models", "--json").stdout)
     assert models[0]["name"] == "gray-blind"
 

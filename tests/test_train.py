@@ -4,11 +4,12 @@ import signal
 
 import pytest
 import torch
-from conftest import ROOT, assert_clean_error
+from conftest import assert_clean_error
 
 from adnet.checkpoint import load_checkpoint
 from adnet.cli_train import main
 from adnet.errors import TrainingError, UsageError
+from adnet.pretrained import WEIGHTS
 from adnet.training import train as loop
 from adnet.training.config import TrainConfig
 from adnet.training.world import World
@@ -119,9 +120,9 @@ def test_start_from_a_checkpoint(config, tmp_path):
 
 
 def test_frozen_norms_keep_their_statistics(config, tmp_path):
-    first = ROOT / "adnet" / "weights" / "gray-blind.pth"
-    tuned = dataclasses.replace(config, init=str(first), freeze_norm=True)
-    before, after = weights(first), weights(train(tuned, tmp_path / "b"))
+    """Beginning with a shipped model, by its name."""
+    tuned = dataclasses.replace(config, init="gray-blind", freeze_norm=True)
+    before, after = weights(WEIGHTS / "gray-blind.onnx"), weights(train(tuned, tmp_path / "b"))
     for name, tensor in before.items():
         same = torch.equal(tensor, after[name])
         assert same == name.endswith(("running_mean", "running_var", "num_batches_tracked")), name

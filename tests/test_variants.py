@@ -11,7 +11,7 @@ from adnet.export.torch_to_onnx import OnnxShape
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.registry import open_backend
-from conftest import ROOT, assert_clean_error
+from conftest import assert_clean_error
 
 from adnet.checkpoint import load_checkpoint, save_checkpoint
 from adnet.errors import ExportError, ParityError, PrecisionError, UsageError
@@ -20,7 +20,7 @@ from adnet.noise import add_published_noise
 from adnet.pretrained import WEIGHTS
 from adnet.synthetic import render
 
-GRAY, COLOUR = (ROOT / "adnet" / "weights" / f"{name}-blind.pth" for name in ("gray", "color"))
+GRAY, COLOUR = (WEIGHTS / f"{name}-blind.onnx" for name in ("gray", "color"))
 
 
 def export(folder, precision="fp32", io="fp32", checkpoint=GRAY, **options):

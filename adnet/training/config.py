@@ -82,7 +82,7 @@ class TrainConfig:
     """Largest gradient norm; None does not clip."""
     seed: int = 0
     init: str | None = None
-    """Checkpoint to start from; None starts from scratch."""
+    """Checkpoint, or name of a shipped model, to start from; None starts from scratch."""
     freeze_norm: bool = False
     """Fine-tune with the batch norms' stored statistics, as they are used after training. A small
     batch of mixed noise levels has statistics of its own, which a model may come to rely on."""

@@ -1,4 +1,4 @@
-"""Muon for the hidden convolutions, Adam for everything else.
+"""Muon for the hidden convolutions, AdamW for everything else.
 
 Muon (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon/) makes the momentum of a
 weight matrix orthogonal before it steps, so that all directions are learned at the same pace. The
@@ -22,7 +22,7 @@ class MuonWithAdam:
 
     torch.optim.Muon takes matrices, so it steps on views of the convolutions' weights as
     (outputs, inputs x kernel) matrices. Batch norms, the first and the last layer and the attention
-    are Adam's.
+    are AdamW's; the weight decay of both is decoupled from the gradient.
 
     Args:
         parameters: in the memory format that they keep.
@@ -42,7 +42,7 @@ class MuonWithAdam:
         self._muon = torch.optim.Muon(
             self._matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
         )
-        self._adam = torch.optim.Adam(self._others, lr=lr, weight_decay=weight_decay)
+        self._adam = torch.optim.AdamW(self._others, lr=lr, weight_decay=weight_decay)
         self.param_groups = [*self._muon.param_groups, *self._adam.param_groups]
 
     def zero_grad(self, set_to_none: bool = True) -> None:

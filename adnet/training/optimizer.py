@@ -27,6 +27,10 @@ def make_optimizer(
     """Create the optimiser that `config` names."""
     options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.optimizer == "muon":
+        if device.type == "npu":
+            log.warning(
+                "muon was not yet tried on an NPU; it needs bfloat16, so an Atlas A2 or newer"
+            )
         return MuonWithAdam(parameters, **options)
     if config.optimizer == "sgd":
         options |= {"momentum": config.momentum, "nesterov": config.momentum > 0}

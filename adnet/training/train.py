@@ -18,6 +18,7 @@ from torch import Tensor
 from adnet.card import ModelCard
 from adnet.checkpoint import Checkpoint, load_checkpoint
 from adnet.errors import TrainingError, UsageError
+from adnet.pretrained import resolve_model
 from adnet.provenance import git_revision, versions
 from adnet.training.config import TrainConfig, refuse_changes
 from adnet.training.data import TrainingData, load_training_data, make_batch
@@ -242,7 +243,7 @@ def _steps_of(config: TrainConfig, data: TrainingData) -> int | None:
 
 def _load_start(config: TrainConfig, directory: RunDirectory, resume: bool) -> Checkpoint | None:
     """Load what the run begins with: its own last.pth, another checkpoint, or nothing."""
-    source = directory.last if resume else Path(config.init) if config.init else None
+    source = directory.last if resume else resolve_model(config.init) if config.init else None
     if source is None:
         return None
     start = load_checkpoint(source)

@@ -1,7 +1,7 @@
 """What a user would run ADNet with instead, on the CPU in float32, to stand beside ours.
 
 The extra `peers` installs the engines. Each one is given the weights the way its own manual says,
-and no more tuning than its number of threads.
+and no more tuning than a number of threads where one is asked for.
 """
 
 from __future__ import annotations
@@ -9,15 +9,16 @@ from __future__ import annotations
 from adnet.runtime.registry import BackendEntry
 
 _ENGINES = "pip install 'adnet[peers]'"
+_CHECKPOINTS = (".pth", ".pt", ".onnx")
 
 PEERS: dict[str, BackendEntry] = {
-    "published script": BackendEntry(
-        "adnet.benchmarks.peers.published:Published", (".pth", ".pt"), "pip install torch"
+    "published-script": BackendEntry(
+        "adnet.benchmarks.peers.published:Published", _CHECKPOINTS, "pip install torch onnx"
     ),
-    "torch.compile": BackendEntry(
-        "adnet.benchmarks.peers.published:Compiled", (".pth", ".pt"), "pip install torch"
+    "torch-compile": BackendEntry(
+        "adnet.benchmarks.peers.published:Compiled", _CHECKPOINTS, "pip install torch onnx"
     ),
-    "bare onnxruntime": BackendEntry(
+    "bare-onnxruntime": BackendEntry(
         "adnet.benchmarks.peers.bare_session:BareSession", (".onnx",), "pip install onnxruntime"
     ),
     "openvino": BackendEntry(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,25 +16,30 @@ import numpy as np
 
 # The converter behind the command mnnconvert, which itself would call pip to send usage records.
 from _tools import mnnconvert
-from adnet.benchmarks.peers.peer import Peer, card_of
-from adnet.runtime.backend import Batch, RunOptions
+from adnet.benchmarks.peers.peer import Peer, PeerModel
+from adnet.runtime.backend import Batch
 from MNN import expr, nn
 
+from adnet.cores import usable_cores
 from adnet.errors import BackendUnavailable
 
 
 class Mnn(Peer):
-    """The converted model through MNN's module interface, precision `high` (float32)."""
+    """The converted model through MNN's module interface, precision `high` (float32).
+
+    MNN's own number of threads is 4 on every machine, so it gets one per core.
+    """
 
     name = "mnn"
 
-    def __init__(self, model: Path, options: RunOptions) -> None:
-        super().__init__(card_of(model), options)
+    def __init__(self, model: PeerModel, threads: int | None) -> None:
+        self._used = threads or usable_cores()
         with _stdout_to_stderr():
-            self._module = self._load(model)
+            self._module = self._load(model.path)
+        super().__init__(model, threads)
 
     def _load(self, model: Path) -> Any:
-        settings = {"backend": "CPU", "precision": "high", "numThread": self.threads}
+        settings = {"backend": "CPU", "precision": "high", "numThread": self._used}
         runtime = nn.create_runtime_manager((settings,))
         with tempfile.TemporaryDirectory() as folder:
             converted = Path(folder, "model.mnn")
@@ -54,17 +60,24 @@ class Mnn(Peer):
 
     def describe(self) -> dict[str, str]:
         """Tell threads and version."""
-        return self.facts(mnn=version("MNN"))
+        return self.facts(self._used, mnn=version("MNN"))
 
 
 @contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
     """Keep what MNN and its converter print, from C++, out of our own output."""
-    sys.stdout.flush()
+
+    def flush() -> None:
+        sys.stdout.flush()
+        with suppress(OSError, TypeError, AttributeError):  # Windows has no such handle
+            ctypes.CDLL(None).fflush(None)
+
+    flush()
     kept = os.dup(1)
     os.dup2(2, 1)
     try:
         yield
     finally:
+        flush()
         os.dup2(kept, 1)
         os.close(kept)

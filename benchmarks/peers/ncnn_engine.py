@@ -12,8 +12,8 @@ from typing import Any
 
 import ncnn
 import numpy as np
-from adnet.benchmarks.peers.peer import Peer, card_of
-from adnet.runtime.backend import Batch, RunOptions
+from adnet.benchmarks.peers.peer import Peer, PeerModel
+from adnet.runtime.backend import Batch
 
 from adnet.errors import BackendUnavailable
 
@@ -23,46 +23,52 @@ class Ncnn(Peer):
 
     name = "ncnn"
 
-    def __init__(self, model: Path, options: RunOptions) -> None:
-        super().__init__(card_of(model), options)
+    def __init__(self, model: PeerModel, threads: int | None) -> None:
         self._net: Any = ncnn.Net()
         settings = self._net.opt
-        settings.num_threads = self.threads
+        if threads is not None:
+            settings.num_threads = threads
         settings.use_vulkan_compute = False
         settings.use_fp16_packed = settings.use_fp16_storage = False
         settings.use_fp16_arithmetic = settings.use_bf16_storage = False
         with tempfile.TemporaryDirectory() as folder:
-            parameters, weights = _convert(model, Path(folder), self.card.channels)
-            self._net.load_param(str(parameters))
-            self._net.load_model(str(weights))
+            parameters, weights = _convert(model.path, Path(folder), model.card.channels)
+            _check(self._net.load_param(str(parameters)), "loading the network")
+            _check(self._net.load_model(str(weights)), "loading the weights")
+        super().__init__(model, threads)
 
     def _infer(self, batch: Batch) -> Batch:
         return np.stack([self._denoise(image) for image in batch])
 
     def _denoise(self, image: Batch) -> Batch:
         extractor = self._net.create_extractor()
-        extractor.input("in0", ncnn.Mat(image))
+        # A copy, whose planes are aligned as ncnn's layers expect: NumPy's are not.
+        _check(extractor.input("in0", ncnn.Mat(image).clone()), "the input")
         status, result = extractor.extract("out0")
-        if status != 0:
-            raise BackendUnavailable(f"ncnn: extracting the result failed with status {status}.")
+        _check(status, "extracting the result")
         return np.array(result)
 
     def describe(self) -> dict[str, str]:
         """Tell threads and version."""
-        return self.facts(ncnn=version("ncnn"))
+        return self.facts(self._net.opt.num_threads, ncnn=version("ncnn"))
+
+
+def _check(status: int, what: str) -> None:
+    if status != 0:
+        raise BackendUnavailable(f"ncnn: {what} failed with status {status}.")
 
 
 def _convert(model: Path, folder: Path, channels: int) -> tuple[Path, Path]:
     # Two shapes make height and width dynamic. pnnx writes its files beside the model. Found, not
     # imported: its package imports torch, the program does not.
     spec = find_spec("pnnx")
-    if spec is None or spec.origin is None:
+    program = spec and spec.origin and shutil.which("pnnx", path=str(Path(spec.origin).parent))
+    if not program:
         raise BackendUnavailable("ncnn: its converter is missing. Install it: pip install pnnx.")
-    program = Path(spec.origin).with_name("pnnx")
     copy = Path(shutil.copy(model, folder / "model.onnx"))
     shapes = [f"inputshape=[1,{channels},64,80]", f"inputshape2=[1,{channels},96,72]"]
     done = subprocess.run(
-        [str(program), str(copy), *shapes], cwd=folder, capture_output=True, text=True, check=False
+        [program, str(copy), *shapes], cwd=folder, capture_output=True, text=True, check=False
     )
     files = folder / "model.ncnn.param", folder / "model.ncnn.bin"
     if done.returncode != 0 or not all(file.is_file() for file in files):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import openvino
-from adnet.benchmarks.peers.peer import Peer, card_of
-from adnet.runtime.backend import Batch, RunOptions
+from adnet.benchmarks.peers.peer import Peer, PeerModel
+from adnet.runtime.backend import Batch
 
 
 class OpenVino(Peer):
@@ -16,15 +15,16 @@ class OpenVino(Peer):
 
     name = "openvino"
 
-    def __init__(self, model: Path, options: RunOptions) -> None:
-        super().__init__(card_of(model), options)
+    def __init__(self, model: PeerModel, threads: int | None) -> None:
         settings: dict[str, Any] = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
-            "INFERENCE_NUM_THREADS": self.threads,
-        }
-        compiled = openvino.Core().compile_model(str(model), "CPU", settings)
+            "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32",
+        }  # fmt: skip
+        if threads is not None:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        compiled = openvino.Core().compile_model(str(model.path), "CPU", settings)
+        self._used = compiled.get_property("INFERENCE_NUM_THREADS")
         self._request = compiled.create_infer_request()
+        super().__init__(model, threads)
 
     def _infer(self, batch: Batch) -> Batch:
         (result,) = self._request.infer({0: batch}).values()
@@ -32,4 +32,4 @@ class OpenVino(Peer):
 
     def describe(self) -> dict[str, str]:
         """Tell threads and version."""
-        return self.facts(openvino=openvino.__version__)
+        return self.facts(self._used, openvino=openvino.__version__)

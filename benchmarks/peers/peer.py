@@ -1,28 +1,61 @@
-"""What all peers share: the card of the model, any shape, threads as the only option."""
+"""What all peers share: the CPU, float32, threads as the only option."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions
+from adnet.runtime.backend import Backend, Batch, InputSpec
 
 from adnet.card import ModelCard
-from adnet.cores import usable_cores
-from adnet.errors import AdnetError, BackendUnavailable
+from adnet.errors import AdnetError, BackendUnavailable, UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class PeerModel:
+    """A model file and what it takes; read once, so that no peer pays for it."""
+
+    path: Path
+    card: ModelCard
+    spec: InputSpec
+
+    @classmethod
+    def read(cls, path: Path) -> PeerModel:
+        """Read a checkpoint, or an ONNX file that adnet-export made.
+
+        Raises:
+            UsageError: an ONNX file that does not compute in float32 throughout.
+            AdnetError: the file is damaged, or what reads it is not installed.
+        """
+        if path.suffix.lower() != ".onnx":
+            from adnet.checkpoint import load_checkpoint  # noqa: PLC0415  (imports torch)
+
+            card = load_checkpoint(path).card
+            return cls(path, card, InputSpec(card.channels))
+        from adnet.runtime.ort_backend import OrtBackend  # noqa: PLC0415  (loads onnxruntime)
+        from adnet.runtime.registry import open_backend  # noqa: PLC0415
+
+        with open_backend(path, OrtBackend.name) as backend:
+            precision = backend.describe()["precision"]
+            if precision != "fp32" or backend.spec.dtype != "float32":
+                raise UsageError(
+                    f"{path}: peers are measured in float32; the model computes in {precision} "
+                    f"and takes {backend.spec.dtype}. Give them the float32 one."
+                )
+            return cls(path, backend.card, backend.spec)
 
 
 class Peer(Backend):
-    """A peer on the CPU in float32; a subclass implements `_infer` and `describe`.
+    """A peer; a subclass loads in its constructor and implements `_infer` and `describe`.
 
     Args:
-        card: of the model.
-        options: threads; everything else is refused.
+        model: what to load.
+        threads: as asked for; None leaves it to the engine.
     """
 
-    def __init__(self, card: ModelCard, options: RunOptions) -> None:
-        options.allow(self.name, "threads")
-        self.threads = options.threads or usable_cores()
-        super().__init__(card, InputSpec(card.channels), "cpu")
+    def __init__(self, model: PeerModel, threads: int | None) -> None:
+        self.threads = threads
+        super().__init__(model.card, model.spec, "cpu")
 
     def infer(self, batch: Batch) -> Batch:
         """Denoise a batch, see `Backend.infer`; whatever the engine raises is an AdnetError."""
@@ -36,17 +69,9 @@ class Peer(Backend):
     def _release(self) -> None:
         """Leave it to the garbage collector, as these engines do."""
 
-    def facts(self, **versions: str) -> dict[str, str]:
-        """Return what `describe` tells, with the engine's versions."""
+    def facts(self, threads: object, **versions: str) -> dict[str, str]:
+        """Return what `describe` tells, with the engine's threads and versions."""
         return {
-            "backend": self.name, "device": "cpu", "precision": "fp32",
-            "threads": str(self.threads), **versions,
+            "backend": self.name, "device": "cpu", "precision": "fp32", "threads": str(threads),
+            **versions,
         }  # fmt: skip
-
-
-def card_of(model: Path) -> ModelCard:
-    """Read the card of an ONNX file that adnet-export made, through ONNX Runtime."""
-    from adnet.runtime.registry import open_backend  # noqa: PLC0415  (loads onnxruntime)
-
-    with open_backend(model, "onnx", RunOptions(threads=1)) as backend:
-        return backend.card

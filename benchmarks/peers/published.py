@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
-from adnet.benchmarks.peers.peer import Peer
-from adnet.runtime.backend import Batch, RunOptions
+from adnet.benchmarks.peers.peer import Peer, PeerModel
+from adnet.runtime.backend import Batch
+from adnet.runtime.torch_backend import cpu_threads
 
 from adnet.checkpoint import load_checkpoint
 from adnet.errors import BackendUnavailable
@@ -16,31 +16,30 @@ from adnet.errors import BackendUnavailable
 class Published(Peer):
     """PyTorch eager with separate batch norms (test_Gray.py and test_Colour.py do this)."""
 
-    name = "published script"
+    name = "published-script"
 
-    def __init__(self, model: Path, options: RunOptions) -> None:
-        loaded = load_checkpoint(model)
-        self._network: Any = loaded.network.eval()
-        super().__init__(loaded.card, options)
-        torch.set_num_threads(self.threads)
+    def __init__(self, model: PeerModel, threads: int | None) -> None:
+        self._network: Any = load_checkpoint(model.path).network.eval()
+        self._threads = threads or torch.get_num_threads()
+        super().__init__(model, threads)
 
     def _infer(self, batch: Batch) -> Batch:
-        with torch.no_grad():
+        with torch.no_grad(), cpu_threads(self._threads):
             result: Batch = self._network(torch.from_numpy(batch)).numpy()
             return result
 
     def describe(self) -> dict[str, str]:
         """Tell threads and version."""
-        return self.facts(torch=torch.__version__)
+        return self.facts(self._threads, torch=torch.__version__)
 
 
 class Compiled(Published):
     """The same network under torch.compile with its defaults."""
 
-    name = "torch.compile"
+    name = "torch-compile"
 
-    def __init__(self, model: Path, options: RunOptions) -> None:
-        super().__init__(model, options)
+    def __init__(self, model: PeerModel, threads: int | None) -> None:
+        super().__init__(model, threads)
         self._network = torch.compile(self._network)
         try:
             with torch.no_grad():

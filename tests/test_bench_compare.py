@@ -1,0 +1,104 @@
+"""Comparing two results of adnet-bench."""
+
+import numpy as np
+import pytest
+from adnet.benchmarks import compare, results
+from adnet.benchmarks.cli import main
+from adnet.benchmarks.results import new_result, write_result
+from conftest import assert_clean_error
+
+from adnet.errors import UsageError
+
+
+def made_up(rates, psnr=29.25, cpu="x", is_peer=False):
+    generator = np.random.default_rng(0)
+    result = new_result({"cpu": cpu, "cores": 2, "system": "s", "governor": "g"})
+    result["complete"] = True
+    for name, rate in rates.items():
+        seconds = (1 / rate) * generator.normal(1, 0.02, 30)
+        result["speed"].append(
+            {"subject": name, "batch": 1, "size": [4, 5], "seconds": seconds.tolist(),
+             "is_peer": is_peer}
+        )  # fmt: skip
+        result["quality"].append({"subject": name, "dataset": "BSD68", "sigma": 25.0, "psnr": psnr})
+    return result
+
+
+@pytest.mark.parametrize(
+    ("after", "status", "regressions"),
+    [
+        (made_up({"onnx": 2.0}), 0, 0),
+        (made_up({"onnx": 1.97}), 0, 0),  # within the noise
+        (made_up({"onnx": 1.5}), 1, 1),
+        (made_up({"onnx": 2.5}, psnr=29.2), 1, 1),
+    ],
+)
+def test_comparing(cli_here, tmp_path, after, status, regressions):
+    before = made_up({"onnx": 2.0})
+    changes = compare.compare_results(before, after)
+    assert [one.is_regression for one in changes].count(True) == regressions
+    assert changes[0].ratio.low <= changes[0].ratio.value <= changes[0].ratio.high
+    for name, one in (("a", before), ("b", after)):
+        write_result(one, tmp_path / f"{name}.json")
+    result = cli_here(main, "adnet-bench", "compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert result.returncode == status, result.stderr
+    assert status or "missing" not in result.stdout
+    assert ("regression" in result.stdout.replace("after / before", "")) == bool(regressions)
+
+
+def test_figures_that_are_gone_are_no_success(cli_here, tmp_path):
+    write_result(made_up({"onnx": 2.0, "torch": 1.0}), tmp_path / "a.json")
+    write_result(made_up({"onnx": 2.0}), tmp_path / "b.json")
+    result = cli_here(main, "adnet-bench", "compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert result.returncode == 1
+    assert "missing in" in result.stdout
+    assert "torch 1x4x5, images/s" in result.stdout
+    assert "torch BSD68 sigma 25, PSNR" in result.stdout
+    write_result(made_up({"onnx": 2.0, "torch": 1.0}, psnr=float("nan")), tmp_path / "c.json")
+    result = cli_here(main, "adnet-bench", "compare", tmp_path / "a.json", tmp_path / "c.json")
+    assert result.returncode == 1
+    assert result.stdout.count("regression") == 2
+
+
+def test_a_slower_peer_is_no_regression_of_ours():
+    before, after = (made_up({"ncnn": rate}, is_peer=True) for rate in (2.0, 1.0))
+    (speed_change, _) = compare.compare_results(before, after)
+    assert speed_change.ratio.value == pytest.approx(0.5, rel=0.02)
+    assert not speed_change.is_regression
+
+
+def test_end_to_end_and_scaling_are_compared():
+    before, after = made_up({}), made_up({})
+    for result, seconds in ((before, [2.0] * 9), (after, [4.0] * 9)):
+        result["end_to_end"]["onnx"] = {"images": 8, "seconds": seconds}
+        result["scaling"].append(
+            {"axis": "size", "x": 10.0, "seconds": seconds,
+             "mpix_per_s": {"value": 10 / seconds[0]}}
+        )  # fmt: skip
+    whole, size = compare.compare_results(before, after)
+    assert (whole.what, whole.before, whole.after) == (
+        "onnx end to end, 8 images, images/s", 4.0, 2.0
+    )  # fmt: skip
+    assert (size.what, size.before, size.after) == ("size 10, MPix/s", 5.0, 2.5)
+    assert whole.is_regression
+    assert size.is_regression
+
+
+def test_machines_that_differ_are_noted(cli_here, tmp_path):
+    write_result(made_up({"onnx": 2.0}), tmp_path / "a.json")
+    write_result(made_up({"onnx": 2.0}, cpu="y"), tmp_path / "b.json")
+    result = cli_here(main, "adnet-bench", "compare", tmp_path / "a.json", tmp_path / "b.json")
+    assert "the machines differ, cpu: x before, y after" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("{", "not JSON"), ("[]", "not a result"), ('{"schema": "adnet-bench", "version": 99}', "99"),
+     ('{"schema": "adnet-bench", "version": 2}', "lacks")],
+)  # fmt: skip
+def test_files_that_are_no_results(cli_here, tmp_path, content, message):
+    (tmp_path / "a.json").write_text(content)
+    result = cli_here(main, "adnet-bench", "compare", tmp_path / "a.json", tmp_path / "a.json")
+    assert_clean_error(result, 2, message)
+    with pytest.raises(UsageError):
+        results.read_result(tmp_path / "none.json")

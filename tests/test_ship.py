@@ -1,0 +1,111 @@
+"""The record that goes with shipped weights, and the page that is made of it."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from adnet.benchmarks.models_page import app as write_page
+from adnet.export import ship
+from PIL import Image
+
+from adnet import cli_train
+from adnet.card import ModelCard
+from adnet.checkpoint import load_checkpoint, save_checkpoint
+from adnet.pretrained import WEIGHTS, PretrainedModel, pretrained_models
+from adnet.training import run
+from adnet.training.config import TrainConfig
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        TrainConfig(data=("BSD432",), sigma=(0.0, 75.0), channels=3, max_minutes=55.0, batch=16,
+                    optimizer="muon", lr=5e-3, precision="bf16", seed=3, ema=0.99),
+        TrainConfig(data=("A", "B"), sigma=(25.0, 25.0), steps=500, init="gray-blind",
+                    freeze_norm=True, augment=False, scales=(1.0, 0.5), clip_norm=0.5,
+                    compile=True),
+        TrainConfig(data=("PolyU",), noise="pairs", channels=3, scales=(1.0,), steps=10),
+    ],
+)  # fmt: skip
+def test_the_recorded_command_starts_the_same_run(config, cli_here, monkeypatch):
+    started = []
+    monkeypatch.setattr(run, "run_training", lambda config, *_, **__: started.append(config))
+    command = ship.train_command(config.to_dict())
+    result = cli_here(cli_train.main, *command.split())
+    assert result.returncode == 0, result.stderr
+    (again,) = started
+    val_sigma = 25.0 if config.sigma[0] != config.sigma[1] else config.sigma[0]
+    assert again == dataclasses.replace(config, val_sigma=val_sigma)
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """An empty folder of weights, a checkpoint and the log of its run."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    monkeypatch.setattr(ship, "WEIGHTS", folder)
+    config = TrainConfig(data=("BSD432",), steps=20, seed=4).to_dict()
+    card = ModelCard(1, (0.0, 55.0), training={"config": config, "data": ["BSD432"], "steps": 20})
+    network = load_checkpoint(WEIGHTS / "gray-blind.onnx").network
+    (tmp_path / "run").mkdir()
+    save_checkpoint(tmp_path / "run" / "best.pth", network.state_dict(), card)
+    rows = [{"step": 10, "val_psnr": 28.5}, {"step": 10, "loss": 1.0}, {"step": 20, "val_psnr": 29}]
+    (tmp_path / "run" / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+def test_shipping_writes_the_whole_record(weights, make_image, tmp_path):
+    make_image(tmp_path / "Mine" / "a.png")
+    card = ship.ship(tmp_path / "run" / "best.pth", "mine", {"Mine": tmp_path / "Mine"})
+    assert card.training["curve"] == [[10, 28.5], [20, 29]]
+    assert card.training["command"] == "adnet-train BSD432 -o RUN --steps 20 --seed 4"
+    assert "research use" in card.training["data_terms"]["BSD432"]
+    assert set(card.training["test_psnr"]["Mine"]) == {"15", "25", "50"}
+    assert sorted(path.name for path in weights.iterdir()) == ["index.json", "mine.onnx"]
+    (entry,) = json.loads((weights / "index.json").read_text())["models"]
+    assert entry["card"]["training"] == card.training
+    loaded = load_checkpoint(weights / "mine.onnx")
+    assert loaded.card.training == card.training
+
+
+def test_a_shipped_model_that_is_not_its_card_is_noticed():
+    """PSNR on a small sample, kept in the index when it was shipped, within 0.01 dB."""
+    for model in pretrained_models():
+        assert ship.sample_psnr(model.path) == pytest.approx(
+            model.card.training["sample_psnr"], abs=0.01
+        )
+
+
+def test_the_page(weights, make_image, monkeypatch, cli_here, tmp_path):
+    card = ship.ship(tmp_path / "run" / "best.pth", "mine", {})
+    model = PretrainedModel("mine", weights / "mine.onnx", "", card)
+    monkeypatch.setattr("adnet.benchmarks.models_page.pretrained_models", lambda: (model,))
+    monkeypatch.setattr("adnet.benchmarks.models_page.measure_tables", measured)
+    make_image(tmp_path / "BSD68" / "a.png")
+    page = tmp_path / "docs" / "models.md"
+    page.parent.mkdir()
+    theirs = tmp_path / "theirs"
+    network = load_checkpoint(WEIGHTS / "gray-blind.onnx").network
+    theirs.mkdir()
+    save_checkpoint(theirs / "gray_blind.pth", network.state_dict(), ModelCard(1))
+    monkeypatch.chdir(Path(__file__).parent.parent)
+    result = cli_here(write_page, "models_page", "--data",
+                      tmp_path / "BSD68", "--published", theirs, "-o", page)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    text = page.read_text("utf-8")
+    assert "| mine  | BSD68 | 25    | 29.000 |" in text
+    assert "| 29.14 | -0.140 " in text
+    assert "adnet-train BSD432 -o RUN --steps 20 --seed 4" in text
+    assert "research use" in text
+    for name in ("models-curves.png", "models-examples.png"):
+        assert f"]({name})" in text
+        with Image.open(page.with_name(name)) as picture:
+            assert picture.width > 500
+
+
+def measured(names, datasets, limit=None):
+    from adnet.benchmarks.tables import Entry
+
+    assert names == ["mine"]
+    yield Entry("mine", "BSD68", 25, 29.0, 29.14)
