@@ -134,6 +134,9 @@ def scaling(
     streams: Annotated[
         str | None, typer.Option(help="Streams; empty: none. [powers of two up to the cores]")
     ] = None,
+    size: Annotated[
+        str, typer.Option(metavar="H,W", help="Height and width for batch, threads and streams.")
+    ] = "321,481",
     device: Annotated[str | None, typer.Option(help="Device, as for adnet-run.")] = None,
     rounds: Annotated[
         int | None, typer.Option(help="Rounds of timing. [until the intervals are within 2 %]")
@@ -156,7 +159,9 @@ def scaling(
     sizes = (
         parse_numbers(megapixels, "--megapixels", megapixels.count(",") + 1) if megapixels else ()
     )
+    height, width = parse_whole_numbers(size, "--size", 2)
     config = ScalingConfig(
+        size=(height, width),
         backend=backend,
         model=model,
         options={} if device is None else {"device": device},

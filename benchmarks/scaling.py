@@ -32,9 +32,6 @@ _SIZE_BUDGET = 20.0
 _PAGE = 1000
 """Side of the rendered scene that larger images repeat."""
 
-SIZE = (321, 481)
-"""Image of the other axes."""
-
 
 @dataclass(frozen=True, slots=True)
 class ScalingConfig:
@@ -47,12 +44,18 @@ class ScalingConfig:
     batches: tuple[int, ...]
     threads: tuple[int, ...]
     streams: tuple[int, ...]
+    size: tuple[int, int] = (321, 481)
+    """Height and width of the images of every axis but the size."""
     rounds: int | None = None
     """Of every axis but the size; None: until the intervals are narrow."""
 
     def __post_init__(self) -> None:
-        values = (*self.megapixels, *self.batches, *self.threads, *self.streams)
-        if not values or min(values) <= 0 or (self.rounds is not None and self.rounds < 1):
+        values = (*self.megapixels, *self.batches, *self.threads, *self.streams, *self.size)
+        if (
+            len(values) == len(self.size)
+            or min(values) <= 0
+            or (self.rounds is not None and self.rounds < 1)
+        ):
             raise UsageError("scaling: expected at least one axis, of numbers above 0.")
 
 
@@ -64,7 +67,7 @@ def measure_scaling(
     Each entry has its axis and place on it (`x`), MPix/s with the 95 % interval, and, for sizes,
     the peak memory of the process, image and result (one byte a pixel and plane each) included.
     Sizes go through `Denoiser`, in tiles, as adnet-run does; the other axes through
-    `Backend.infer` with an image of 321x481.
+    `Backend.infer` with images of `config.size`.
 
     Raises:
         AdnetError: the backend does not run the model. An axis that it lacks is left out.
@@ -85,7 +88,7 @@ def measure_scaling(
         on_progress(0.8, "threads and streams")
         for axis, places in (("threads", config.threads), ("streams", config.streams)):
             if places:
-                _lanes(recipe, axis, places, config.rounds, result)
+                _lanes(recipe, axis, places, config, result)
         if is_under_roof(result["subjects"][0], None):
             on_progress(0.95, "the machine")
             result["machine"] = roofs(interleave(roof_actions(), rounds=config.rounds))
@@ -96,13 +99,14 @@ def _batches(subject: Subject, config: ScalingConfig) -> list[dict[str, Any]]:
     channels = subject.backend.spec.channels
     actions = {}
     for count in config.batches:
-        noisy = noisy_batch(count, channels, SIZE)
+        noisy = noisy_batch(count, channels, config.size)
         actions[str(count)] = lambda noisy=noisy: subject.backend.infer(noisy)
-    return _entries("batch", interleave(actions, rounds=config.rounds), lambda count: count)
+    seconds = interleave(actions, rounds=config.rounds)
+    return _entries("batch", seconds, config.size, lambda count: count)
 
 
 def _lanes(
-    recipe: Recipe, axis: str, places: Sequence[int], rounds: int | None, result: Result
+    recipe: Recipe, axis: str, places: Sequence[int], config: ScalingConfig, result: Result
 ) -> None:
     """Measure numbers of threads of one stream, or of streams that share the cores.
 
@@ -119,13 +123,13 @@ def _lanes(
                 result["left_out"][f"{axis} {count}"] = str(err)
                 continue
             pool = stack.enter_context(ThreadPoolExecutor(backend.lanes))
-            noisy = noisy_batch(1, backend.spec.channels, SIZE)
+            noisy = noisy_batch(1, backend.spec.channels, config.size)
             work = [noisy] * images
             actions[str(count)] = lambda run=backend.infer, pool=pool, work=work: list(  # type: ignore[misc]
                 pool.map(run, work)
             )
-        seconds = interleave(actions, rounds=rounds)
-    result["scaling"] += _entries(axis, seconds, lambda _: images)
+        seconds = interleave(actions, rounds=config.rounds)
+    result["scaling"] += _entries(axis, seconds, config.size, lambda _: images)
 
 
 def _sizes(
@@ -169,9 +173,12 @@ def _page(megapixels: float, channels: int) -> NDArray[np.uint8]:
 
 
 def _entries(
-    axis: str, seconds: dict[str, list[float]], images: Callable[[int], int]
+    axis: str,
+    seconds: dict[str, list[float]],
+    size: tuple[int, int],
+    images: Callable[[int], int],
 ) -> list[dict[str, Any]]:
-    pixels = SIZE[0] * SIZE[1] / 1e6
+    pixels = size[0] * size[1] / 1e6
     return [
         _entry(axis, int(place), times, images(int(place)) * pixels)
         for place, times in seconds.items()

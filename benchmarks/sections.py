@@ -175,7 +175,7 @@ def _scaling(result: Result) -> Section:
     ]
     head = ["axis", "at", "MPix/s (95 %)", "runs", "peak memory, MB"]
     note = (
-        "Sizes through `Denoiser`, in tiles; the rest with an image of 321x481. Peak memory holds "
+        "Sizes through `Denoiser`, in tiles; the rest through `infer`. Peak memory holds "
         "the image and its result."
     )
     return Section("scaling", "Scaling", head, rows, note)

@@ -75,6 +75,10 @@ def cli_here(monkeypatch, capsys):
     `cli`.
     """
 
+    from adnet.benchmarks import timing
+
+    monkeypatch.setattr(timing, "_PAUSE", 0.0)
+
     def run(main, program: str, *arguments: object, cwd: Path | None = None):
         if cwd is not None:
             monkeypatch.chdir(cwd)

@@ -188,14 +188,15 @@ def test_a_report_without_matplotlib_is_refused_before_the_work(cli_here, tmp_pa
     assert "pip install 'adnet[plot]'" in result.stderr
 
 
+@pytest.mark.slow
 def test_all_means_what_can_run_here(cli, tmp_path):
     out = tmp_path / "out.json"
-    result = cli("adnet-bench", "--backend", "all", "--json", out, *SMALL)
+    result = cli("adnet-bench", "--backend", "all", "--json", out, "--rounds", "1", *SMALL[2:])
     assert result.returncode == 0, result.stdout
     data = read_result(out)
     assert [one["subject"] for one in data["subjects"]] == ["onnx", "torch"]
     assert "npu" in data["left_out"]
-    simulated = cli("adnet-bench", "--backend", "all", "--json", out, *SMALL,
+    simulated = cli("adnet-bench", "--backend", "all", "--json", out, "--rounds", "1", *SMALL[2:],
                     env=os.environ | {"PYTHONPATH": str(FAKES)})  # fmt: skip
     assert simulated.returncode == 0, simulated.stdout
     data = read_result(out)
@@ -217,6 +218,7 @@ def test_fixed_batches_and_images_of_different_sizes(cli_here, clean, checkpoint
     assert fixed["psnr"] == pytest.approx(free["psnr"], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_loading_and_memory_are_told_of_each_subject(cli, clean, tmp_path):
     out = tmp_path / "out.json"
     result = cli("adnet-bench", "--backend", "onnx,torch", "--json", out, *SMALL)

@@ -58,7 +58,7 @@ def measured(tmp_path_factory):
     for index in range(3):
         pixels = np.rint(render(140, 150, 1, index) * 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / "Set <3>" / f"{index}.png")
-    arguments = ["adnet-bench", "--backend", "onnx,torch", "--data", str(folder / "Set <3>"),
+    arguments = ["adnet-bench", "--peers", "bare-onnxruntime", "--data", str(folder / "Set <3>"),
                  "--rounds", "5", "--size", "45,60", "--batch", "1,2", "--quiet", "--json",
                  str(folder / "r.json"), "--report", str(folder / "r.html")]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
@@ -118,8 +118,8 @@ def test_scaling(cli_here, tmp_path):
     out = tmp_path / "s.json"
     result = cli_here(
         main, "adnet-bench", "scaling", "--megapixels", "0.01,0.05", "--batch", "1,2", "--threads",
-        "1", "--streams", "1,2", "--rounds", "2", "--quiet", "--json", out, "--report",
-        tmp_path / "s.html",
+        "1", "--streams", "1,2", "--size", "45,60", "--rounds", "2", "--quiet", "--json", out,
+        "--report", tmp_path / "s.html",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     data = read_result(out)
@@ -139,7 +139,8 @@ def test_an_axis_that_a_backend_lacks_is_left_out(cli_here, tmp_path):
     out = tmp_path / "s.json"
     result = cli_here(
         main, "adnet-bench", "scaling", "--backend", "torch", "--megapixels", "", "--batch", "1",
-        "--threads", "1", "--streams", "2", "--rounds", "1", "--quiet", "--json", out,
+        "--threads", "1", "--streams", "2", "--size", "45,60", "--rounds", "1", "--quiet",
+        "--json", out,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "has no --streams" in read_result(out)["left_out"]["streams 2"]
