@@ -71,6 +71,7 @@ def largest_difference(first, second):
     return max((first[name].double() - second[name].double()).abs().max() for name in first)
 
 
+@pytest.mark.slow
 def test_four_workers_are_one(config):
     # float64, because float32 rounding flips a ReLU now and then and the paths part.
     losses, weights, psnr = learn(config, torch.float64, 6)
