@@ -46,12 +46,12 @@ def load_onnx_checkpoint(path: Path) -> tuple[ADNet, ModelCard]:
         ModelError: as `load_onnx_network`; or the batch norms are missing or are not those of the
             graph.
     """
-    folded, card = load_onnx_network(path)
-    texts = [one.value for one in onnx.load(str(path)).metadata_props if one.key == NORMS_KEY]
+    model = _read(path)
+    folded, card = _build(model, path)
     try:
-        raw = base64.b64decode(texts[0], validate=True)
+        raw = base64.b64decode(_metadata(model)[NORMS_KEY], validate=True)
         norms = torch.from_numpy(np.frombuffer(raw, "<f4").reshape(_NORMS_SHAPE).copy())
-    except (IndexError, ValueError, binascii.Error) as err:
+    except (KeyError, ValueError, binascii.Error) as err:
         raise ModelError(
             f"{path}: the trained network cannot be had back from this file, which lacks its batch "
             "norms (an older adnet-export made it) or holds damaged ones. Give the checkpoint."
@@ -88,17 +88,29 @@ def load_onnx_network(path: Path) -> tuple[ADNet, ModelCard]:
     Raises:
         ModelError: the file is damaged, or no float32 ADNet that adnet-export made.
     """
+    return _build(_read(path), path)
+
+
+def _read(path: Path) -> onnx.ModelProto:
     try:
-        model = onnx.load(str(path))
+        return onnx.load(str(path))
     except (DecodeError, OSError, ValueError) as err:
         raise ModelError(f"{path}: not an ONNX file, or a damaged one ({err}).") from err
-    texts = [one.value for one in model.metadata_props if one.key == METADATA_KEY]
-    if not texts:
+
+
+def _metadata(model: onnx.ModelProto) -> dict[str, str]:
+    return {one.key: one.value for one in model.metadata_props}
+
+
+def _build(model: onnx.ModelProto, path: Path) -> tuple[ADNet, ModelCard]:
+    """Build the folded network; `path` is for the messages."""
+    card_text = _metadata(model).get(METADATA_KEY)
+    if card_text is None:
         raise ModelError(
             f"{path}: has no model card, so it was not made by adnet-export. Export the checkpoint "
             "with 'adnet-export onnx', or give the checkpoint itself."
         )
-    card = ModelCard.from_json(texts[0], str(path))
+    card = ModelCard.from_json(card_text, str(path))
     constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     network = fold_batch_norm(ADNet(card.channels).eval())

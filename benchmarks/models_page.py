@@ -109,18 +109,20 @@ def _measure_published(
 ) -> dict[Entry, float]:
     """Measure, for every figure of ours, the published checkpoint of its kind."""
     cards = {one.name: one.card for one in pretrained_models()}
-    found = {}
+    alike: dict[tuple[str, str], list[Entry]] = {}  # those that one checkpoint and one set give
     for entry in entries:
         card = cards[entry.model]
         kind = "blind" if card.is_blind else f"sigma{entry.sigma:g}"
         name = f"{'gray' if card.channels == 1 else 'color'}_{kind}.pth"
-        is_here = published is not None and (published / name).is_file()
-        if published is not None and is_here and entry.dataset in folders:
-            with Denoiser(published / name, backend="torch", device="cpu") as denoiser:
-                folder = folders[entry.dataset]
-                (found[entry],) = measure_psnr(
-                    denoiser, folder, card.channels, [entry.sigma], limit
-                ).values()
+        if published is not None and (published / name).is_file() and entry.dataset in folders:
+            alike.setdefault((str(published / name), entry.dataset), []).append(entry)
+    found: dict[Entry, float] = {}
+    for (checkpoint, dataset), group in alike.items():
+        channels = cards[group[0].model].channels
+        with Denoiser(checkpoint, backend="torch", device="cpu") as denoiser:
+            sigmas = [one.sigma for one in group]
+            psnr = measure_psnr(denoiser, folders[dataset], channels, sigmas, limit)
+        found |= {one: psnr[one.sigma] for one in group}
     return found
 
 

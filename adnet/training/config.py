@@ -61,7 +61,7 @@ class TrainConfig:
     max_minutes: float | None = None
     """The schedule ends at whichever of `steps` and `max_minutes` comes first."""
     optimizer: Literal["adam", "adamw", "muon", "sgd"] = "adam"
-    """`muon`: Muon for the hidden convolutions, Adam for the rest."""
+    """`muon`: Muon for the hidden convolutions, AdamW for the rest."""
     weight_decay: float = 0.0
     momentum: float = 0.9
     """Nesterov momentum of sgd."""
