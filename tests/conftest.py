@@ -75,9 +75,7 @@ def cli_here(monkeypatch, capsys):
     `cli`.
     """
 
-    from adnet.benchmarks import timing
-
-    monkeypatch.setattr(timing, "_PAUSE", 0.0)
+    hasten_benchmarks(monkeypatch)
 
     def run(main, program: str, *arguments: object, cwd: Path | None = None):
         if cwd is not None:
@@ -131,6 +129,15 @@ def acl(monkeypatch):
     if simulated.state.initialised:
         assert simulated.finalize() == 0
     forget()
+
+
+def hasten_benchmarks(patch: pytest.MonkeyPatch) -> None:
+    """Take out what makes a benchmark's figures steady, and its tests slow."""
+    from adnet.benchmarks import machine, timing
+
+    patch.setattr(timing, "_PAUSE", 0.0)
+    patch.setattr(machine, "_COPIED", 2**22)
+    patch.setattr(machine, "_MATRIX", 256)
 
 
 def assert_clean_error(result, status: int, *parts: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 from adnet.benchmarks.cli import main
 from adnet.benchmarks.report import report_html
 from adnet.benchmarks.results import new_result, read_result, write_result
+from conftest import hasten_benchmarks
 from PIL import Image
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
@@ -62,6 +63,7 @@ def measured(tmp_path_factory):
                  "--rounds", "5", "--size", "45,60", "--batch", "1,2", "--quiet", "--json",
                  str(folder / "r.json"), "--report", str(folder / "r.html")]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
+        hasten_benchmarks(patch)
         patch.setattr("sys.argv", arguments)
         with pytest.raises(SystemExit) as exit_:
             main()
