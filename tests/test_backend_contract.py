@@ -192,7 +192,6 @@ def test_options_of_other_backends_are_refused(case):
 
 
 @pytest.mark.skipif(ALONE is not None, reason="the run in a process of its own")
-@pytest.mark.slow
 def test_the_simulated_npu_keeps_the_contract():
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
