@@ -6,7 +6,7 @@ else Pillow can open (16 bits, CMYK, several frames ...) is refused with the rea
 
 from __future__ import annotations
 
-import os
+import logging
 import struct
 import threading
 import zlib
@@ -22,6 +22,7 @@ from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from adnet.atomic import atomic_path
 from adnet.errors import ImageError, UsageError
+from adnet.scan import Found, scan_folder
 
 FORMATS = {
     ".png": "PNG",
@@ -48,6 +49,7 @@ _DECODER_ERRORS = (
 )  # fmt: skip
 """What Pillow's decoders raise on damaged files."""
 
+_log = logging.getLogger(__name__)
 _open_lock = threading.Lock()
 
 
@@ -136,27 +138,37 @@ def load_image(path: Path, channels: int) -> NDArray[np.uint8]:
 def find_images(folder: Path) -> list[Path]:
     """List all images below `folder`, sorted; hidden files and folders are left out.
 
+    What else is there is told in the log; see `adnet.scan` for links and files that are none.
+
     Raises:
-        UsageError: no such folder, or no image in it.
+        UsageError: no such folder, it cannot be read, or no image in it.
+    """
+    found = find_in_folder(folder)
+    for path, reason in found.unreadable:
+        _log.warning("warning: %s: %s", path, reason)
+    for path, reason in found.left_out:
+        _log.info("note: %s: left out: %s", path, reason)
+    if found.other_files:
+        _log.info("note: %s: not taken: %s", folder, found.describe_other_files())
+    return found.images
+
+
+def find_in_folder(folder: Path) -> Found:
+    """Find the images below `folder`, and what is not taken.
+
+    Raises:
+        UsageError: no such folder, it cannot be read, or no image in it.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder.")
-    found = []
-    seen: set[str] = set()  # symbolic links may form a circle
-    for root, folders, files in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(root)) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(root, name)
-            for name in files
-            if Path(name).suffix.lower() in FORMATS and not name.startswith(".")
-        ]
-    if not found:
-        raise UsageError(f"{folder}: no image in this folder ({', '.join(FORMATS)}).")
-    return sorted(found)
+    found = scan_folder(folder, FORMATS)
+    if not found.images:
+        what = [f"no image in this folder ({', '.join(FORMATS)})"]
+        what += [f"{path} {reason}" for path, reason in found.unreadable[:1]]
+        what += [f"not taken: {found.describe_other_files()}"] if found.other_files else []
+        what += [f"left out: {path}, {reason}" for path, reason in found.left_out[:1]]
+        raise UsageError(f"{folder}: {'; '.join(what)}.")
+    return found
 
 
 def write_image(path: Path, pixels: NDArray[np.uint8], like: ImageFile) -> None:

@@ -57,12 +57,17 @@ def run_jobs(
     overwrite: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     listener: Listener | None = None,
+    summary: Summary | None = None,
 ) -> Summary:
     """Denoise every job; reading and writing overlap with inference.
 
     As many images are in work at once as the denoiser has lanes. An image that fails is noted and
     the rest goes on. An existing output is skipped unless `overwrite`. On KeyboardInterrupt, images
     already denoised are still written whole.
+
+    Args:
+        summary: filled in and returned; the caller's own one tells what was done when the run ends
+            with an exception, too.
 
     Raises:
         UsageError: the output folder cannot be made or written to.
@@ -72,18 +77,20 @@ def run_jobs(
     todo = [job for job in jobs if overwrite or not job.target.exists()]
     for folder in dict.fromkeys(job.target.parent for job in todo):
         _require_writable(folder)
-    pipeline = _Pipeline(denoiser, listener or Listener())
-    pipeline.summary.skipped = len(jobs) - len(todo)
-    pipeline.run(todo, max_pixels)
-    pipeline.summary.seconds = time.monotonic() - begin
-    return pipeline.summary
+    summary = Summary() if summary is None else summary
+    summary.skipped += len(jobs) - len(todo)
+    try:
+        _Pipeline(denoiser, listener or Listener(), summary).run(todo, max_pixels)
+    finally:
+        summary.seconds += time.monotonic() - begin
+    return summary
 
 
 class _Pipeline:
     """Read, denoise, write: three stages with bounded queues between them."""
 
-    def __init__(self, denoiser: Denoiser, listener: Listener) -> None:
-        self.summary = Summary()
+    def __init__(self, denoiser: Denoiser, listener: Listener, summary: Summary) -> None:
+        self.summary = summary
         self._denoiser = denoiser
         self._listener = listener
         self._lock = threading.Lock()
