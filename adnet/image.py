@@ -46,8 +46,7 @@ _DECODER_ERRORS = (
 """What Pillow's decoders raise on damaged files."""
 _ENCODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, AttributeError, OverflowError,
-    RuntimeError,
-    MemoryError, struct.error,
+    RuntimeError, MemoryError, struct.error,
 )  # fmt: skip
 """What Pillow's encoders raise on metadata that the format cannot hold, or the disk on writing."""
 
