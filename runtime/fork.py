@@ -57,11 +57,13 @@ def _in_child() -> None:
     """Keep for ever what the parent had opened: a destructor would wait for threads left behind."""
     global _torch_before_fork  # noqa: PLW0603  (the process's own state)
     _torch_before_fork = _torch_before_fork or "torch" in sys.modules
-    for one in list(_opened):
+    opened = list(_opened)
+    for one in opened:
         # A reference that nobody gives back; one in a module would go when the program ends.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
     _opened.clear()
-    if any(package in sys.modules for package in _NO_DESTRUCTORS):
+    # A program that opened nothing of ours keeps its C handlers, whatever it imported.
+    if opened and any(package in sys.modules for package in _NO_DESTRUCTORS):
         _end_without_destructors()
 
 
