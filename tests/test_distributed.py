@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from conftest import assert_clean_error
 from adnet.checkpoint import load_checkpoint
 from adnet.cli_train import main, training_display
 from adnet.errors import TrainingError, UsageError
+from adnet.training import world
 from adnet.training.config import TrainConfig
 from adnet.training.data import load_training_data, make_batch
 from adnet.training.launch import Workers, launch
@@ -260,3 +262,31 @@ def test_a_busy_port_is_named(tmp_path, folder, cli):
             "--batch", 2, "--procs", 1, "--nodes", 2, "--rendezvous", f"127.0.0.1:{port}",
         )  # fmt: skip
     assert_clean_error(result, 1, f"127.0.0.1:{port}", "port")
+
+
+@pytest.mark.parametrize(
+    ("given", "timeout_s", "expected"),
+    [(None, None, "600"), ("300", None, "300"), (None, 60, "120"), (None, 86_400, "7200")],
+)
+def test_hccl_waits_as_long_as_the_process_group(monkeypatch, given, timeout_s, expected):
+    """Its own time for the others to come is two minutes, whatever the process group has."""
+    monkeypatch.setattr(os, "environ", {"RANK": "0", "WORLD_SIZE": "1"})
+    if given is not None:
+        os.environ["HCCL_CONNECT_TIMEOUT"] = given
+    if timeout_s is not None:
+        monkeypatch.setattr(world, "_TIMEOUT", timedelta(seconds=timeout_s))
+    found = []
+    monkeypatch.setattr(world, "count_devices", lambda _: 1)
+    monkeypatch.setattr(world, "resolve_device", lambda _: torch.device("cpu"))
+    monkeypatch.setattr(torch.accelerator, "set_device_index", lambda _: None)
+    monkeypatch.setattr(
+        world.dist,
+        "init_process_group",
+        lambda *_, **__: found.append(os.environ.get("HCCL_CONNECT_TIMEOUT")),
+    )
+    monkeypatch.setattr(world.dist, "destroy_process_group", lambda: None)
+    for kind in ("npu", "cuda"):
+        with join_world(kind):
+            pass
+        os.environ.pop("HCCL_CONNECT_TIMEOUT", None)
+    assert found == [expected, None]

@@ -25,6 +25,9 @@ _COLLECTIVES = {"cpu": "gloo", "cuda": "nccl", "npu": "hccl", "xpu": "xccl"}
 _TIMEOUT = timedelta(minutes=10)
 """How long a worker waits for the others, e.g. while one loads its data from a slow disk."""
 
+_HCCL_WAITS_S = (120, 7200)
+"""The range of HCCL_CONNECT_TIMEOUT; its default is the shortest."""
+
 
 class PeerFailed(TrainingError):
     """Another worker failed; its own message says why."""
@@ -146,6 +149,8 @@ def join_world(device: str) -> Iterator[World]:
         torch.accelerator.set_device_index(place)
     if kind not in _COLLECTIVES:
         raise UsageError(f"device {kind!r} cannot be used by several workers.")
+    if kind == "npu":
+        _let_hccl_wait(_TIMEOUT)
     try:
         dist.init_process_group(_COLLECTIVES[kind], timeout=_TIMEOUT)
     except (RuntimeError, ValueError) as err:
@@ -159,3 +164,14 @@ def join_world(device: str) -> Iterator[World]:
         yield World(place, rank, size)
     finally:
         dist.destroy_process_group()
+
+
+def _let_hccl_wait(timeout: timedelta) -> None:
+    """Let HCCL wait for the other workers as long as the process group does.
+
+    It has a time of its own, two minutes, and reads it when it is initialised (EI0006 after that).
+    What the user has set stays.
+    """
+    shortest, longest = _HCCL_WAITS_S
+    seconds = min(longest, max(shortest, int(timeout.total_seconds())))
+    os.environ.setdefault("HCCL_CONNECT_TIMEOUT", str(seconds))

@@ -14,6 +14,7 @@ ARCHITECTURES = (  # NpuArch by name; the 2026 runtime compares these when it lo
     (r"Ascend310P\d", 2002), (r"Ascend310B\d", 3002), (r"Ascend910B\d.*|Ascend910_9\d+", 2201),
     (r"Ascend910(A|B|Pro[AB]|PremiumA)", 1001),
 )  # fmt: skip
+SATURATING = (2002, 1001)  # unconfirmed: torch_npu leaves these out of its INF/NaN mode
 FLOAT, FLOAT16, UINT8 = 0, 1, 4
 NCHW, NHWC, ND = 0, 1, 2
 _GEAR_MARK = 0x6765_6172
@@ -132,12 +133,13 @@ class Model:
             batch = image[:count].view(dtype).reshape(n, self.channels, h, w).astype(np.float32)
         if arithmetic == "auto":
             mode = self.flags.get("precision_mode_v2", self.flags.get("precision_mode"))
-            arithmetic = "fp16" if mode in HALF_MODES else "fp32"
-        (result,) = self._open(arithmetic == "fp16").run(None, {self.name: batch})
+            half = "saturating" if architecture(self.soc) in SATURATING else "fp16"
+            arithmetic = half if mode in HALF_MODES else "fp32"
+        (result,) = self._open(arithmetic).run(None, {self.name: batch})
         dtype = np.float16 if self.output_type == FLOAT16 else np.float32
         return np.ascontiguousarray(result.astype(dtype)).view(np.uint8).reshape(-1)
 
-    def _open(self, half):
+    def _open(self, arithmetic):
         if self._session is None:
             import onnx
             import onnxruntime as ort
@@ -146,8 +148,8 @@ class Model:
             for value in [*model.graph.input, *model.graph.output]:
                 for index in (0, 2, 3):  # ATC puts its own sizes in place of the file's
                     value.type.tensor_type.shape.dim[index].dim_param = f"d{index}"
-            if half:
-                _round_to_half(model)
+            if arithmetic in ("fp16", "saturating"):
+                _round_to_half(model, saturating=arithmetic == "saturating")
             options = ort.SessionOptions()
             options.log_severity_level = 3
             self._session = ort.InferenceSession(model.SerializeToString(), options,
@@ -156,8 +158,10 @@ class Model:
         return self._session
 
 
-def _round_to_half(model):
+def _round_to_half(model, saturating):
     """Weights, the input and every result are rounded to float16; sums are kept in float32.
+
+    What is too large becomes inf or, saturating, the largest number.
 
     That is the cube unit's f32f16f16 mode. Unconfirmed: which results a chip really keeps in
     float32 between fused layers.
@@ -173,7 +177,15 @@ def _round_to_half(model):
     outputs = {value.name for value in graph.output}
     nodes = []
 
+    limits = [numpy_helper.from_array(np.float32(one), f"limit_{one}") for one in (-65504, 65504)]
+    if saturating:
+        graph.initializer.extend(limits)
+
     def rounding(source, target):
+        if saturating:
+            clip = [source, *(limit.name for limit in limits)]
+            nodes.append(helper.make_node("Clip", clip, [target + "_clipped"]))
+            source = target + "_clipped"
         nodes.append(helper.make_node("Cast", [source], [target + "_half"], to=TensorProto.FLOAT16))
         nodes.append(helper.make_node("Cast", [target + "_half"], [target], to=TensorProto.FLOAT))
 

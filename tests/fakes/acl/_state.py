@@ -62,7 +62,8 @@ class State:
         self.run_mode = int(os.environ.get("ACL_FAKE_RUN_MODE", "1"))  # 1: host
         self.soc = os.environ.get("ACL_FAKE_SOC", "Ascend310P3")
         self.memory_limit = int(os.environ.get("ACL_FAKE_MEMORY", str(20 << 30)))
-        # auto: by the OM's precision mode; fp32; fp16; none: zeros; nan: not a number;
+        # auto: by the OM's precision mode and chip; fp32; fp16; saturating: fp16 without inf;
+        # none: zeros; nan: not a number;
         # hang: never end, after making the file ACL_FAKE_HANGING
         self.arithmetic = os.environ.get("ACL_FAKE_ARITHMETIC", "auto")
         self.trace = []  # (name, thread) of every call
