@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from adnet.cann import SOURCE_SET_ENV
 from adnet.errors import BackendUnavailable
+from adnet.npu_versions import explain_import_error, remedy
 
 
 def resolve_device(name: str) -> torch.device:
@@ -75,11 +75,9 @@ def available_devices() -> list[str]:
 def _import_torch_npu() -> None:
     try:
         import torch_npu  # noqa: F401, PLC0415  (registers the device)
-    except ImportError as err:
+    except (ImportError, RuntimeError, OSError) as err:
         if isinstance(err, ModuleNotFoundError) and err.name == "torch_npu":
-            remedy = f"Install it: pip install 'torch-npu=={torch.__version__.partition('+')[0]}'."
+            answer = f"{err}. {remedy()}"
         else:
-            remedy = f"CANN is missing or its environment is not set: {SOURCE_SET_ENV}."
-        raise BackendUnavailable(
-            f"device 'npu': torch_npu cannot be loaded: {err}. {remedy}"
-        ) from err
+            answer = explain_import_error(err) or f"{err}."
+        raise BackendUnavailable(f"device 'npu': torch_npu cannot be loaded: {answer}") from err
