@@ -63,6 +63,11 @@ def installed(package: str) -> str | None:
         return None
 
 
+def version_key(number: str) -> tuple[int, ...]:
+    """Turn a version into what compares by number: 8.3.RC1 into (8, 3, 1), nothing into ()."""
+    return tuple(int(part) for part in re.findall(r"\d+", number))
+
+
 def versions_found() -> str:
     """Tell what is installed here, in words."""
     found = [(name, installed(name)) for name in ("torch", "torch-npu")]
@@ -76,7 +81,7 @@ def remedy() -> str:
     short = None if cann is None else _short(cann)
     fitting = [pair for pair in PAIRS if short in (None, pair.cann)]
     if not fitting:
-        if short is not None and _key(short) < _key(PAIRS[-1].cann):
+        if short is not None and version_key(short) < version_key(PAIRS[-1].cann):
             return (
                 f"CANN {cann} goes with versions of torch-npu that adnet does not take. Install "
                 f"CANN {PAIRS[-1].cann} or newer, or convert the model ('adnet-export om'): the om "
@@ -182,7 +187,3 @@ def _plain(number: str) -> str:
 def _short(number: str) -> str:
     """Return the major and minor of a version, 8.3 of 8.3.RC1."""
     return ".".join(number.split(".")[:2])
-
-
-def _key(short: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", short))

@@ -88,6 +88,13 @@ def run(
     list_backends: Annotated[
         bool, typer.Option("--list-backends", help="List what can run here, or why not, and leave.")
     ] = False,
+    doctor: Annotated[
+        bool,
+        typer.Option(
+            "--doctor",
+            help="Examine this machine and leave; with --backend: status 1 when it cannot run.",
+        ),
+    ] = False,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -103,6 +110,9 @@ def run(
         return
     if list_backends:
         _list_backends(json_output)
+        return
+    if doctor:
+        _examine(backend, json_output)
         return
     if not inputs:
         raise typer.BadParameter("give at least one image or folder", param_hint="INPUTS")
@@ -228,6 +238,24 @@ def _list_backends(as_json: bool) -> None:
         typer.echo(
             f"{row.backend:<6} {row.where:<10} {state:<4} {row.version:<12} {row.note}".rstrip()
         )
+
+
+def _examine(backend: str | None, as_json: bool) -> None:
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from adnet.runtime.doctor import REPORT_HINT, examine, works  # noqa: PLC0415
+
+    findings = examine(backend)
+    if as_json:
+        print_json({"works": works(findings), "findings": [asdict(one) for one in findings]})
+    else:
+        for one in findings:
+            expected = f"; expected: {one.expected}" if one.expected else ""
+            remedy = f"; to do: {one.remedy}" if one.remedy else ""
+            typer.echo(f"{one.topic:<16} {one.state:<4} {one.found}{expected}{remedy}")
+        typer.echo(REPORT_HINT)
+    if not works(findings):
+        raise typer.Exit(1)
 
 
 def main() -> None:
