@@ -159,7 +159,16 @@ def test_memory(acl, static):
     plain = whole.ctypes.data + -whole.ctypes.data % 64
     assert acl.rt.memcpy_async(address, 64, plain, 64, H2D, static.stream) == 100000
     assert acl.rt.memcpy_async(address, 64, pinned + 8, 32, H2D, static.stream) == 107008
+    assert acl.rt.memcpy_async(pinned, 64, pinned + 64, 64, 0, static.stream) == 100000
     assert acl.rt.memcpy_async(address, 64, pinned, 64, H2D, static.stream) == 0
+    for release, what in ((acl.rt.free, address), (acl.rt.free_host, pinned)):
+        with pytest.raises(acl.MisuseError, match="running model or copy"):
+            release(what)
+    with pytest.raises(acl.MisuseError, match="running model or copy"):
+        acl.rt.memcpy(source, 64, address, 64, D2H)
+    with pytest.raises(acl.MisuseError, match="nobody waited"):
+        acl.rt.destroy_stream(static.stream)
+    assert acl.rt.synchronize_stream(static.stream) == 0
     assert acl.rt.free(address) == 0
     assert acl.rt.free(other) == 0
     assert acl.rt.free_host(pinned) == 0
@@ -177,6 +186,10 @@ def test_results_are_there_only_after_waiting(acl, static):
         static.read(batch.shape)
     with pytest.raises(acl.MisuseError, match="running model"):
         static.write(batch)
+    with pytest.raises(acl.MisuseError, match="twice at once"):
+        static.run()
+    with pytest.raises(acl.MisuseError, match="destroy_data_buffer of memory"):
+        acl.destroy_data_buffer(static.input_parts[0][2])
     second = static.get(acl.rt.create_stream())
     with pytest.raises(acl.MisuseError, match="two streams"):
         acl.mdl.execute_async(static.model, static.inputs, static.outputs, second)
@@ -193,9 +206,30 @@ def test_datasets_must_fit_the_model(acl, static, tmp_path):
     bearable, bearable_parts = static.dataset([size - 64])
     assert acl.mdl.execute(static.model, short, static.outputs) == 145000
     assert f"{size} bytes required by the model" in acl.get_recent_err_msg()
-    assert acl.mdl.execute(static.model, static.outputs, short) == 145000
+    assert acl.mdl.execute(static.model, bearable, short) == 145000
     two, two_parts = static.dataset([size, size])
     assert acl.mdl.execute(static.model, two, static.outputs) == 145000
+    assert acl.mdl.execute(static.model, bearable, static.outputs) == 0
+    # What counts is the size that a buffer was made with, not that of the memory behind it.
+    address, _, _ = bearable_parts[0]
+    claim = acl.create_data_buffer(address, 64)
+    small = acl.mdl.create_dataset()
+    static.get(acl.mdl.add_dataset_buffer(small, claim))
+    assert acl.mdl.execute(static.model, small, static.outputs) == 145000
+    assert "The provided 64 bytes" in acl.get_recent_err_msg()
+    assert acl.create_data_buffer(address, 0) == 0
+    assert acl.destroy_data_buffer(claim) == 0
+    assert acl.mdl.destroy_dataset(small) == 0
+    with pytest.raises(acl.MisuseError, match="in the memory of its input"):
+        acl.mdl.execute(static.model, static.inputs, static.inputs)
+    host = static.get(acl.rt.malloc_host(size))
+    claim = acl.create_data_buffer(host, size)
+    wrong = acl.mdl.create_dataset()
+    static.get(acl.mdl.add_dataset_buffer(wrong, claim))
+    with pytest.raises(acl.MisuseError, match="host memory"):
+        acl.mdl.execute(static.model, wrong, static.outputs)
+    assert (acl.destroy_data_buffer(claim), acl.mdl.destroy_dataset(wrong)) == (0, 0)
+    assert acl.rt.free_host(host) == 0
     for handle, parts in ((short, short_parts), (bearable, bearable_parts), (two, two_parts)):
         for address, _, buffer in parts:
             acl.destroy_data_buffer(buffer)
@@ -215,6 +249,21 @@ def test_gears(acl, geared):
     assert choose(geared.model, geared.inputs, 1, 0) == 100000
     assert choose(geared.model, geared.inputs, 1, 3) == 145013
     assert acl.mdl.set_dynamic_hw_size(geared.model, geared.inputs, 1, 64, 48) == 100000
+    assert choose(geared.model, geared.inputs, 0, 1) == 100000  # not the gear's input
+    for wrong in ("1", 1.0, np.int64(1), None):
+        with pytest.raises(TypeError):
+            choose(geared.model, geared.inputs, 1, wrong)
+    for dims in ([1, 1, 64, 48], {"dims": [1, 1, 64, 48], "dimCount": 4}):
+        with pytest.raises(TypeError):
+            acl.mdl.set_input_dynamic_dims(geared.model, geared.inputs, 1, dims)
+    small, parts = geared.dataset([geared.input_parts[0][1], 16])
+    assert choose(geared.model, small, 1, 1) == 145012
+    one, more_parts = geared.dataset([geared.input_parts[0][1]])
+    assert choose(geared.model, one, 1, 1) == 145011
+    for handle, some in ((small, parts), (one, more_parts)):
+        for address, _, buffer in some:
+            assert (acl.destroy_data_buffer(buffer), acl.rt.free(address)) == (0, 0)
+        assert acl.mdl.destroy_dataset(handle) == 0
     # Without a choice the largest gear runs: the second image's place in memory is computed too.
     both = np.stack([np.full((1, 64, 48), value, np.float32) for value in (0.2, 0.8)])
     assert geared.write(both) == 0
@@ -227,6 +276,96 @@ def test_gears(acl, geared):
     second = geared.read(both.shape)
     assert np.allclose(second[0], first[1], atol=1e-6)
     assert np.array_equal(second[1], first[1])
+
+
+def test_no_index_beyond_what_the_model_has(acl, static):
+    ask = acl.mdl
+    for name in (
+        "get_input_name_by_index", "get_input_size_by_index", "get_input_data_type",
+        "get_input_format", "get_input_dims", "get_output_name_by_index",
+        "get_output_size_by_index", "get_output_data_type", "get_output_dims",
+    ):  # fmt: skip
+        getattr(ask, name)(static.desc, 0)
+        for index in (1, -1):
+            with pytest.raises(acl.MisuseError, match=f"no input or output {index}"):
+                getattr(ask, name)(static.desc, index)
+        with pytest.raises(TypeError):
+            getattr(ask, name)(static.desc, "0")
+
+
+def test_calls_take_positions_and_plain_types(acl, static):
+    with pytest.raises(TypeError):
+        acl.rt.malloc(size=64, policy=0)
+    with pytest.raises(TypeError):
+        acl.rt.malloc(64)
+    with pytest.raises(TypeError):
+        acl.mdl.load_from_file(b"m.om")
+    with pytest.raises(TypeError):
+        acl.init(5)
+
+
+@pytest.mark.parametrize("code", [507010, 507015, 507035, 507053])
+def test_after_a_fault_of_the_chip_its_stream_does_nothing_more(acl, static, code):
+    import acl._state
+
+    launch = acl.mdl.execute_async
+    given = static.model, static.inputs, static.outputs, static.stream
+    assert launch(*given) == 0
+    acl.state.faults[:] = [acl._state.Fault("run", 1, code)]
+    assert acl.rt.synchronize_stream(static.stream) == code
+    acl.state.faults.clear()
+    assert launch(*given) == code
+    assert acl.rt.synchronize_stream(static.stream) == code
+    pinned = static.get(acl.rt.malloc_host(64))
+    address = static.input_parts[0][0]
+    assert acl.rt.memcpy_async(address, 64, pinned, 64, H2D, static.stream) == code
+    assert acl.rt.free_host(pinned) == 0
+
+
+def test_an_execution_that_failed_alone_leaves_the_stream_usable(acl, static):
+    import acl._state
+
+    given = static.model, static.inputs, static.outputs, static.stream
+    for fails in (True, False):
+        assert acl.mdl.execute_async(*given) == 0
+        acl.state.faults[:] = [acl._state.Fault("run", 1, 507011)] if fails else []
+        assert acl.rt.synchronize_stream(static.stream) == (507011 if fails else 0)
+
+
+def test_memory_belongs_to_its_device(acl, static):
+    acl.state.device_count = 2
+    assert acl.rt.set_device(1) == 0
+    second = static.get(acl.rt.create_context(1))
+    foreign = static.get(acl.rt.malloc(static.input_parts[0][1], 0))
+    host = np.zeros(64, np.uint8)
+    with pytest.raises(acl.MisuseError, match="memory of another device"):
+        acl.rt.memcpy(static.input_parts[0][0], 64, host.ctypes.data, 64, H2D)
+    assert acl.rt.set_context(static.context) == 0
+    buffer = acl.create_data_buffer(foreign, static.input_parts[0][1])
+    inputs = acl.mdl.create_dataset()
+    static.get(acl.mdl.add_dataset_buffer(inputs, buffer))
+    with pytest.raises(acl.MisuseError, match="memory of another device"):
+        acl.mdl.execute(static.model, inputs, static.outputs)
+    assert (acl.destroy_data_buffer(buffer), acl.mdl.destroy_dataset(inputs)) == (0, 0)
+    assert acl.rt.free(foreign) == 0
+    assert acl.rt.destroy_context(second) == 0
+    assert acl.rt.reset_device(1) == 0
+
+
+def test_a_part_of_a_chip_runs_models_made_for_parts(acl, static, tmp_path):
+    acl.state.is_part = True
+    whole = make_om(tmp_path / "whole.om")
+    assert acl.mdl.load_from_file(str(whole)) == (None, 507009)
+    part = make_om(tmp_path / "part.om", extra=("--virtual_type=1",))
+    assert acl.mdl.unload(static.get(acl.mdl.load_from_file(str(part)))) == 0
+
+
+def test_a_device_that_is_still_set_keeps_acl_from_ending(acl):
+    assert acl.init() == 0
+    assert acl.rt.set_device(0) == 0
+    with pytest.raises(acl.MisuseError, match="before reset_device"):
+        acl.finalize()
+    assert acl.rt.reset_device(0) == 0
 
 
 def test_static_models_have_no_gears(acl, static):
@@ -242,6 +381,9 @@ def test_files_that_the_loader_refuses(acl, static, tmp_path):
     assert acl.mdl.load_from_file(str(tmp_path / "none.om")) == (None, 145002)
     om.write_bytes(content[:-1])
     assert acl.mdl.load_from_file(str(om)) == (None, 145006)
+    for at, value in ((0, b"JMOD"), (4, b"\x80"), (256, b"\x02"), (184, b"\x01")):
+        om.write_bytes(content[:at] + value + content[at + len(value) :])
+        assert acl.mdl.load_from_file(str(om)) == (None, 145006), at
     make_om(om, soc="Ascend310P1")  # the same architecture
     model = static.get(acl.mdl.load_from_file(str(om)))
     assert acl.mdl.unload(model) == 0

@@ -44,14 +44,18 @@ def parse(path):
     if len(content) < 256 or content[:4] != MAGIC:
         return None, 145006
     (length,) = struct.unpack_from("<Q", content, 184)
-    if length != len(content) - 256:
+    header_size, _ = struct.unpack_from("<II", content, 4)
+    if length != len(content) - 256 or header_size != 256:
         return None, 145006
     count, _ = struct.unpack_from("<II", content, 256)
-    parts = {}
+    parts, end = {}, 264 + 24 * count
     for index in range(count):
         kind, _, offset, size = struct.unpack_from("<IIQQ", content, 264 + 24 * index)
         start = 264 + 24 * count + offset
         parts[kind] = content[start : start + size]
+        end = max(end, start + size)
+    if end != len(content) or not {0, 1, 2} <= parts.keys():
+        return None, 145006  # "do not get the complete model"
     return Model(parts), 0
 
 
