@@ -127,23 +127,12 @@ def import_backend(name: str, entry: BackendEntry) -> Any:
     module, _, attribute = entry.target.partition(":")
     if not module:
         raise BackendUnavailable(f"backend {name!r} cannot be loaded: {entry.install}.")
-    if module in _failures:
-        # A second attempt would fail for another reason: torch does not survive the first.
-        raise BackendUnavailable(f"backend {name!r} cannot be loaded: {_failures[module]}")
     try:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, RuntimeError, OSError) as err:
         first_line = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
-        answer = explain_import_error(err)
-        if answer is not None:
-            _failures[module] = answer
-        else:
-            answer = f"{first_line} To have it: {entry.install}."
+        answer = explain_import_error(err) or f"{first_line} To have it: {entry.install}."
         raise BackendUnavailable(f"backend {name!r} cannot be loaded: {answer}") from err
-
-
-_failures: dict[str, str] = {}
-"""Modules whose import failed because of torch-npu or CANN, and what to do."""
 
 
 def _table() -> str:

@@ -10,6 +10,7 @@ from conftest import EXAMPLES, ROOT, assert_clean_error
 
 from adnet import cann, npu_versions
 from adnet.npu_versions import PAIRS, explain_import_error, misfit, remedy
+from adnet.pretrained import WEIGHTS
 
 NO_CANN = "libhccl.so: cannot open shared object file: No such file or directory"
 SYMBOL = "/site-packages/torch_npu/lib/libtorch_npu.so: undefined symbol: _ZN3c104impl13DeviceGuard"
@@ -213,6 +214,20 @@ def test_every_program_says_what_is_wrong_with_torch_npu(cli, tmp_path, checkpoi
     assert "bug" not in result.stderr
 
 
+def test_what_uses_no_torch_goes_on_beside_a_broken_torch_npu(cli, tmp_path):
+    environment = install_torch_npu(tmp_path / "installed", NO_CANN)
+    image = EXAMPLES / "noisy" / "shapes.png"
+    for program, arguments in (
+        ("adnet-run", [image, "-o", tmp_path / "out.png"]),
+        ("adnet-data", ["list"]),
+        ("adnet-export", ["inspect", WEIGHTS / "gray-blind.onnx"]),
+    ):
+        result = cli(program, *arguments, env=environment)
+        assert result.returncode == 0, result.stderr
+        assert "torch_npu" not in result.stderr
+
+
+@pytest.mark.torch
 def test_the_list_of_backends_stays_readable_beside_a_broken_torch_npu(cli, tmp_path):
     environment = install_torch_npu(tmp_path / "installed", NO_CANN)
     result = cli("adnet-run", "--list-backends", "--json", env=environment)

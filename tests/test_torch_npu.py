@@ -199,6 +199,8 @@ def test_compiling_goes_through_torchair(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchair", torchair)
     assert compile_backend(torch.device("npu:0")) is graph_backend
     assert compile_backend(torch.device("cpu")) == "inductor"
+    with pytest.raises(RuntimeError, match="Triton-Ascend"):
+        torch.compile(ADNet(1).to("npu"))
     given = []
     monkeypatch.setattr(
         torch, "compile", lambda network, **options: given.append(options) or network

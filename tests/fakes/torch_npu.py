@@ -230,6 +230,17 @@ def _convolution_backward(gradient, image, weight, stride, padding, dilation, *r
     )  # fmt: skip
 
 
+_torch_compile = torch.compile
+
+
+def _compile(model=None, *, backend="inductor", **options):
+    parameters = model.parameters() if isinstance(model, torch.nn.Module) else ()
+    if backend == "inductor" and any(_is_ours(one) for one in parameters):
+        raise RuntimeError("inductor has no code generator for npu: Triton-Ascend is not installed")
+    return _torch_compile(model, backend=backend, **options)
+
+
+torch.compile = _compile
 npu = _Npu()
 registration._setup_privateuseone_for_python_backend("npu", npu, _Hook(), _Guard())
 _library = torch.library.Library("_", "IMPL")
