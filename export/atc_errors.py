@@ -139,8 +139,8 @@ _MEMORY = (
 )
 
 _NUMPY_2 = (
-    "CANN's compiler does not work with NumPy 2: pip install 'numpy<2' for the Python that is first "
-    "on PATH."
+    "CANN's compiler does not work with NumPy 2: pip install 'numpy<2' for the Python that is "
+    "first on PATH."
 )
 _NEW_PYTHON = (
     "This Python is too new for this CANN (8.1 and older want 3.10 or older): put an older one "

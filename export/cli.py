@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -68,6 +70,7 @@ def onnx(
         height, width = parse_whole_numbers(size, "--size", 2)
         height_width = (height, width)
 
+    _require("export", "torch", "onnx", "onnxsim")
     from adnet.export.pipeline import Variant, checkpoint_to_onnx  # noqa: PLC0415  (imports torch)
     from adnet.export.torch_to_onnx import OnnxShape  # noqa: PLC0415
 
@@ -159,6 +162,9 @@ def om(
     debug: DebugOption = False,
 ) -> None:
     """Convert a model to OM for Ascend chips with ATC, or write a folder to do it elsewhere."""
+    if model.lower().endswith((".pth", ".pt")):
+        _require("export", "torch", "onnx", "onnxsim")
+    _require("convert", "onnx")
     from adnet.export.atc_config import AtcConfig  # noqa: PLC0415
     from adnet.export.kit import emit  # noqa: PLC0415
     from adnet.export.om import convert_to_om, prepare_onnx  # noqa: PLC0415  (imports onnx)
@@ -171,6 +177,8 @@ def om(
     sizes = tuple(parse_whole_numbers(text, "--size", 2) for text in size or ["321,481"])
     batches = parse_whole_numbers(batch, "--batch", batch.count(",") + 1)
     _check_int8(precision, calibrate, emit_to, precision_mode)
+    if precision == "int8" and len(batches) * len(sizes) > 1:
+        raise UsageError("--precision int8: ATC takes one batch and one --size only.")
     if soc is None or soc.lower() == "auto":
         soc = detect_soc()
         typer.echo(f"note: building for {soc}, this machine's chip", err=True)
@@ -191,8 +199,6 @@ def om(
             any_soc=any_soc,
             extra=tuple(atc_arg or ()),
         )
-        if precision == "int8" and config.gears != "static":
-            raise UsageError("--precision int8: ATC takes one batch and one --size only.")
         for warning in config.warnings:
             typer.echo(f"note: {warning}", err=True)
         if emit_to is not None:
@@ -239,6 +245,56 @@ def inspect(
         print_json(facts)
     else:
         typer.echo(describe(facts))
+
+
+@app.command()
+@reports_errors
+def verify(
+    model: Annotated[Path, typer.Argument(help="OM file, as adnet-export om makes it.")],
+    against: Annotated[
+        str | None,
+        typer.Option(help="ONNX file or shipped name. Default: the shipped model it was made of."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Ascend device.")] = "npu:0",
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="Largest allowed difference, white being 1. [0.01]")
+    ] = None,
+    quiet: QuietOption = False,
+    json_output: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Compare an OM on its device with its ONNX on the CPU, at every gear and on tiled images."""
+    from adnet.export.verify_om import OmCase, table, verify_om  # noqa: PLC0415
+
+    from adnet.pretrained import resolve_model  # noqa: PLC0415
+
+    done = 0
+    with progress_bar("verify", quiet) as bar:
+
+        def show(case: OmCase) -> None:
+            nonlocal done
+            done += 1
+            bar.show(0, f"{done} compared, last {'x'.join(map(str, case.shape))}")
+
+        report = verify_om(
+            model, None if against is None else resolve_model(against), device=device,
+            tolerance=tolerance, on_case=show,
+        )  # fmt: skip
+    if json_output:
+        print_json(asdict(report) | {"passed": report.passed})
+    else:
+        typer.echo(table(report))
+    report.require()
+
+
+def _require(extra: str, *packages: str) -> None:
+    """Name all packages that a command lacks, and the smallest extra that brings them."""
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed. Install"
+            f" what this command needs: pip install 'adnet[{extra}]'."
+        )
 
 
 def _note(text: str) -> None:

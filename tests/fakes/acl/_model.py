@@ -200,6 +200,8 @@ def _round_to_half(model, saturating):
             if name == image:
                 node.input[index] = image + "_rounded"
         nodes.append(node)
+        if node.op_type == "QuantizeLinear":  # its result has 8 bits
+            continue
         for index, name in enumerate(node.output):
             raw = name + "_raw"
             node.output[index] = raw
