@@ -110,7 +110,10 @@ if ! command -v atc > /dev/null || [ -z "${ASCEND_OPP_PATH:-}" ]; then
     for script in "$home/set_env.sh" "$(dirname "$home")/set_env.sh"; do
       if [ -f "$script" ]; then
         echo "note: CANN's environment is not set here; sourcing $script" >&2
-        set +eu; source "$script"; set -eu
+        set +eu
+        # shellcheck source=/dev/null
+        source "$script"
+        set -eu
         break 2
       fi
     done
@@ -172,6 +175,7 @@ cd "$work"
 status=0
 atc {joined} \\
   2>&1 | tee "$here/{name}.om.log" || status=$?
+# shellcheck disable=SC2012  # both names are plain
 made=$(ls -t {OUTPUT_NAME}.om {OUTPUT_NAME}_*_*.om 2> /dev/null | head -n 1 || true)
 if [ "$status" -ne 0 ] || [ -z "$made" ] || ! grep -q "ATC run success" "$here/{name}.om.log"; then
   echo "the conversion failed, see {name}.om.log" >&2
