@@ -219,7 +219,7 @@ def _planes(image: Floats) -> Floats:
 
 def _image(batch: Floats) -> Floats:
     """The first of (N, C, H, W) as (H, W) or (H, W, C)."""
-    return batch[0, 0] if batch.shape[1] == 1 else batch[0].transpose(1, 2, 0)
+    return np.asarray(batch[0, 0] if batch.shape[1] == 1 else batch[0].transpose(1, 2, 0))
 
 
 def _sidecar(om: Path) -> dict[str, Any]:
