@@ -46,7 +46,7 @@ def convert(kit, env):
 def test_the_folder_runs_amct_and_then_atc(acl, few, ascend, cli_here, tmp_path):
     kit = tmp_path / "kit"
     made = cli_here(main, "adnet-export", "om", "gray-blind", "-o", tmp_path / "m.om", "--soc",
-                    "Ascend310P3", "--size", "48,56", "--precision", "int8", "--emit",
+                    "Ascend310P3", "--size", "64,80", "--precision", "int8", "--emit",
                     kit)  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert "int8 was never tried with AMCT or on a chip" in made.stderr

@@ -13,7 +13,7 @@ from test_cann_install import without_cann
 from adnet.errors import ParityError, UsageError
 from adnet.pretrained import WEIGHTS
 
-SMALL = ((48, 56), (56, 48))
+SMALL = ((64, 80), (80, 64))
 MAIN_CASES = [
     {"sizes": SMALL[:1]},
     {"sizes": SMALL[:1], "batches": (1, 4)},
@@ -88,14 +88,14 @@ def ascend(tmp_path):
 
 def test_a_shipped_model_becomes_an_om_without_torch(cli, ascend, tmp_path):
     om = tmp_path / "gray-blind.om"
-    made = cli("adnet-export", "om", "gray-blind", "-o", om, "--size", "48,56", env=ascend)
+    made = cli("adnet-export", "om", "gray-blind", "-o", om, "--size", "64,80", env=ascend)
     assert made.returncode == 0, made.stderr
     result = cli("adnet-export", "verify", om, env=ascend)
     assert result.returncode == 0, result.stderr
     assert result.stdout.splitlines()[-2:] == [
         "SIMULATED: the tests' pyACL answered, not a device.", "passed",
     ]  # fmt: skip
-    assert "1x1x48x56" in result.stdout
+    assert "1x1x64x80" in result.stdout
     strict = cli("adnet-export", "verify", om, "--tolerance", "1e-9", "--json", env=ascend)
     assert_clean_error(strict, 1, "does not compute what", "gray-blind.onnx")
     report = json.loads(strict.stdout)
