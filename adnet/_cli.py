@@ -27,7 +27,7 @@ _EXTRAS = {
     "torch": "train",
     "h5py": "train",
     "pooch": "train",
-    "onnx": "export",
+    "onnx": "convert",
     "onnxsim": "export",
     "matplotlib": "plot",
 }

@@ -97,6 +97,11 @@ def explain(log: str, status: int = 1, devlib_places: Sequence[Path] = ()) -> tu
         remedy = _REMEDIES.get(code, "The log has the details.")
         if code == "E10001" and "host_env" in text:
             remedy = f"CANN's environment is not set: {SOURCE_SET_ENV}."
+        elif code == "E10001" and "soc_version" in text:
+            remedy = (
+                "This CANN does not know the chip: compare --soc with 'npu-smi info', or use a "
+                "CANN that is as new as the chip."
+            )
         return code, text, remedy
     for line in log.splitlines():
         if line.startswith("ERROR:"):
@@ -146,6 +151,9 @@ _NEW_PYTHON = (
     "This Python is too new for this CANN (8.1 and older want 3.10 or older): put an older one "
     "first on PATH, or convert in CANN's container image."
 )
+_OTHER_OPS = (
+    "CANN's ops package here is for another chip: install the one of the chip that --soc names."
+)
 _OLD_SYSTEM = "This system is older than CANN wants; convert in CANN's container image."
 
 _CAUSES = (
@@ -155,6 +163,7 @@ _CAUSES = (
     (r"^.*numpy.* has no attribute 'float_'.*", _NUMPY_2),
     (r"^.*compiled using NumPy 1\.x cannot be run.*", _NUMPY_2),
     (r"^.*numpy\.core\.multiarray failed to import.*", _NUMPY_2),
+    (r"^.*[Ss]oc ?[Vv]ersion .*bin package does not match.*", _OTHER_OPS),
     (r"^.*cannot pickle 'FrameLocalsProxy' object.*", _NEW_PYTHON),
     (r"No module named '?([\w.]*\w)'?", None),
     (r"[Ff]ailed to import Python module \[?'?([\w.]*\w)'?\]?", None),

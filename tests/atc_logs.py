@@ -109,6 +109,15 @@ LOGS = {
         FAILED + "E10001: Value [linux] for parameter [--host_env_os] is invalid. Reason: ...\n",
         255, "E10001", "host_env_os", "set_env.sh", "",
     ),
+    "a chip that this release does not know": (
+        FAILED + "E10001: Value [Ascend950PR_957b] for parameter [--soc_version] is invalid.\n",
+        255, "E10001", "Ascend950PR_957b", "as new as the chip", "",
+    ),
+    "operators of another chip": (
+        "socversion Ascend910B1 of bin package does not match Ascend310P3\n" + FAILED
+        + "EZ9999: Inner Error!\n",
+        255, "EZ9999", "bin package", "another chip", "",
+    ),
     "memory": (
         FAILED + _STAMP + "Memory_Allocation_Failure(EL0004): Failed to allocate memory.\n",
         255, "EL0004", "Failed to allocate", "TE_PARALLEL_COMPILER=1", "",
