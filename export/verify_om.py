@@ -119,7 +119,8 @@ def verify_om(
     made_from = _sidecar(om)
     onnx, notes = _original(om, made_from, against)
     int8 = made_from.get("precision") == "int8"
-    tolerance = tolerance or (_INT8_TOLERANCE if int8 else TOLERANCE)
+    if tolerance is None:
+        tolerance = _INT8_TOLERANCE if int8 else TOLERANCE
     with Denoiser(om, device=device) as denoise, Denoiser(onnx, provider="cpu") as original:
         ours, theirs = denoise.model_for(3), original.model_for(3)
         if theirs.card.channels != ours.card.channels:

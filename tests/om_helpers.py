@@ -67,6 +67,7 @@ def install_atc(home: Path, layout: str | None = "8.5") -> Path:
     Returns:
         The program.
     """
+    home = home.resolve()
     program = home / "bin" / "atc"
     program.parent.mkdir(parents=True)
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKES / "atc"}" "$@"\n')
