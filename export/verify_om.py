@@ -27,7 +27,7 @@ from adnet.pretrained import pretrained_models
 from adnet.synthetic import render
 
 TOLERANCE = 0.01
-"""Largest allowed absolute difference, white being 1: float16 arithmetic stays below a third."""
+"""Largest allowed absolute difference, white being 1; simulated float16 stays below a tenth."""
 
 LARGEST_LOSS = 0.02
 """Largest allowed loss of PSNR in dB."""
