@@ -54,9 +54,10 @@ class ModelCard:
         return None if self.sigma_range is None else self.sigma_range[0] != self.sigma_range[1]
 
     def describe_sigma(self) -> str:
-        """Say the noise levels in words, e.g. `sigma 25`, `sigma 0-55 (blind)`."""
+        """Say the noise levels in words, e.g. `sigma 25`, `sigma 0-55 (blind)`, `real noise`."""
         if self.sigma_range is None:
-            return "sigma not recorded"
+            config = self.training.get("config", {})
+            return "real noise" if config.get("noise") == "pairs" else "sigma not recorded"
         low, high = self.sigma_range
         return f"sigma {low:g}-{high:g} (blind)" if self.is_blind else f"sigma {low:g}"
 

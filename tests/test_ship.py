@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from adnet.benchmarks import models_page
 from adnet.benchmarks.models_page import app as write_page
 from adnet.export import ship
+from adnet.runtime.cli import main as run_main
 from conftest import assert_clean_error
 from PIL import Image
 
@@ -251,7 +253,46 @@ def test_the_page(weights, make_image, monkeypatch, cli_here, tmp_path):
     assert "| 29.14 |" in text
     assert "adnet-train BSD432 -o RUN --steps 20 --seed 4" in text
     assert "research use" in text
+    # Made again without them, the page still shows the published figures.
+    page.unlink()
+    monkeypatch.setattr(models_page, "draw_examples", lambda _: None)
+    result = cli_here(write_page, "models_page", "-o", page)
+    assert result.returncode == 0, result.stderr
+    assert page.read_text("utf-8") == text
     for name in ("models-curves.png", "models-examples.png"):
         assert f"]({name})" in text
         with Image.open(page.with_name(name)) as picture:
             assert picture.width > 500
+    assert page.with_name("models-examples.png").stat().st_size < 600_000
+
+
+def test_the_page_tells_real_noise_by_scene(monkeypatch, tmp_path):
+    """Two models on the same pairs stand side by side; a card without such figures adds nothing."""
+
+    def model(name, psnr, sigma):
+        scenes = {"door": [30.0, psnr - 1], "toy": [34.0, psnr + 1]}
+        found = {"pairs": 4, "noisy": 32.0, "denoised": psnr, "scenes": scenes}
+        training = {"test_pairs": {"PolyU-test": found}, "config": {"noise": "pairs"},
+                    "data_terms": {"PolyU": "for research use"}}  # fmt: skip
+        return PretrainedModel(name, tmp_path, "", ModelCard(3, sigma, name, training=training))
+
+    models = (model("color-blind", 35.0, (0.0, 75.0)), model("color-real", 36.0, None))
+    monkeypatch.setattr("adnet.benchmarks.models_page.pretrained_models", lambda: models)
+    for drawn in ("draw_curves", "draw_examples"):
+        monkeypatch.setattr(f"adnet.benchmarks.models_page.{drawn}", lambda *_: None)
+    models_page.write_page(tmp_path / "models.md")
+    text = (tmp_path / "models.md").read_text("utf-8")
+    for row in (
+        "| scene       | noisy  | color-blind | color-real |",
+        "| door        | 30.000 | 34.000      | 35.000     |",
+        "| all 4 pairs | 32.000 | 35.000      | 36.000     |",
+        "| PolyU | for research use",
+        "Three planes (RGB); real noise.",
+    ):
+        assert row in text
+
+
+def test_listed_models_state_their_terms(cli_here):
+    result = cli_here(run_main, "adnet-run", "--list-models", "--json")
+    for entry in json.loads(result.stdout):
+        assert "research use" in entry["data_terms"]["BSD432"]
