@@ -51,5 +51,5 @@ def ship_if_better(run: Run, folders: Mapping[str, Path]) -> bool:
     else:
         log.info("%s: not better than what is shipped", name)
     with atomic_path(file) as path:
-        path.write_text(json.dumps(asked | verdict.record()) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(verdict.record() | asked) + "\n", encoding="utf-8")
     return verdict.is_better
