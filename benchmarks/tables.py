@@ -48,6 +48,8 @@ def measure_tables(
     for name in models:
         with Denoiser(name, backend=backend) as denoiser:
             card = denoiser.model_for(3).card
+            if card.is_for_real_noise:
+                continue  # see `measure_real`
             low, high = card.sigma_range or (0.0, 255.0)
             sigmas = [sigma for sigma in PAPER_SIGMAS[card.channels] if low <= sigma <= high]
             for dataset, folder in datasets:
