@@ -25,6 +25,7 @@ from adnet._cli import make_app, reports_errors
 from adnet.atomic import atomic_path
 from adnet.image import find_images, read_image
 from adnet.pretrained import PretrainedModel, default_model, pretrained_models
+from adnet.training.command import train_command
 
 if TYPE_CHECKING:
     from adnet.card import ModelCard
@@ -209,8 +210,8 @@ def _record(name: str, card: ModelCard) -> str:
             f"{one.get('device', '?')}; seed {config.get('seed', '?')}; validation "
             f"{one.get('val_psnr', '?')} dB; {made}."
         )
-        if "command" in one:
-            lines += ["", f"       {one['command']}", ""]
+        if config:
+            lines += ["", f"       {train_command(config)}", ""]
     return "\n".join(lines)
 
 
