@@ -28,6 +28,7 @@ from adnet._cli import DebugOption, make_app, reports_errors
 from adnet.atomic import atomic_path
 from adnet.errors import UsageError
 from adnet.pretrained import PretrainedModel, pretrained_models
+from adnet.training.command import train_command
 
 if TYPE_CHECKING:
     from adnet.card import ModelCard
@@ -244,8 +245,8 @@ def _record(name: str, card: ModelCard) -> str:
         if judged:
             levels = ", ".join(f"{psnr:.3f} at {level}" for level, psnr in judged["psnr"].items())
             lines[-1] += f" Chosen by {judged['images']}: {levels} dB."
-        if "command" in one:
-            lines += ["", f"       {one['command']}", ""]
+        if config:
+            lines += ["", f"       {train_command(config)}", ""]
     return "\n".join(lines)
 
 

@@ -34,7 +34,7 @@ from adnet.evaluate import PAPER_SIGMAS, Float32, evaluate, mean_psnr
 from adnet.image import load_folder
 from adnet.pretrained import WEIGHTS, pretrained_models
 from adnet.synthetic import render
-from adnet.training.config import TrainConfig
+from adnet.training.command import train_command
 from adnet.training.judge import Judgement, judge, validation_set
 from adnet.training.pair_quality import measure_pairs
 from adnet.training.pairs import holds_pairs, load_pairs
@@ -192,35 +192,6 @@ def training_record(card: ModelCard, run: Path) -> dict[str, Any]:
         rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
         record["curve"] = [[r["step"], round(r["val_psnr"], 4)] for r in rows if "val_psnr" in r]
     return record
-
-
-def train_command(config: Mapping[str, Any]) -> str:
-    """Turn the stored settings of a run into the line that starts it again."""
-    parts = ["adnet-train", *config["data"], "-o", "RUN"]
-    if config["noise"] == "pairs":
-        parts.append("--pairs")
-    for field in dataclasses.fields(TrainConfig):
-        value = config.get(field.name)
-        default = field.default if field.default is not dataclasses.MISSING else None
-        if field.name in ("data", "noise", "val_sigma") or value in (default, _listed(default)):
-            continue
-        if config["noise"] == "pairs" and field.name in ("sigma", "scales"):
-            continue
-        option = f"--{field.name.replace('_', '-')}"
-        if isinstance(value, bool):
-            parts.append(option if value else f"--no-{option[2:]}")
-        else:
-            parts += [option, ",".join(map(_short, value)) if isinstance(value, list)
-                      else _short(value)]  # fmt: skip
-    return " ".join(parts)
-
-
-def _listed(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def data_terms(training: Mapping[str, Any]) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Several workers: real processes that talk through gloo."""
 
 import dataclasses
+import functools
 import os
 import signal
 import socket
@@ -14,12 +15,13 @@ import torch
 from conftest import assert_clean_error
 
 from adnet.checkpoint import load_checkpoint
-from adnet.cli_train import main
+from adnet.cli_train import main, training_display
 from adnet.errors import TrainingError, UsageError
 from adnet.training.config import TrainConfig
 from adnet.training.data import load_training_data, make_batch
 from adnet.training.launch import Workers, launch
 from adnet.training.learner import Learner
+from adnet.training.run import run_training
 from adnet.training.validation import validate
 from adnet.training.world import World, join_world
 
@@ -153,9 +155,24 @@ def test_workers_started_by_torchrun_join(tmp_path, folder):
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
+    # Only the first worker speaks.
+    assert run.stdout.count("best checkpoint") == 1
+    assert run.stderr.count("training ADNet") == run.stderr.count("done: step 4") == 1
     card = load_checkpoint(tmp_path / "run" / "best.pth").card
     assert card.training["device"].startswith("2 x CPU")
     assert len(list((tmp_path / "run").glob("events*"))) == 1
+
+
+def test_of_several_workers_the_first_alone_speaks(config, tmp_path, capfd):
+    config = dataclasses.replace(config, steps=3, batch=4)
+    display = functools.partial(training_display, False, 0.0)
+    run_training(config, tmp_path / "run", workers=Workers(2), display=display)
+    told = [line.partition(",")[0] for line in capfd.readouterr().err.splitlines()]
+    assert [line for line in told if " %: " in line] == [
+        "0.0 %: step 1", "33.3 %: step 2", "66.7 %: step 3",
+    ]  # fmt: skip
+    assert sum(line.startswith("training ADNet") for line in told) == 1
+    assert sum(line.startswith("done: step 3") for line in told) == 1
 
 
 def children(pid):

@@ -101,6 +101,11 @@ def started_as_worker() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def speaks_for_all() -> bool:
+    """Whether this process tells the user: it is the first worker, or no worker at all."""
+    return not started_as_worker() or os.environ["RANK"] == "0"
+
+
 @contextmanager
 def join_world(device: str) -> Iterator[World]:
     """Take this process's place among the workers, and leave it at the end.

@@ -19,7 +19,7 @@ from adnet.pretrained import pretrained_models
 from adnet.training.config import TrainConfig, refuse_changes
 from adnet.training.pairs import split_pairs
 from adnet.training.run import Show, run_training
-from adnet.training.train import TrainProgress
+from adnet.training.progress import TrainProgress
 
 log = logging.getLogger(__name__)
 
