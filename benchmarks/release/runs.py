@@ -18,8 +18,8 @@ from adnet.errors import UsageError
 from adnet.pretrained import pretrained_models
 from adnet.training.config import TrainConfig, refuse_changes
 from adnet.training.pairs import split_pairs
-from adnet.training.run import Show, run_training
 from adnet.training.progress import TrainProgress
+from adnet.training.run import Show, run_training
 
 log = logging.getLogger(__name__)
 
