@@ -164,4 +164,4 @@ def _averaged(image: NDArray[np.floating]) -> Float32:
 
 
 def _clipped(image: NDArray[np.floating]) -> Float32:
-    return np.clip(image, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(image, 0, 1), np.float32)

@@ -77,4 +77,4 @@ def draw_examples(path: Path) -> None:
 
 
 def _pixels(image: NDArray[Any], step: int) -> NDArray[np.uint8]:
-    return np.clip(np.rint(image * (255 / step)) * step, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(image * (255 / step)) * step, 0, 255), np.uint8)
