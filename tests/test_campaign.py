@@ -131,13 +131,18 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(data, tmp_path):
                           for out in ("killed", "whole"))  # fmt: skip
             assert one.card.weights_sha256 == other.card.weights_sha256
         assert (tmp_path / "killed" / name / "done").exists()
-        # A run that is resumed at its very end validates once more.
         ours, theirs = (
-            dict.fromkeys(
-                (row["step"], row.get("val_psnr"), row.get("loss"))
-                for row in map(json.loads, (tmp_path / out / name / "metrics.jsonl").open())
-            )
+            [
+                json.loads(line)
+                for line in (tmp_path / out / name / "metrics.jsonl").read_text().splitlines()
+            ]
             for out in ("killed", "whole")
+        )
+        keys = ("step", "loss", "val_psnr")
+        # As sets in order: a run that is resumed at its very end validates once more.
+        ours, theirs = (
+            dict.fromkeys(tuple(row.get(key) for key in keys) for row in rows)
+            for rows in (ours, theirs)
         )
         assert ours == theirs
 
