@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from adnet.runtime.denoiser import Denoiser
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from adnet.atomic import atomic_path
+from adnet.atomic import write_atomically
 from adnet.evaluate import compare
 from adnet.noise import add_published_noise
 from adnet.pretrained import PretrainedModel, default_model
 from adnet.scenes import SCENES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 EXAMPLE_SIGMA = 25.0
 _HEIGHT, _WIDTH = 118, 200
@@ -41,8 +45,7 @@ def draw_curves(models: Sequence[PretrainedModel], path: Path) -> None:
     axes.grid(color="#dddddd")
     if axes.lines:
         axes.legend(frameon=False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    save_figure(figure, path)
 
 
 def draw_examples(path: Path) -> None:
@@ -72,8 +75,19 @@ def draw_examples(path: Path) -> None:
             pixels = _pixels(image, step=8 if column == 0 else 1)
             picture.paste(Image.fromarray(pixels).convert("RGB"), (left, top))
             draw.text((left, top + _HEIGHT + 1), caption, "black", font)
-    with atomic_path(path) as temporary:
-        picture.save(temporary, "PNG", optimize=True)
+    encoded = io.BytesIO()
+    picture.save(encoded, "PNG", optimize=True)
+    write_atomically(path, encoded.getbuffer())
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all.
+
+    Matplotlib writes through Pillow, which does not notice a full disk; memory is never short.
+    """
+    encoded = io.BytesIO()
+    figure.savefig(encoded, format="png", dpi=110)
+    write_atomically(path, encoded.getbuffer())
 
 
 def _pixels(image: NDArray[Any], step: int) -> NDArray[np.uint8]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.jobs import Job
 from numpy.typing import NDArray
 
+from adnet.atomic import require_writable
 from adnet.errors import AdnetError, DeviceLostError, UsageError
 from adnet.image import DEFAULT_MAX_PIXELS, ImageFile, read_image, write_image
 
@@ -57,12 +57,17 @@ def run_jobs(
     overwrite: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
     listener: Listener | None = None,
+    summary: Summary | None = None,
 ) -> Summary:
     """Denoise every job; reading and writing overlap with inference.
 
     As many images are in work at once as the denoiser has lanes. An image that fails is noted and
     the rest goes on. An existing output is skipped unless `overwrite`. On KeyboardInterrupt, images
     already denoised are still written whole.
+
+    Args:
+        summary: filled in and returned; the caller's own one tells what was done when the run ends
+            with an exception, too.
 
     Raises:
         UsageError: the output folder cannot be made or written to.
@@ -72,18 +77,20 @@ def run_jobs(
     todo = [job for job in jobs if overwrite or not job.target.exists()]
     for folder in dict.fromkeys(job.target.parent for job in todo):
         _require_writable(folder)
-    pipeline = _Pipeline(denoiser, listener or Listener())
-    pipeline.summary.skipped = len(jobs) - len(todo)
-    pipeline.run(todo, max_pixels)
-    pipeline.summary.seconds = time.monotonic() - begin
-    return pipeline.summary
+    summary = Summary() if summary is None else summary
+    summary.skipped += len(jobs) - len(todo)
+    try:
+        _Pipeline(denoiser, listener or Listener(), summary).run(todo, max_pixels)
+    finally:
+        summary.seconds += time.monotonic() - begin
+    return summary
 
 
 class _Pipeline:
     """Read, denoise, write: three stages with bounded queues between them."""
 
-    def __init__(self, denoiser: Denoiser, listener: Listener) -> None:
-        self.summary = Summary()
+    def __init__(self, denoiser: Denoiser, listener: Listener, summary: Summary) -> None:
+        self.summary = summary
         self._denoiser = denoiser
         self._listener = listener
         self._lock = threading.Lock()
@@ -188,10 +195,7 @@ def _attempt(action: Callable[[], Result], job: Job) -> tuple[Result | None, str
 
 def _require_writable(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".adnet-{os.getpid()}-probe.tmp"
-        probe.touch()
-        probe.unlink()
+        require_writable(folder)
     except OSError as err:
         raise UsageError(
             f"{folder}: the output folder cannot be written: {err.strerror or err}."

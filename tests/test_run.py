@@ -147,6 +147,9 @@ def scene(tmp_path, make_image):
         (["in", "in2", "-o", "out"], ["would both be written to out/a.png"]),
         (["in", "-o", "file.txt"], ["file.txt", "cannot be written"]),
         (["in", "-o", "/proc/out"], ["/proc/out", "cannot be written"]),
+        (["in/a.png", "-o", "out.gif"], ["out.gif: .gif files are not written, only .png"]),
+        (["in", "-o", "two.png"], ["two.png: is named like one file", "mkdir two.png"]),
+        (["in", "-o", "-"], ["--output -: results are not written to stdout"]),
         (["in", "-o", "out", "--model", "gray-blid"], ["Did you mean gray-blind"]),
         (["in", "-o", "out", "--model", "none.onnx"], ["does not exist"]),
         (["in", "-o", "out", "--model", "text.onnx"], ["Is it an ONNX file?"]),
@@ -209,18 +212,26 @@ def test_ctrl_c_leaves_whole_files_and_a_second_run_finishes(cli, tmp_path, make
     out = tmp_path / "out"
     script = Path(sys.executable).parent / "adnet-run"
     process = subprocess.Popen(
-        [script, tmp_path / "in", "-o", out], stderr=subprocess.PIPE, text=True
+        [script, tmp_path / "in", "-o", out, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 60
     while not (out.is_dir() and tree(out)) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert stderr.count("\n") == 1
     assert "interrupted" in stderr
     done = tree(out)
     assert 0 < len(done) < 12
+    report = json.loads(stdout)
+    assert report["interrupted"] is True
+    assert sorted(report["written"]) == [str(out / name) for name in done]
+    assert report["models"]
+    assert report["megapixels"] >= len(done) * 360 * 240 / 1e6
     assert all(name.endswith(".png") for name in done)
     for name in done:
         Image.open(out / name).load()

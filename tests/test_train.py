@@ -192,7 +192,7 @@ def test_program_trains(cli, tmp_path, folder):
     first, *_, last = result.stderr.splitlines()
     assert first.startswith("training ADNet (colour, sigma 25, ")
     assert "on CPU, " in first
-    assert "; 3 images, 1 validation images; 2 steps of 2 patches of 16x16" in first
+    assert "; 3 images, 1 for validation; 2 steps of 2 patches of 16x16" in first
     assert last.startswith("done: step 2 after ")
     assert str(tmp_path / "run" / "best.pth") in last
     card = load_checkpoint(tmp_path / "run" / "best.pth").card

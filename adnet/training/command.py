@@ -38,7 +38,7 @@ def train_command(config: Mapping[str, Any]) -> str:
         if name in _DEFAULTS
     }
     recorded = config.get("recipe")
-    recipes = [recorded] if recorded in RECIPES else list(RECIPES)
+    recipes = [str(recorded)] if recorded in RECIPES else list(RECIPES)
     given = min((_given(wanted, recipe) for recipe in recipes), key=len)
     order = {name: place for place, name in enumerate(_DEFAULTS)}
     words = ["adnet-train", *map(_name, config["data"]), "-o", "RUN"]

@@ -149,7 +149,7 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
             log.info("%s", describe_start(
                 config, length, learner.step, device=_device_name(world),
                 parameters=sum(weight.numel() for weight in learner.network.parameters()),
-                data=f"{data.description}, {len(data.val_images)} validation images",
+                data=f"{data.description}, {len(data.val_images)} for validation",
             ))  # fmt: skip
         loss: float | None = None
         val_psnr: float | None = None

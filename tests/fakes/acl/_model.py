@@ -1,8 +1,11 @@
 """A loaded OM: what it takes, and its arithmetic, by ONNX Runtime."""
 
+import ctypes
+import os
 import re
 import struct
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 
@@ -15,6 +18,16 @@ FLOAT, FLOAT16, UINT8 = 0, 1, 4
 NCHW, NHWC, ND = 0, 1, 2
 _GEAR_MARK = 0x6765_6172
 HALF_MODES = (None, "fp16", "force_fp16")
+_sessions = WeakSet()
+
+
+def _keep_sessions():
+    """The real driver has no objects that wait for threads when a forked child ends."""
+    for session in list(_sessions):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+os.register_at_fork(after_in_child=_keep_sessions)
 
 
 def architecture(soc):
@@ -139,6 +152,7 @@ class Model:
             options.log_severity_level = 3
             self._session = ort.InferenceSession(model.SerializeToString(), options,
                                                  providers=["CPUExecutionProvider"])  # fmt: skip
+            _sessions.add(self._session)
         return self._session
 
 
