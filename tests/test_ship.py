@@ -248,7 +248,10 @@ def test_the_page_tells_real_noise_by_scene(monkeypatch, tmp_path):
     def model(name, psnr, sigma):
         scenes = {"door": [30.0, psnr - 1], "toy": [34.0, psnr + 1]}
         found = {"pairs": 4, "noisy": 32.0, "denoised": psnr, "scenes": scenes}
-        training = {"test_pairs": {"PolyU-test": found}, "config": {"noise": "pairs"},
+        config = TrainConfig(
+            data=("PolyU-train",), noise="pairs", scales=(1.0,), channels=3, steps=1
+        ).to_dict()
+        training = {"test_pairs": {"PolyU-test": found}, "config": config,
                     "data_terms": {"PolyU": "for research use"}}  # fmt: skip
         return PretrainedModel(name, tmp_path, "", ModelCard(3, sigma, name, training=training))
 
