@@ -207,7 +207,9 @@ def _list_models(as_json: bool) -> None:
     if as_json:
         print_json(
             [{"name": m.name, "channels": m.card.channels, "sigma_range": m.card.sigma_range,
-              "test_psnr": m.card.training.get("test_psnr"), "path": m.path, "sha256": m.sha256}
+              "test_psnr": m.card.training.get("test_psnr"),
+              "test_pairs": m.card.training.get("test_pairs"),
+              "data_terms": m.card.training.get("data_terms"), "path": m.path, "sha256": m.sha256}
              for m in models]
         )  # fmt: skip
         return
@@ -220,6 +222,9 @@ def _list_models(as_json: bool) -> None:
             f"{' / '.join(at)}"
             for name, at in told.items()
         )
+        for name, pairs in model.card.training.get("test_pairs", {}).items():
+            gain = f"{name} {pairs['noisy']:.2f} -> {pairs['denoised']:.2f} dB"
+            quality = f"{quality}; {gain}" if quality else gain
         sigma = model.card.describe_sigma()
         typer.echo(f"{model.name:<12} {colour:<7} {sigma:<20} {size:.1f} MB  {quality}".rstrip())
 

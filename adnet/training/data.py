@@ -137,7 +137,7 @@ def _from_folders(
         _patch_sampler(config, rescaled(images, config.scales), device),
         validation,
         f"{len(images)} images",
-        _fingerprint([*images, *_pixels(validation)]),
+        fingerprint([*images, *pixels_of(validation)]),
     )
 
 
@@ -157,7 +157,7 @@ def _from_pairs(config: TrainConfig, folders: Sequence[Path], device: torch.devi
         _patch_sampler(config, images, device),
         validation,
         f"{len(pairs)} pairs",
-        _fingerprint([*images, *_pixels(validation)]),
+        fingerprint([*images, *pixels_of(validation)]),
     )
 
 
@@ -182,7 +182,7 @@ def _from_store(config: TrainConfig, store: Path, device: torch.device) -> Train
         StoreSampler(patches, device, seed=config.seed, augment=config.augment),
         validation,
         f"{len(patches)} stored patches",
-        _fingerprint([patches, *_pixels(validation)]),
+        fingerprint([patches, *pixels_of(validation)]),
     )
 
 
@@ -217,11 +217,13 @@ def _load_validation(config: TrainConfig) -> list[ValidationImage]:
     return images
 
 
-def _pixels(images: Iterable[ValidationImage]) -> list[UInt8]:
+def pixels_of(images: Iterable[ValidationImage]) -> list[UInt8]:
+    """List all arrays of pixels, the clean and the noisy ones."""
     return [part for image in images for part in (image.clean, image.noisy) if part is not None]
 
 
-def _fingerprint(arrays: Iterable[UInt8]) -> str:
+def fingerprint(arrays: Iterable[UInt8]) -> str:
+    """Digest pixels and shapes (SHA-256)."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(str(array.shape).encode())
