@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ SOURCE_SET_ENV = (
     "/usr/local/Ascend/cann/set_env.sh)"
 )
 """The remedy when CANN's libraries or modules are not found."""
+
+HAL = "libascend_hal.so"
+"""The library between CANN and the driver; CANN's devlib has a stand-in for it, to convert with."""
 
 
 def soc_name(acl: Any) -> str | None:
@@ -35,6 +39,13 @@ def cann_homes() -> list[Path]:
     below = [root / one for root in roots for one in ("cann", "ascend-toolkit/latest")]
     places = [Path(one) for one in named if one] + below
     return [place for place in dict.fromkeys(places) if place.is_dir()]
+
+
+def devlib_places(home: Path) -> list[Path]:
+    """List where below CANN's folder its devlib may be; from CANN 8.0 to 8.3 it lay deeper."""
+    machine = platform.machine()
+    below = ["devlib", f"{machine}-linux/devlib"]
+    return [home / one for one in [*below, *(f"{one}/linux/{machine}" for one in below)]]
 
 
 def cann_version(home: Path | None = None) -> str | None:

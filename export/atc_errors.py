@@ -11,9 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from adnet.export.cann_install import HAL
-
-from adnet.cann import SOURCE_SET_ENV
+from adnet.cann import HAL, SOURCE_SET_ENV
 
 _CODE = re.compile(r"\b(E[0-9A-Z]\d{4})\b")
 _NOISE = re.compile(r"^(?:\[PID: \d+\]|[\d\-:.]{15,}|\s|[\w]+\(E[0-9A-Z]\d{4}\):|E[0-9A-Z]\d{4}:)+")

@@ -14,11 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-HAL = "libascend_hal.so"
-"""The library between CANN and the driver."""
-
-_PLACES = ("cann", "ascend-toolkit/latest")
-"""Below the folder Ascend: CANN 8.5 and later, and before."""
+from adnet.cann import HAL, cann_homes, devlib_places
 
 _TIMEOUT = 60  # seconds; sourcing set_env.sh takes well under one
 
@@ -32,13 +28,6 @@ class AtcEnvironment:
     """What was changed, in words."""
     devlib_places: list[Path]
     """Where a stand-in for the driver's library was looked for, and not found; else empty."""
-
-
-def cann_homes() -> list[Path]:
-    """List where CANN may be: by its variables, for all users, or below $HOME."""
-    named = [os.environ.get(name) for name in ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH")]
-    roots = [Path("/usr/local/Ascend"), Path.home() / "Ascend"]
-    return [Path(one) for one in named if one] + [root / one for root in roots for one in _PLACES]
 
 
 def atc_environment(atc: Path) -> AtcEnvironment:
@@ -57,10 +46,7 @@ def atc_environment(atc: Path) -> AtcEnvironment:
             notes.append(f"CANN's environment is not set here; atc gets that of {script}")
     if _resolves(HAL, variables, homes[0] / "lib64"):
         return AtcEnvironment(variables, notes, [])
-    machine = platform.machine()
-    below = ["devlib", f"{machine}-linux/devlib"]
-    below += [f"{one}/linux/{machine}" for one in below]  # CANN 8.0 to 8.3
-    places = [home / one for home in homes if home.is_dir() for one in below]
+    places = [folder for home in homes if home.is_dir() for folder in devlib_places(home)]
     found = _first(place / HAL for place in places)
     if found is None:
         return AtcEnvironment(variables, notes, places)

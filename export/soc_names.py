@@ -32,8 +32,6 @@ _FAMILIES = re.compile(
 )
 """Further members that a newer CANN may know."""
 
-_NO_FLOAT32_CUBE = re.compile(r"Ascend310(P\d)?|Ascend910(A|B|ProA|ProB|PremiumA)")
-
 
 def check_soc(soc: str) -> None:
     """Make sure that a chip of this name may exist.
@@ -65,15 +63,6 @@ def check_soc(soc: str) -> None:
 def is_listed(soc: str) -> bool:
     """Tell whether the name is one that adnet or the CANN of this machine has for certain."""
     return soc in SOCS or soc in platform_socs()
-
-
-def has_float32_cube(soc: str) -> bool:
-    """Tell whether the matrix unit takes float32 and bfloat16.
-
-    The 310P and the first 910 take float16 only (Intrinsic_mmad in CANN's platform files); names
-    that adnet does not know are trusted.
-    """
-    return not _NO_FLOAT32_CUBE.fullmatch(soc)
 
 
 def _abridged(names: tuple[str, ...]) -> str:

@@ -20,7 +20,7 @@ from adnet.runtime.inventory import Row, rows_of
 from adnet.runtime.registry import backends
 
 from adnet import __version__
-from adnet.cann import SOURCE_SET_ENV, cann_homes, cann_version
+from adnet.cann import HAL, SOURCE_SET_ENV, cann_homes, cann_version, devlib_places
 from adnet.errors import UsageError
 from adnet.npu_versions import installed, misfit, remedy, version_key
 
@@ -221,21 +221,14 @@ def _environment() -> Finding:
 
 def _devlib() -> Finding:
     """The stand-in for the driver's library, which ATC needs where there is no driver."""
-    folders = [one for home in cann_homes() for one in _devlib_places(home)]
-    found = next((one for one in folders if (one / "libascend_hal.so").is_file()), None)
+    folders = [one for home in cann_homes() for one in devlib_places(home)]
+    found = next((one for one in folders if (one / HAL).is_file()), None)
     if found is not None:
         return Finding("CANN devlib", "ok", str(found), "for ATC where there is no driver")
     if not cann_homes():
         return Finding("CANN devlib", "note", "not found", "only for ATC where there is no driver")
     return Finding("CANN devlib", "note", "not found", "for ATC where there is no driver",
                    "install the toolkit of CANN, not its runtime alone")  # fmt: skip
-
-
-def _devlib_places(home: Path) -> list[Path]:
-    machine = platform.machine()
-    below = ["devlib", f"{machine}-linux/devlib"]
-    # The longer ones belong to CANN 8.0 to 8.3.
-    return [home / one for one in below + [f"{one}/linux/{machine}" for one in below]]
 
 
 def _pyacl() -> Finding:
