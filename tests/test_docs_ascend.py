@@ -28,14 +28,15 @@ def test_every_command_of_the_page_works(tmp_path, make_image, replacements, pho
     environment = machine(tmp_path, make_image, photos)
     if replacements:
         environment["PYTHONPATH"] = little_calibration(tmp_path / "hook")
-    commands = script(PAGE.read_text(), tmp_path, replacements)
+    page = PAGE.read_text()
+    commands = script(page, tmp_path, replacements)
     result = subprocess.run(
         ["bash", "-c", commands], cwd=tmp_path, env=environment, capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert result.returncode == 0, f"{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
     headings = [line[3:] for line in result.stderr.splitlines() if line.startswith("== ")]
-    assert headings == [heading for heading, _ in blocks(PAGE.read_text())]
+    assert headings == [heading for heading, _ in blocks(page)]
     assert len(list((tmp_path / "denoised").iterdir())) == len(photos)
     assert "SIMULATED" in result.stdout
     for made in ("gray-blind.om", "host/for-atc/gray-blind.om", "for-amct/convert.sh"):
