@@ -18,7 +18,7 @@ _FAULT = (
 _MEMORY_FAULT = "The device's memory is damaged: see npu-smi info -t health; it may need a reset."
 _NO_SUCH_TASK = (
     "The device cannot do what the OM asks for. On a part of a chip (vNPU) the OM must be "
-    "converted with ATC's --virtual_type=1; else convert it for this chip and CANN."
+    "converted with adnet-export om --virtual-type; else convert it for this chip and CANN."
 )
 _OVERFLOW = (
     "A layer's result was too large for float16: convert the model with --precision-mode origin, "
