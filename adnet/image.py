@@ -6,22 +6,23 @@ else Pillow can open (16 bits, CMYK, several frames ...) is refused with the rea
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from adnet.atomic import atomic_path
+from adnet.atomic import write_atomically
 from adnet.errors import ImageError, UsageError
+from adnet.image_kinds import PILLOW_FORMATS, gray_depth, refuse_unsupported, unreadable_reason
+from adnet.image_metadata import options_for, orientations, save_options, turn_back
 
 FORMATS = {
     ".png": "PNG",
@@ -37,16 +38,16 @@ FORMATS = {
 DEFAULT_MAX_PIXELS = 89_478_485
 """Pillow's own limit (a quarter of a gigabyte of RGB); larger images may be decompression bombs."""
 
-_READABLE_MODES = {"L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA", "P": None, "PA": "RGBA"}
-_LOSSLESS_TIFF = {"raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "packbits"}
-_TIFF_TAGS = (270, 271, 272, 274, 305, 306, 315, 33432)
-"""Description, make, model, orientation, software, date, artist, copyright."""
-
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError,
     MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 """What Pillow's decoders raise on damaged files."""
+_ENCODER_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, KeyError, AttributeError, OverflowError,
+    MemoryError, struct.error,
+)  # fmt: skip
+"""What Pillow's encoders raise on metadata that the format cannot hold, or the disk on writing."""
 
 _open_lock = threading.Lock()
 
@@ -78,9 +79,10 @@ def read_image(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageFile:
         ImageError: the file is damaged, too large, or of a kind that is not supported yet.
     """
     try:
-        with _pillow_limit_lifted():
-            opened = Image.open(path)
-        with opened as image:
+        # Opened by name, Pillow would map the pixels of some TIFFs into memory, and mix up width
+        # and height where they are to be turned.
+        with path.open("rb") as file, _opened(file) as image:
+            format_name = str(image.format)
             count = image.width * image.height
             if count > max_pixels:
                 raise ImageError(
@@ -88,23 +90,22 @@ def read_image(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageFile:
                     f"than the limit of {max_pixels / 1e6:.0f} that guards against decompression "
                     f"bombs. If you trust the file, pass --max-pixels {count}."
                 )
-            _refuse_unsupported(image, path)
-            options = _save_options(image, path)
+            refuse_unsupported(image, path)
+            orientation, turned = orientations(image)
+            depth = gray_depth(image)
             image.load()
-            if image.mode == "P" or "transparency" in image.info:
-                image = _expand(image)  # noqa: PLW2901  (the opened file is closed either way)
-            pixels = np.asarray(image)
+            options = save_options(image, path, orientation)
+            decoded = _expand(turn_back(image, turned), depth)
+            pixels = np.asarray(decoded)
     except ImageError:
         raise
     except FileNotFoundError as err:
         raise ImageError(f"{path}: no such file.") from err
     except UnidentifiedImageError as err:
-        size = path.stat().st_size
-        what = "the file is empty" if size == 0 else "not an image that can be read"
-        raise ImageError(f"{path}: {what}.") from err
+        raise ImageError(f"{path}: {unreadable_reason(path)}.") from err
     except _DECODER_ERRORS as err:
         raise ImageError(f"{path}: cannot be decoded, the file may be damaged ({err}).") from err
-    return ImageFile(pixels, str(opened.format), options)
+    return ImageFile(pixels, format_name, options)
 
 
 def load_folder(folder: Path, channels: int) -> dict[str, NDArray[np.uint8]]:
@@ -171,24 +172,34 @@ def write_image(path: Path, pixels: NDArray[np.uint8], like: ImageFile) -> None:
     Raises:
         ImageError: the format cannot hold these pixels, or the disk is full or read-only.
     """
-    wanted = FORMATS.get(path.suffix.lower(), like.format)
-    same = FORMATS.get(path.suffix.lower()) == like.format or like.format == "MPO"
-    options = like.save_options if same else _portable(like.save_options)
-    if wanted in ("JPEG", "BMP") and pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+    source = "JPEG" if like.format == "MPO" else like.format
+    wanted = FORMATS.get(path.suffix.lower(), source)
+    if wanted not in PILLOW_FORMATS:
+        raise ImageError(f"{path}: give the output a name with one of {', '.join(FORMATS)}.")
+    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
+    if wanted in ("JPEG", "BMP") and channels in (2, 4):
         raise ImageError(
             f"{path}: {wanted} cannot hold transparency, which the input has. "
             "Give the input (or the output) a .png name."
         )
+    options, pixels = options_for(like.save_options, wanted, wanted == source, pixels)
+    if wanted == "WEBP" and channels < 3 and options.get("icc_profile", b"")[16:20] == b"GRAY":
+        raise ImageError(
+            f"{path}: WebP has no gray, and the input has a colour profile for gray. "
+            "Give the output a .png name."
+        )
     try:
-        with atomic_path(path) as temporary:
-            Image.fromarray(pixels).save(temporary, wanted, **_defaults(wanted), **options)
-    except (OSError, ValueError) as err:
+        # Pillow writes to a file without a look at how much arrived: a full disk would leave half
+        # an image under its final name.
+        encoded = io.BytesIO()
+        Image.fromarray(pixels).save(encoded, wanted, **_defaults(wanted), **options)
+        write_atomically(path, encoded.getbuffer())
+    except _ENCODER_ERRORS as err:
         reason = getattr(err, "strerror", None) or err
         raise ImageError(f"{path}: cannot be written: {reason}.") from err
 
 
-@contextmanager
-def _pillow_limit_lifted() -> Iterator[None]:
+def _opened(file: IO[bytes]) -> Image.Image:
     """Let Image.open read headers of any size, so that `max_pixels` alone decides.
 
     Pillow's limit is a module global; the lock and the restore keep other users of Pillow in this
@@ -198,74 +209,30 @@ def _pillow_limit_lifted() -> Iterator[None]:
         limit = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
         try:
-            yield
+            return Image.open(file, formats=PILLOW_FORMATS)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
 
 
-def _refuse_unsupported(image: Image.Image, path: Path) -> None:
-    frames = getattr(image, "n_frames", 1)
-    if frames > 1 and image.format != "MPO":  # MPO: a photo with a preview beside it
-        raise ImageError(
-            f"{path}: has {frames} frames or pages; only single images are supported yet. "
-            "Split it into files first."
-        )
-    # Pillow opens 16-bit RGB as 8-bit RGB and drops the low half: the raw mode tells.
-    tile = getattr(image, "tile", None)
-    stored = str(tile[0][3]) if tile else ""
-    if any(depth in stored for depth in (";16", ";12", ";32")) or image.mode.startswith(("I", "F")):
-        raise ImageError(
-            f"{path}: has more than 8 bits per sample, which is not supported yet and would be "
-            "lost. Convert it to 8 bits if that is acceptable."
-        )
-    if image.mode not in _READABLE_MODES:
-        raise ImageError(
-            f"{path}: pixels are of kind {image.mode}, supported are 8-bit gray and RGB with or "
-            "without transparency. Convert it first."
-        )
+def _expand(image: Image.Image, depth: int) -> Image.Image:
+    """Turn a palette or a transparent colour into plain gray or RGB, with alpha if needed.
 
-
-def _expand(image: Image.Image) -> Image.Image:
-    """Turn a palette or a transparent colour into plain gray or RGB, with alpha if needed."""
-    transparent = "transparency" in image.info
+    Args:
+        depth: bits per sample in the file: those that a transparent colour is told in.
+    """
+    transparent = image.info.get("transparency")
+    if image.mode == "PA":
+        return image.convert("RGBA")
     if image.mode == "P":
-        target = "RGBA" if transparent else "RGB"
-    else:
-        target = "LA" if image.mode == "L" else "RGBA"
-    return image.convert(target)
-
-
-def _save_options(image: Image.Image, path: Path) -> dict[str, Any]:
-    """Collect what makes the written file the like of the read one."""
-    options: dict[str, Any] = {
-        key: image.info[key] for key in ("icc_profile", "dpi") if image.info.get(key)
-    }
-    if image.format == "TIFF":
-        tags = image.tag_v2  # type: ignore[attr-defined]
-        info = TiffImagePlugin.ImageFileDirectory_v2()
-        for tag in _TIFF_TAGS:
-            if tag in tags:
-                info[tag] = tags[tag]
-        options["tiffinfo"] = info
-        compression = image.info.get("compression", "raw")
-        keep = compression in _LOSSLESS_TIFF
-        options["compression"] = compression if keep else "tiff_adobe_deflate"
-    elif image.info.get("exif"):
-        options["exif"] = image.info["exif"]
-    if image.format == "WEBP":
-        options["lossless"] = _is_lossless_webp(path)
-    return options
-
-
-def _is_lossless_webp(path: Path) -> bool:
-    """Look for the VP8L chunk among the first chunks of a WebP file."""
-    with path.open("rb") as file:
-        return b"VP8L" in file.read(4096)
-
-
-def _portable(options: dict[str, Any]) -> dict[str, Any]:
-    """Keep what every format takes."""
-    return {key: options[key] for key in ("icc_profile", "dpi", "exif") if key in options}
+        return image.convert("RGB" if transparent is None else "RGBA")
+    if transparent is None:
+        return image
+    if image.mode == "L":
+        top = 2**depth - 1  # Pillow scales the pixels to 8 bits, but not this one
+        image.info["transparency"] = (transparent & top) * (255 // top)
+        return image.convert("LA")
+    image.info["transparency"] = tuple(value & 255 for value in transparent)
+    return image.convert("RGBA")
 
 
 def _defaults(format_name: str) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -225,17 +224,10 @@ def _plot(runs: dict[str, list[dict[str, Any]]], output: Path) -> None:
     panels[0].legend(fontsize=8)
     figure.text(0.995, 0.01, "dotted: the noise itself", ha="right", fontsize=8, color="gray")
     figure.tight_layout()
-    with _atomic(output) as path:
-        figure.savefig(path, dpi=110, format="png")
+    from adnet.benchmarks.models_page import save_figure  # noqa: PLC0415
 
-
-@contextlib.contextmanager
-def _atomic(path: Path) -> Iterator[Path]:
-    from adnet.atomic import atomic_path  # noqa: PLC0415
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        yield temporary
+    output.parent.mkdir(parents=True, exist_ok=True)
+    save_figure(figure, output)
 
 
 if __name__ == "__main__":

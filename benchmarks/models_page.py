@@ -9,6 +9,7 @@ training curves and our sample images before and after are drawn beside the page
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,11 +23,13 @@ from adnet.benchmarks.tables import Entry, measure_psnr
 from adnet.runtime.denoiser import Denoiser
 
 from adnet._cli import make_app, reports_errors
-from adnet.atomic import atomic_path
+from adnet.atomic import atomic_path, write_atomically
 from adnet.image import find_images, read_image
 from adnet.pretrained import PretrainedModel, default_model, pretrained_models
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from adnet.card import ModelCard
 
 app = make_app("Write the page of the shipped models.")
@@ -162,8 +165,7 @@ def draw_curves(models: Sequence[PretrainedModel], path: Path) -> None:
     axes.grid(color="#dddddd")
     if axes.lines:
         axes.legend(frameon=False)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    save_figure(figure, path)
 
 
 def draw_examples(folder: Path, path: Path) -> None:
@@ -185,8 +187,17 @@ def draw_examples(folder: Path, path: Path) -> None:
             axes.imshow(detail, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
             axes.set_title(title, fontsize=9)
             axes.set_axis_off()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all.
+
+    Matplotlib writes through Pillow, which does not notice a full disk; memory is never short.
+    """
+    encoded = io.BytesIO()
+    figure.savefig(encoded, format="png", dpi=110)
+    write_atomically(path, encoded.getbuffer())
 
 
 def _record(name: str, card: ModelCard) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.jobs import Job
 from numpy.typing import NDArray
 
+from adnet.atomic import require_writable
 from adnet.errors import AdnetError, DeviceLostError, UsageError
 from adnet.image import DEFAULT_MAX_PIXELS, ImageFile, read_image, write_image
 
@@ -188,10 +188,7 @@ def _attempt(action: Callable[[], Result], job: Job) -> tuple[Result | None, str
 
 def _require_writable(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".adnet-{os.getpid()}-probe.tmp"
-        probe.touch()
-        probe.unlink()
+        require_writable(folder)
     except OSError as err:
         raise UsageError(
             f"{folder}: the output folder cannot be written: {err.strerror or err}."

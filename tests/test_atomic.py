@@ -1,0 +1,285 @@
+"""Files appear whole or not at all: on a full disk, beside other runs, after killed ones."""
+
+import os
+import resource
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from adnet import atomic
+from adnet.atomic import atomic_path, require_writable, write_atomically
+from adnet.errors import ImageError
+from adnet.image import ImageFile, read_image, write_image
+
+KIB = 1024
+FORMATS = [
+    ("a.png", "PNG", {}),
+    ("a.jpg", "JPEG", {}),
+    ("a.bmp", "BMP", {}),
+    ("raw.tif", "TIFF", {}),
+    ("lzw.tif", "TIFF", {"compression": "tiff_lzw"}),
+    ("deflate.tif", "TIFF", {"compression": "tiff_adobe_deflate"}),
+    ("a.webp", "WEBP", {"lossless": True}),
+    ("lossy.webp", "WEBP", {}),
+]
+
+
+def noise(height=90, width=120):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Make a file system of so many bytes: small_disk(size) returns its folder, empty."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def unmount():
+        subprocess.run(["umount", folder], capture_output=True, check=False)
+
+    def make(size):
+        unmount()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "adnet-test", folder]
+        try:
+            subprocess.run(mount, capture_output=True, check=True, text=True)
+        except (OSError, subprocess.CalledProcessError) as err:
+            pytest.skip(f"no small disk can be mounted: {getattr(err, 'stderr', err)}")
+        return folder
+
+    yield make
+    unmount()
+
+
+def assert_whole_or_nothing(path, expected, write):
+    """Run `write`; tell whether the file is there, whole."""
+    try:
+        write()
+    except ImageError as err:
+        if not any(text in str(err) for text in ("No space", "too large", "were written")):
+            raise
+        assert os.listdir(path.parent) == []
+        return False
+    assert os.listdir(path.parent) == [path.name]
+    assert path.read_bytes() == expected
+    return True
+
+
+@pytest.mark.parametrize(("name", "kind", "options"), FORMATS)
+def test_full_disk_leaves_no_half_image(tmp_path, small_disk, name, kind, options):
+    pixels, like = noise(), ImageFile(noise(), kind, options)
+    write_image(tmp_path / name, pixels, like)
+    expected = (tmp_path / name).read_bytes()
+    results = []
+    for size in range(4 * KIB, len(expected) + 16 * KIB, 4 * KIB):
+        path = small_disk(size) / name
+        results.append(
+            assert_whole_or_nothing(path, expected, lambda p=path: write_image(p, pixels, like))
+        )
+    assert results == sorted(results)
+    assert {*results} == {False, True}
+
+
+@pytest.mark.parametrize(("name", "kind", "options"), FORMATS)
+def test_file_size_limit_leaves_no_half_image(tmp_path, name, kind, options):
+    pixels, like = noise(), ImageFile(noise(), kind, options)
+    write_image(tmp_path / name, pixels, like)
+    expected = (tmp_path / name).read_bytes()
+    (tmp_path / "out").mkdir()
+    path = tmp_path / "out" / name
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    results = []
+    try:  # SIGXFSZ is ignored by Python
+        for size in [1, *range(4 * KIB, len(expected), 4 * KIB), len(expected) - 1, len(expected)]:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+            results.append(
+                assert_whole_or_nothing(path, expected, lambda: write_image(path, pixels, like))
+            )
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert results == [False] * (len(results) - 1) + [True]
+
+
+@pytest.mark.parametrize("what", ["checkpoint", "store", "figure", "text"])
+def test_full_disk_and_the_other_writers(small_disk, make_image, tmp_path, what):
+    """torch, h5py, matplotlib and plain text: each raises, and nothing is left."""
+    write, whole = globals()[f"_{what}"](tmp_path, make_image)
+    results = []
+    for size in range(8 * KIB, 200 * KIB, 24 * KIB):
+        folder = small_disk(size)
+        try:
+            write(folder)
+        except (OSError, RuntimeError):
+            assert os.listdir(folder) == []
+            results.append(False)
+        else:
+            assert whole(folder)
+            results.append(True)
+    assert results == sorted(results)
+    assert {*results} == {False, True}
+
+
+def _checkpoint(tmp_path, make_image):
+    torch = pytest.importorskip("torch")
+    from adnet.card import ModelCard
+    from adnet.checkpoint import save_checkpoint
+
+    weights = {f"w{i}": torch.rand(64, 64) for i in range(4)}
+    return (
+        lambda folder: save_checkpoint(folder / "a.pth", weights, ModelCard(1)),
+        lambda folder: torch.equal(torch.load(folder / "a.pth")["model"]["w3"], weights["w3"]),
+    )
+
+
+def _store(tmp_path, make_image):
+    h5py = pytest.importorskip("h5py")
+    code = (
+        "import sys, h5py, numpy, pathlib\n"
+        "from adnet.atomic import atomic_path\n"
+        "with atomic_path(pathlib.Path(sys.argv[1], 'a.h5')) as path, h5py.File(path, 'w') as file:"
+        " file.create_dataset('a', data=numpy.ones((90, 120, 3), 'u1'), chunks=(10, 10, 3))"
+    )
+
+    def write(folder):
+        # HDF5 itself may crash when it closes a file on a full disk: nothing under the final name.
+        status = subprocess.run(
+            [sys.executable, "-c", code, folder], capture_output=True, check=False
+        ).returncode
+        if status < 0:
+            for left in folder.glob(".adnet-*.tmp"):
+                left.unlink()
+        if status:
+            raise OSError(f"exit status {status}")
+
+    def whole(folder):
+        with h5py.File(folder / "a.h5") as file:
+            return bool((file["a"][...] == 1).all())
+
+    return write, whole
+
+
+def _figure(tmp_path, make_image):
+    pytest.importorskip("matplotlib")
+    from adnet.benchmarks.models_page import save_figure
+    from matplotlib.figure import Figure
+    from PIL import Image
+
+    figure = Figure()
+    figure.subplots().imshow(noise(), interpolation="nearest")
+
+    def whole(folder):
+        with Image.open(folder / "a.png") as image:
+            image.load()
+        return True
+
+    return lambda folder: save_figure(figure, folder / "a.png"), whole
+
+
+def _text(tmp_path, make_image):
+    text = "0123456789" * 6000
+
+    def write(folder):
+        with atomic_path(folder / "a.json") as path:
+            path.write_text(text)
+
+    return write, lambda folder: (folder / "a.json").read_text() == text
+
+
+def test_two_containers_with_the_same_process_number(tmp_path):
+    """Both are process 1 and count from 0: their temporary names must differ all the same."""
+    code = (
+        "import os, sys; os.getpid = lambda: 1\n"
+        "from pathlib import Path\n"
+        "from adnet.atomic import write_atomically, require_writable\n"
+        "folder, tag = Path(sys.argv[1]), sys.argv[2]\n"
+        "for i in range(150):\n"
+        "    require_writable(folder)\n"
+        "    write_atomically(folder / f'{tag}-{i}', tag.encode() * 20000)\n"
+    )
+    runs = [subprocess.Popen([sys.executable, "-c", code, tmp_path, tag]) for tag in "ab"]
+    assert [run.wait(60) for run in runs] == [0, 0]
+    assert len(os.listdir(tmp_path)) == 300
+    assert all(path.read_bytes() == path.name[:1].encode() * 20000 for path in tmp_path.iterdir())
+
+
+def test_a_name_that_is_taken_is_not_used(tmp_path, monkeypatch):
+    names = iter(["one", "one", "two"])
+    monkeypatch.setattr(atomic.secrets, "token_hex", lambda _: next(names))
+    with atomic_path(tmp_path / "a") as first, atomic_path(tmp_path / "b") as second:
+        assert (first.name, second.name) == (".adnet-one.tmp", ".adnet-two.tmp")
+
+
+def test_permissions_follow_the_umask(tmp_path):
+    write_atomically(tmp_path / "a", b"x")
+    (tmp_path / "b").touch()
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_short_write_is_noticed(tmp_path, monkeypatch):
+    stat = os.stat_result((0o100644, 0, 0, 1, 0, 0, 3, 0, 0, 0))
+    monkeypatch.setattr(atomic.Path, "stat", lambda self, **_: stat)
+    with pytest.raises(OSError, match="3 of 5 bytes"):
+        write_atomically(tmp_path / "a", b"12345")
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("writer", ["probe", "file"])
+def test_leftovers_of_killed_runs_are_swept(tmp_path, writer):
+    day = 24 * 3600
+    ages = {
+        ".adnet-1-0.tmp": 2 * day,
+        ".adnet-1-probe.tmp": day + 60,
+        ".adnet-0123456789abcdef.tmp": day + 60,
+        ".adnet-2-0.tmp": day - 60,
+        ".adnet-future.tmp": -day,
+        ".adnet-1-0.tmp.png": 9 * day,
+        "adnet-1-0.tmp": 9 * day,
+        ".other-1-0.tmp": 9 * day,
+        ".adnet-notes.txt": 9 * day,
+    }
+    for name, age in ages.items():
+        (tmp_path / name).write_text("x")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    (tmp_path / ".adnet-folder.tmp").mkdir()
+    (tmp_path / ".adnet-link.tmp").symlink_to(tmp_path / "adnet-1-0.tmp")
+    os.utime(tmp_path / ".adnet-folder.tmp", (0, 0))
+    os.utime(tmp_path / ".adnet-link.tmp", (0, 0), follow_symlinks=False)
+    kept = {name for name in os.listdir(tmp_path) if not 0 < ages.get(name, 0) - day < 8 * day}
+    kept |= {name for name in ages if ages[name] == 9 * day}
+    if os.geteuid() == 0:
+        (tmp_path / ".adnet-3-0.tmp").touch()
+        os.utime(tmp_path / ".adnet-3-0.tmp", (0, 0))
+        os.chown(tmp_path / ".adnet-3-0.tmp", 12345, -1)
+        kept.add(".adnet-3-0.tmp")
+    if writer == "probe":
+        require_writable(tmp_path)
+    else:
+        write_atomically(tmp_path / "new", b"x")
+        kept.add("new")
+    assert set(os.listdir(tmp_path)) == kept
+    assert len(ages) - 3 <= len(kept)
+
+
+def test_sweep_error_is_no_error(tmp_path, monkeypatch):
+    (tmp_path / ".adnet-1-0.tmp").touch()
+    os.utime(tmp_path / ".adnet-1-0.tmp", (0, 0))
+    unlink = atomic.Path.unlink
+
+    def refuse(self, **options):
+        if self.name == ".adnet-1-0.tmp":
+            raise PermissionError(1, "not permitted")
+        unlink(self, **options)
+
+    monkeypatch.setattr(atomic.Path, "unlink", refuse)
+    require_writable(tmp_path)
+    write_atomically(tmp_path / "a", b"x")
+    assert sorted(os.listdir(tmp_path)) == [".adnet-1-0.tmp", "a"]
+
+
+def test_written_files_can_be_read(tmp_path):
+    for name, kind, options in FORMATS:
+        write_image(tmp_path / name, noise(), ImageFile(noise(), kind, options))
+        assert read_image(tmp_path / name).pixels.shape == (90, 120, 3)
