@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from adnet.errors import ImageError
 from adnet.images import bmp, gif, jpeg, png, tiff, webp
-from adnet.images.image_file import ImageFile, Pixels, has_alpha
+from adnet.images.image_file import ImageFile, Pixels, has_alpha, orientation_of, upright
 from adnet.images.jpeg_segments import too_long
 from adnet.images.kinds import FORMATS, format_of, why_not
 
@@ -101,6 +101,9 @@ def encode_image(
     if len(frames) != len(like.frames) or wanted != like.format or _differs(frames, like):
         # Its layout is for other pixels: only what every format knows is carried over.
         made = replace(made, layout=None)
+        turn = orientation_of(like.portable.exif)
+        if turn != 1 and "Exif" not in _FORMATS[wanted].portable:
+            frames = tuple(upright(frame, turn) for frame in frames)
         if len(frames) > 1 and wanted != "TIFF":
             raise ImageError(f"{wanted} needs the timing of its frames from an image like it.")
     try:
@@ -143,6 +146,8 @@ def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
         notes.append(f"frames became pages of the {wanted}, without timing.")
     if any(getattr(page, "extras", None) is not None for page in _pages(image)):
         notes.append("samples beyond colour and alpha were left out.")
+    if "Exif" in lost and orientation_of(image.portable.exif) != 1:
+        notes.append(f"the pixels were turned upright, since {wanted} knows no orientation.")
     if wanted == "WEBP" and image.colour_channels == 1:
         notes.append("gray became RGB, since WebP has no gray.")
     return tuple(notes)
@@ -167,6 +172,11 @@ def _check(image: ImageFile, wanted: str) -> None:
         raise ImageError(
             f"the input has {len(image.frames)} frames or pages, which {wanted} cannot take over. "
             + _REMEDY.format(f"{image.format}'s")
+        )
+    if wanted == "WEBP" and (image.portable.icc or b"")[16:20] == b"GRAY":
+        raise ImageError(
+            "WebP has no gray, and the input has a colour profile for gray. "
+            + _REMEDY.format(".png")
         )
     for frame in image.frames:
         if (longest := max(frame.shape[:2])) > kept.max_side:

@@ -140,6 +140,17 @@ def orientation_of(exif: bytes | None) -> int:
     return 1
 
 
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn pixels as a viewer does; source: Exif 2.32, section 4.6.4, tag Orientation."""
+    if orientation > 4:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
 def exif_with_orientation(orientation: int) -> bytes | None:
     """Make an Exif block that says the orientation and nothing else; None for upright."""
     if orientation == 1:

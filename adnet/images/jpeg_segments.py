@@ -113,10 +113,11 @@ def read_portable(segments: Iterable[Segment]) -> Portable:
 
 def portable_segments(portable: Portable) -> list[Segment]:
     """Make the segments that hold `portable`; what does not fit was found by `too_long`."""
-    unit, dpi = (1, portable.dpi) if portable.dpi else (0, (1, 1))
-    density = (min(65535, max(1, round(value))) for value in dpi)
-    found = [Segment(_APP0, b"JFIF\0" + struct.pack(">BBBHHBB", 1, 1, unit, *density, 0, 0))]
     left_out = too_long(portable)
+    unit, density = 0, [1, 1]
+    if portable.dpi and "resolution" not in left_out:
+        unit, density = 1, [round(value) for value in portable.dpi]
+    found = [Segment(_APP0, b"JFIF\0" + struct.pack(">BBBHHBB", 1, 1, unit, *density, 0, 0))]
     if portable.exif and "Exif" not in left_out:
         found.append(Segment(_APP1, _EXIF + portable.exif))
     if portable.xmp and "XMP" not in left_out:
@@ -147,7 +148,10 @@ def too_long(portable: Portable) -> list[str]:
         ("XMP", portable.xmp, MAX_SEGMENT - len(_XMP)),
         ("ICC profile", portable.icc, 255 * _PART),
     )
-    return [name for name, block, most in limits if block and len(block) > most]
+    told = [name for name, block, most in limits if block and len(block) > most]
+    if portable.dpi and not all(1 <= round(value) <= 65535 for value in portable.dpi):
+        told.append("resolution")
+    return told
 
 
 def only_jpeg_has(segments: Sequence[Segment]) -> list[str]:

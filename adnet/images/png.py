@@ -232,8 +232,11 @@ class _Colour:
             notes.append(f"{what} per pixel became gray with 8 bits.")
         if clear is not None:
             notes.append("the transparent colour became an alpha channel.")
-        values = clear and struct.unpack(f">{len(clear) // 2}H", clear)
-        return cls(None, values or None, notes, header.depth < 8 or clear is not None)
+        values = None
+        if clear is not None:  # bits beyond the depth have no meaning
+            numbers = struct.unpack(f">{len(clear) // 2}H", clear)
+            values = tuple(number & ((1 << header.depth) - 1) for number in numbers)
+        return cls(None, values, notes, header.depth < 8 or clear is not None)
 
     def pixels(self, packed: bytes, header: _Header) -> NDArray[Any]:
         """Decode to (H, W, C)."""

@@ -91,8 +91,10 @@ def read_portable(chunks: Iterable[Chunk]) -> Portable:
             across, down, unit = struct.unpack(">IIB", data)
             if unit == 1 and across and down:
                 dpi = (across * 0.0254, down * 0.0254)
-        elif kind == b"zTXt" and data.startswith(_RAW_PROFILE):
-            _raw_profile(data, found)
+        elif kind in (b"tEXt", b"zTXt") and data.startswith(_RAW_PROFILE):
+            keyword, _, text = data.partition(b"\0")
+            plain = _unpacked(text[1:]) if kind == b"zTXt" else text
+            _raw_profile(keyword.removeprefix(_RAW_PROFILE).lower(), plain or b"", found)
     return Portable(found.get("icc"), found.get("exif"), found.get("xmp"), dpi)
 
 
@@ -124,11 +126,9 @@ def _unpacked(data: bytes) -> bytes | None:
     return plain if stream.eof else None
 
 
-def _raw_profile(data: bytes, found: dict[str, bytes]) -> None:
+def _raw_profile(name: bytes, text: bytes, found: dict[str, bytes]) -> None:
     """Read ImageMagick's way of hiding Exif, ICC and XMP in a text chunk: hexadecimal digits."""
-    keyword, _, rest = data.partition(b"\0")
-    name = keyword.removeprefix(_RAW_PROFILE).lower()
-    words = (_unpacked(rest[1:]) or b"").split()
+    words = text.split()
     try:
         plain = bytes.fromhex(b"".join(words[2:]).decode("ascii"))
     except ValueError:

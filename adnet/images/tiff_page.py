@@ -93,6 +93,9 @@ class PageReader:
         if 330 in self._page.tags:
             self.notes.append("smaller or other pictures inside the page were left out.")
         tags = {code: tag for code, tag in self._page.tags.items() if code not in _LAYOUT_TAGS}
+        if 274 in tags and not 1 <= self._tags.number(274, 0) <= 8:
+            self.notes.append("its orientation is none of the eight and was left out.")
+            del tags[274]
         pixels, photometric = self._in_rgb(self._whole(stored), stored, tags)
         if pixels.dtype.kind == "f":
             self._check_floats(pixels)
