@@ -20,6 +20,7 @@ from typing import Annotated, Any, NoReturn, TypeVar
 import typer
 
 from adnet import __version__
+from adnet._streams import secure_streams
 from adnet.errors import AdnetError, UsageError
 
 _EXTRAS = {
@@ -54,7 +55,7 @@ VersionOption = Annotated[
 
 def make_app(help_text: str) -> typer.Typer:
     """Create a Typer app that looks and fails the same in every program."""
-    return typer.Typer(
+    return _App(
         help=help_text,
         add_completion=False,
         no_args_is_help=True,
@@ -63,6 +64,18 @@ def make_app(help_text: str) -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
+
+
+class _App(typer.Typer):
+    """An app whose messages never end it."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        secure_streams()
+        try:
+            return super().__call__(*args, **kwargs)
+        except OSError as err:  # outside a command's body: --help or --version on a full disk
+            typer.echo(f"error: {err}", err=True)
+            sys.exit(1)
 
 
 def reports_errors(command: Command) -> Command:
@@ -125,8 +138,13 @@ def _let_second_interrupt_end() -> None:
 
 
 def print_json(data: Any) -> None:
-    """Print JSON on stdout; paths become text."""
-    typer.echo(json.dumps(data, default=str, indent=2, ensure_ascii=False))
+    r"""Print JSON on stdout; paths become text.
+
+    It is ASCII, so that every stdout can take it. A byte of a name that is not valid UTF-8 is
+    written as a lone surrogate (0xE9 as `\udce9`): `os.fsencode(json.loads(text)[...])` has the
+    name's bytes back.
+    """
+    typer.echo(json.dumps(data, default=str, indent=2))
 
 
 def parse_numbers(text: str, option: str, count: int) -> tuple[float, ...]:

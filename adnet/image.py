@@ -6,7 +6,7 @@ notes, or the file is refused with the reason.
 
 from __future__ import annotations
 
-import os
+import logging
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +27,7 @@ from adnet.images.codec import (
 )
 from adnet.images.image_file import ImageFile, Pixels
 from adnet.images.kinds import FORMATS
+from adnet.scan import Found, scan_folder
 
 __all__ = [
     "DEFAULT_MAX_PIXELS",
@@ -34,11 +35,14 @@ __all__ = [
     "ImageFile",
     "check_writable",
     "find_images",
+    "find_in_folder",
     "load_folder",
     "load_image",
     "read_image",
     "write_image",
 ]
+
+_log = logging.getLogger(__name__)
 
 _MOST_BYTES_PER_PIXEL = 64
 """Of a file: four doubles and as much metadata again. Larger ones are not even read."""
@@ -108,27 +112,37 @@ def load_image(path: Path, channels: int) -> NDArray[np.uint8]:
 def find_images(folder: Path) -> list[Path]:
     """List all images below `folder`, sorted; hidden files and folders are left out.
 
+    What else is there is told in the log; see `adnet.scan` for links and files that are none.
+
     Raises:
-        UsageError: no such folder, or no image in it.
+        UsageError: no such folder, it cannot be read, or no image in it.
+    """
+    found = find_in_folder(folder)
+    for path, reason in found.unreadable:
+        _log.warning("warning: %s: %s", path, reason)
+    for path, reason in found.left_out:
+        _log.info("note: %s: left out: %s", path, reason)
+    if found.other_files:
+        _log.info("note: %s: not taken: %s", folder, found.describe_other_files())
+    return found.images
+
+
+def find_in_folder(folder: Path) -> Found:
+    """Find the images below `folder`, and what is not taken.
+
+    Raises:
+        UsageError: no such folder, it cannot be read, or no image in it.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder.")
-    found = []
-    seen: set[str] = set()  # symbolic links may form a circle
-    for root, folders, files in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(root)) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [
-            Path(root, name)
-            for name in files
-            if Path(name).suffix.lower() in FORMATS and not name.startswith(".")
-        ]
-    if not found:
-        raise UsageError(f"{folder}: no image in this folder ({', '.join(FORMATS)}).")
-    return sorted(found)
+    found = scan_folder(folder, FORMATS)
+    if not found.images:
+        what = [f"no image in this folder ({', '.join(FORMATS)})"]
+        what += [f"{path} {reason}" for path, reason in found.unreadable[:1]]
+        what += [f"not taken: {found.describe_other_files()}"] if found.other_files else []
+        what += [f"left out: {path}, {reason}" for path, reason in found.left_out[:1]]
+        raise UsageError(f"{folder}: {'; '.join(what)}.")
+    return found
 
 
 def write_image(path: Path, pixels: Pixels | Sequence[Pixels], like: ImageFile) -> None:

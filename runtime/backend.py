@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
 import numpy as np
+from adnet.runtime.fork import OfOneProcess
 from numpy.typing import NDArray
 
 from adnet.card import ModelCard
@@ -134,8 +135,10 @@ class RunKeywords(TypedDict, total=False):
     compile: bool | None
 
 
-class Backend(ABC):
+class Backend(OfOneProcess, ABC):
     """One loaded model. A context manager; up to `lanes` threads may call `infer` at once.
+
+    In a process forked from the one that opened it, `infer` refuses and `close` does nothing.
 
     A subclass acquires everything in its constructor or nothing, calls `super().__init__` last,
     and implements `_infer`, `_release` and `describe`.
@@ -148,6 +151,7 @@ class Backend(ABC):
     """Time of the last execution alone, without copies; None where it is not told."""
 
     def __init__(self, card: ModelCard, spec: InputSpec, device: str) -> None:
+        super().__init__()
         self.card = card
         self.spec = spec
         self.device = device
@@ -159,8 +163,9 @@ class Backend(ABC):
 
         Raises:
             ShapeError: the batch does not fit `spec`.
-            UsageError: the backend is closed.
+            UsageError: the backend is closed, or this process was forked from its own.
         """
+        self._require_own_process(f"{self.name} backend")
         if self._closed:
             raise UsageError(f"{self.name} backend: used after close().")
         self.spec.check(batch, self.name)
@@ -170,7 +175,8 @@ class Backend(ABC):
         """Release the model; a second call does nothing."""
         if not self._closed:
             self._closed = True
-            self._release()
+            if self._is_of_this_process():
+                self._release()
 
     def __enter__(self) -> Self:
         return self

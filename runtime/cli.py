@@ -19,8 +19,6 @@ from adnet._cli import (
 )
 
 if TYPE_CHECKING:
-    from adnet.runtime.denoiser import Denoiser
-    from adnet.runtime.folder import Summary
     from adnet.runtime.jobs import Job
 
 app = make_app("Denoise images with ADNet.")
@@ -84,6 +82,14 @@ def run(
     max_pixels: Annotated[
         int, typer.Option(help="Refuse larger images as possible decompression bombs.")
     ] = 89_478_485,
+    strip_metadata: Annotated[
+        bool,
+        typer.Option(
+            "--strip-metadata",
+            help="Leave out Exif, GPS, XMP, IPTC and texts; colour profile, orientation and "
+            "resolution stay.",
+        ),
+    ] = False,
     list_models: Annotated[
         bool, typer.Option("--list-models", help="List the shipped models and leave.")
     ] = False,
@@ -96,6 +102,8 @@ def run(
     version: VersionOption = False,
 ) -> None:
     """Denoise images: adnet-run INPUT... -o OUT.
+
+    Depth, layout and metadata stay; colour values are taken as stored, whatever their profile.
 
     Outputs that exist are skipped, so an interrupted run goes on where it stopped. Exit status: 0
     all done, 1 some images failed (they are listed), 2 nothing was started.
@@ -112,33 +120,55 @@ def run(
         raise typer.BadParameter("say where the results go", param_hint="--output")
 
     from adnet.runtime.denoiser import Denoiser  # noqa: PLC0415  (keeps --help fast)
-    from adnet.runtime.folder import Listener, run_jobs  # noqa: PLC0415
-    from adnet.runtime.jobs import plan_jobs  # noqa: PLC0415
+    from adnet.runtime.folder import Listener, Summary, run_jobs  # noqa: PLC0415
+    from adnet.runtime.jobs import Plan, make_plan  # noqa: PLC0415
+    from adnet.runtime.report import as_json, as_text  # noqa: PLC0415
 
-    jobs = plan_jobs(inputs, output)
-    with Denoiser(
-        model,
-        backend=backend,
-        tile=tile,
-        batch=batch,
-        pad=pad,
-        threads=threads,
-        device=device,
-        precision=precision,
-        provider=provider,
-        streams=streams,
-        compile=compile_ or None,
-    ) as denoiser:
-        with progress_bar("denoising", quiet) as bar:
-            position = _Position(len(jobs), bar.show)
-            summary = run_jobs(
-                jobs,
-                denoiser,
-                overwrite=overwrite,
-                max_pixels=max_pixels,
-                listener=Listener(position.add_pixels, position.add_image),
-            )
-        _report(summary, denoiser, json_output)
+    from adnet.errors import DeviceLostError  # noqa: PLC0415
+
+    plan, summary, models = Plan(), Summary(), []
+    try:
+        plan = make_plan(inputs, output)
+        summary.failed += plan.found.unreadable
+        for path, reason in plan.found.unreadable:
+            typer.echo(f"failed: {path}: {reason}", err=True)
+        with (
+            Denoiser(
+                model,
+                backend=backend,
+                tile=tile,
+                batch=batch,
+                pad=pad,
+                threads=threads,
+                device=device,
+                precision=precision,
+                provider=provider,
+                streams=streams,
+                compile=compile_ or None,
+            ) as denoiser,
+            progress_bar("denoising", quiet) as bar,
+        ):
+            position = _Position(len(plan.jobs), bar.show)
+            try:
+                run_jobs(
+                    plan.jobs,
+                    denoiser,
+                    overwrite=overwrite,
+                    max_pixels=max_pixels,
+                    strip_metadata=strip_metadata,
+                    listener=Listener(position.add_pixels, position.add_image),
+                    summary=summary,
+                )
+            finally:
+                models = denoiser.describe()
+    except (KeyboardInterrupt, DeviceLostError) as err:
+        if json_output:
+            print_json(as_json(summary, plan.found, models, err))
+        raise
+    if json_output:
+        print_json(as_json(summary, plan.found, models))
+    else:
+        typer.echo(as_text(summary, plan.found))
     if summary.failed:
         raise typer.Exit(1)
 
@@ -169,36 +199,6 @@ class _Position:
         rate = self._pixels / 1e6 / seconds
         fraction = min(1.0, max(self._part, self._done) / self._images)
         self._show(fraction, f"{self._done}/{self._images} images, {rate:.2f} MPix/s")
-
-
-def _report(summary: Summary, denoiser: Denoiser, as_json: bool) -> None:
-    note = ""
-    if summary.colour_with_gray:
-        note = (
-            f"{summary.colour_with_gray} colour images were denoised by the gray model, plane by "
-            "plane."
-        )
-    if as_json:
-        print_json(
-            {
-                "written": summary.written,
-                "skipped": summary.skipped,
-                "failed": [{"input": path, "error": text} for path, text in summary.failed],
-                "megapixels": summary.pixels / 1e6,
-                "seconds": summary.seconds,
-                "models": denoiser.describe(),
-                "notes": [note] if note else [],
-            }
-        )
-        return
-    rate = summary.pixels / 1e6 / summary.seconds if summary.seconds else 0.0
-    typer.echo(
-        f"{len(summary.written)} denoised, {summary.skipped} skipped (output exists), "
-        f"{len(summary.failed)} failed; {summary.pixels / 1e6:.2f} MPix in "
-        f"{summary.seconds:.1f} s, {rate:.2f} MPix/s"
-    )
-    if note:
-        typer.echo(f"note: {note}")
 
 
 def _list_models(as_json: bool) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from adnet.runtime.backend import Backend, RunOptions
+from adnet.runtime.fork import OfOneProcess
 from adnet.runtime.registry import open_backend
 from adnet.runtime.tiling import Tile, balanced_tile, fits, plan_batches, plan_tiles
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ DEFAULT_TILE = 512
 Image = TypeVar("Image", bound=NDArray[Any])
 
 
-class Denoiser:
+class Denoiser(OfOneProcess):
     """Denoises images of any size.
 
     Args:
@@ -52,7 +53,8 @@ class Denoiser:
         options: what is asked of the backend, see `RunOptions`: threads, device, precision,
             provider, streams, compile.
 
-    Several threads may call it at once.
+    Several threads may call it at once. A process forked from the one that opened it gets a
+    UsageError, and cannot release what belongs to its parent: `close` does nothing there.
 
     Raises:
         UsageError: an argument is out of range, or the backend has no such option.
@@ -69,6 +71,7 @@ class Denoiser:
         pad: str | None = None,
         **options: Unpack[RunKeywords],
     ) -> None:
+        super().__init__()
         smallest = 2 * RECEPTIVE_RADIUS + 1
         if tile is not None and tile < smallest:
             raise UsageError(
@@ -108,6 +111,7 @@ class Denoiser:
 
         Raises:
             ShapeError: the array is no image, or does not fit the model.
+            UsageError: it is closed, or this process was forked from its own.
         """
         planes = _check_image(image)
         result: Image = np.empty_like(image)
@@ -136,6 +140,7 @@ class Denoiser:
 
     def describe(self) -> list[dict[str, str]]:
         """Tell which models are loaded, and on what they run."""
+        self._require_own_process("Denoiser")
         return [
             {"model": str(path), "name": one.backend.card.name, **one.backend.describe()}
             for path, one in self._opened.items()
@@ -144,8 +149,9 @@ class Denoiser:
     def close(self) -> None:
         """Release the models; a second call does nothing."""
         self._closed = True
-        self._stack.close()
-        self._opened.clear()
+        if self._is_of_this_process():
+            self._stack.close()
+            self._opened.clear()
 
     def __enter__(self) -> Self:
         return self
@@ -159,6 +165,7 @@ class Denoiser:
         self.close()
 
     def _open(self, path: Path) -> _Opened:
+        self._require_own_process("Denoiser")  # first: a thread left behind may hold the lock
         with self._lock:
             if self._closed:
                 raise UsageError("Denoiser: used after close().")

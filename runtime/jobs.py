@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import os
+import shlex
+import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from adnet.errors import UsageError
-from adnet.image import FORMATS, find_images
+from adnet.image import FORMATS, find_in_folder
+from adnet.images.kinds import UNSUPPORTED
+from adnet.scan import Found, kind_of
+
+_FILE_SUFFIXES = frozenset(
+    {
+        ".gif", ".apng", ".avif", ".heic", ".heif", ".hif", ".jxl", ".jp2", ".j2k", ".jpf", ".jpx",
+        ".jpe", ".jfif", ".jif", ".dib", ".ico", ".icns", ".tga", ".pcx", ".pbm", ".pgm", ".ppm",
+        ".pnm", ".pfm", ".pam", ".exr", ".hdr", ".dds", ".xpm", ".xbm", ".psd", ".xcf", ".svg",
+        ".pdf", ".eps", ".ps", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf",
+        ".fits", ".dcm", ".npy", ".npz", ".mat", ".h5", ".mp4", ".mov", ".avi", ".mkv", ".webm",
+        ".zip", ".tar", ".gz", ".tgz", ".7z",
+    }
+)  # fmt: skip
+"""Suffixes that a file has, and hardly ever a folder: with them, an output is no new folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +35,21 @@ class Job:
     target: Path
 
 
+@dataclass(slots=True)
+class Plan:
+    """What a run will do, and what it finds but does not take."""
+
+    jobs: list[Job] = field(default_factory=list)
+    found: Found = field(default_factory=Found)
+    """What the input folders hold."""
+
+
 def plan_jobs(inputs: Sequence[Path], output: Path) -> list[Job]:
+    """Find the images and name their outputs; see `make_plan`."""
+    return make_plan(inputs, output).jobs
+
+
+def make_plan(inputs: Sequence[Path], output: Path) -> Plan:
     """Find the images and name their outputs; touches nothing.
 
     A folder's tree is mirrored under `output`; a file goes to `output`/name. One input file and
@@ -27,30 +57,83 @@ def plan_jobs(inputs: Sequence[Path], output: Path) -> list[Job]:
 
     Raises:
         UsageError: missing input, no image found, an output inside an input folder or on top of
-            an input, or two inputs with one output.
+            an input, two inputs with one output, or an output that is named like a file but
+            cannot be one.
     """
-    jobs = []
-    for path in inputs:
-        if path.is_dir():
-            if _is_within(output, path):
-                raise UsageError(
-                    f"the output folder {output} lies inside the input folder {path}; a second run "
-                    "would denoise its own results. Choose an output elsewhere."
-                )
-            jobs += [Job(source, output / source.relative_to(path)) for source in find_images(path)]
-        elif path.is_file():
+    modes = {path: _mode(path) for path in inputs}
+    single = len(modes) == 1 and not stat.S_ISDIR(modes[inputs[0]])
+    as_file = _is_named_as_file(output, single=single)
+    plan = Plan()
+    for path, mode in modes.items():
+        if stat.S_ISDIR(mode):
+            _refuse_within(output, path, path)
+            found = find_in_folder(path)
+            for link in found.linked:
+                _refuse_within(output, link, path)
+            plan.found.add(found)
+            plan.jobs += [Job(image, output / image.relative_to(path)) for image in found.images]
+        elif stat.S_ISREG(mode):
             if path.suffix.lower() not in FORMATS:
-                raise UsageError(
-                    f"{path}: the suffix {path.suffix or '(none)'} is not one of "
-                    f"{', '.join(FORMATS)}."
-                )
-            as_file = len(inputs) == 1 and output.suffix.lower() in FORMATS and not output.is_dir()
-            jobs.append(Job(path, output if as_file else output / path.name))
+                told = f"the suffix {path.suffix or '(none)'} is not one of {', '.join(FORMATS)}."
+                raise UsageError(f"{path}: {UNSUPPORTED.get(path.suffix.lower(), told)}")
+            plan.jobs.append(Job(path, output if as_file else output / path.name))
         else:
-            raise UsageError(f"{path}: no such file or folder.")
-    jobs = list(dict.fromkeys(jobs))
-    _refuse_collisions(jobs)
-    return jobs
+            raise UsageError(f"{path}: is {kind_of(mode)}; give image files or folders.")
+    plan.jobs = list(dict.fromkeys(plan.jobs))
+    _refuse_collisions(plan.jobs)
+    return plan
+
+
+def _mode(path: Path) -> int:
+    """Return the `st_mode` of an input without opening it: a pipe would block."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError) as err:
+        raise UsageError(f"{path}: no such file or folder.") from err
+    except OSError as err:
+        raise UsageError(f"{path}: cannot be read: {err.strerror or err}.") from err
+
+
+def _is_named_as_file(output: Path, *, single: bool) -> bool:
+    """Tell whether `output` is the file to write, not a folder.
+
+    Args:
+        single: there is one input, and it is no folder.
+
+    Raises:
+        UsageError: it looks like a file's name, but cannot be that of the result.
+    """
+    if str(output) == "-":
+        raise UsageError(
+            "--output -: results are not written to stdout. Give the name of a folder or, for one "
+            "input, of a file."
+        )
+    suffix = output.suffix.lower()
+    if output.is_dir() or (suffix not in FORMATS and suffix not in _FILE_SUFFIXES):
+        return False
+    if output.exists() and not output.is_file():
+        raise UsageError(f"{output}: is {kind_of(output.stat().st_mode)}; give another output.")
+    folder = f"To have a folder of that name, make it first: mkdir {shlex.quote(str(output))}"
+    if not single:
+        raise UsageError(
+            f"{output}: is named like one file, but several inputs, or a folder, need a folder for "
+            f"their results. {folder}"
+        )
+    if suffix not in FORMATS:
+        raise UsageError(
+            f"{output}: {suffix} files are not written, only {', '.join(FORMATS)}. {folder}"
+        )
+    return True
+
+
+def _refuse_within(output: Path, folder: Path, given: Path) -> None:
+    if not _is_within(output, folder):
+        return
+    linked = "" if folder == given else f" (through the link {folder})"
+    raise UsageError(
+        f"the output folder {output} lies inside the input folder {given}{linked}; a second run "
+        "would denoise its own results. Choose an output elsewhere."
+    )
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:

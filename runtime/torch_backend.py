@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
+from adnet.runtime.fork import forked_with_torch
 from torch import Tensor
 
 from adnet.card import ModelCard
@@ -29,12 +30,14 @@ _CUDA_LANES = 2
 class TorchBackend(Backend):
     """Runs a checkpoint, or the weights of an ONNX file that adnet-export made.
 
-    Batch norms are folded into the convolutions and the memory format is channels_last.
+    Batch norms are folded into the convolutions and the memory format is channels_last; not on
+    NPUs, where torch_npu refuses it: they have formats of their own behind contiguous tensors.
 
     Args:
         model: .pth, .pt or .onnx file.
         options: device (None: the accelerator that torch finds, else the CPU), precision (fp32,
-            fp16 or bf16), compile (torch.compile, one graph for all shapes), threads (CPU).
+            fp16 or bf16), compile (torch.compile, one graph for all shapes), threads (CPU; one in a
+            process forked from one that had loaded torch).
 
     Raises:
         ModelError: the file is damaged or no ADNet.
@@ -51,14 +54,19 @@ class TorchBackend(Backend):
                 f"{self.name} backend: precision must be {', '.join(PRECISIONS)}, got "
                 f"{self._precision!r}."
             )
+        if forked_with_torch():
+            _stay_on_one_thread(self.name, options.threads)
         device = resolve_device(options.device or best_device())
         network, card = _load(model)
         self._threads = options.threads or torch.get_num_threads()
         _forbid_rounding(device)
         self._dtype = PRECISIONS[self._precision]
         self._device = device
+        self._memory_format = (
+            torch.contiguous_format if device.type == "npu" else torch.channels_last
+        )
         placed: Any = network.to(device, self._dtype)
-        self._network: Any = placed.to(memory_format=torch.channels_last)
+        self._network: Any = placed.to(memory_format=self._memory_format)
         self._compiled = bool(options.compile)
         self._streams: SimpleQueue[Any] | None = None
         if self._compiled:
@@ -76,7 +84,7 @@ class TorchBackend(Backend):
             if self._device.type == "cuda":
                 image = image.pin_memory()  # from a cache of torch's; needed to copy beside work
             image = image.to(self._device, self._dtype, non_blocking=True)
-            result: Tensor = self._network(image.to(memory_format=torch.channels_last))
+            result: Tensor = self._network(image.to(memory_format=self._memory_format))
             host = result.float().contiguous().cpu().numpy()
         if self._precision != "fp32":
             require_finite(host, self.name, "Run it with --precision fp32.")
@@ -124,7 +132,7 @@ class TorchBackend(Backend):
             with torch.inference_mode():
                 for size in (64, 96):
                     image = torch.zeros(1, channels, size, size + 16, device=self._device)
-                    compiled(image.to(self._dtype).to(memory_format=torch.channels_last))
+                    compiled(image.to(self._dtype).to(memory_format=self._memory_format))
         except Exception as err:
             cause = " ".join(str(err).split())[:200]
             raise BackendUnavailable(
@@ -158,6 +166,21 @@ def cpu_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _stay_on_one_thread(backend: str, threads: int | None) -> None:
+    """Have torch compute on the calling thread: OpenMP waits for ever for those left behind.
+
+    Raises:
+        UsageError: more threads are asked for.
+    """
+    if threads not in (None, 1):
+        raise UsageError(
+            f"{backend} backend: this process was forked from one that had loaded torch, whose "
+            f"threads do not survive that; expected 1 thread, got {threads}. Leave it out, or "
+            "start worker processes with the 'spawn' method."
+        )
+    torch.set_num_threads(1)
 
 
 def _load(path: Path) -> tuple[ADNet, ModelCard]:

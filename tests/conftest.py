@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -20,6 +21,36 @@ settings.load_profile("adnet")
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
+
+
+HAS_TORCH = importlib.util.find_spec("torch") is not None
+"""Without it, what needs it is skipped; the summary at the end lists that."""
+
+
+class _ModuleThatMayNeedTorch(pytest.Module):
+    """A test module; skipped where an import of its own needs torch, and torch is missing."""
+
+    def _getobj(self):
+        try:
+            return super()._getobj()
+        except self.CollectError as err:
+            cause = err.__cause__
+            if isinstance(cause, ModuleNotFoundError) and cause.name == "torch":
+                pytest.skip("needs torch: it or what it tests imports it", allow_module_level=True)
+            raise
+
+
+def pytest_pycollect_makemodule(module_path, parent):
+    """Collect without torch; with it, as ever, so that nothing is skipped unseen."""
+    if HAS_TORCH:
+        return None
+    return _ModuleThatMayNeedTorch.from_parent(parent, path=module_path)
+
+
+def pytest_runtest_setup(item):
+    """Skip the tests marked `torch` where it is missing."""
+    if item.get_closest_marker("torch") is not None and not HAS_TORCH:
+        pytest.skip("needs torch")
 
 
 @pytest.fixture(scope="session")
@@ -92,6 +123,8 @@ def cli_here(monkeypatch, capsys):
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory) -> Path:
     """The shipped gray model as a checkpoint, gray-blind.pth."""
+    if not HAS_TORCH:
+        pytest.skip("needs torch: makes a checkpoint")
     from adnet.checkpoint import load_checkpoint, save_checkpoint
     from adnet.pretrained import WEIGHTS
 

@@ -15,7 +15,7 @@ import pytest
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.registry import open_backend
-from conftest import ROOT
+from conftest import HAS_TORCH, ROOT
 from contract_worker import infer
 from om_helpers import FAKES, make_om
 
@@ -49,16 +49,19 @@ IN_THIS_PROCESS = ["onnx", "onnx-streams", "torch", "torch-onnx", "torch-bf16", 
 
 @pytest.fixture(params=[ALONE] if ALONE else IN_THIS_PROCESS)
 def case(request, tmp_path):
-    onnx, checkpoint = WEIGHTS / "gray-blind.onnx", request.getfixturevalue("checkpoint")
-    kind = request.param
+    onnx, kind = WEIGHTS / "gray-blind.onnx", request.param
+    if not HAS_TORCH and kind.startswith(("torch", "npu")):
+        pytest.skip("needs torch")
     if kind == "om":
         request.getfixturevalue("acl")
         om = make_om(tmp_path / "m.om", batches=(1, 3), sizes=SIZES)
         return Case("om", om, "npu:9")
+    if kind == "torch":
+        checkpoint = request.getfixturevalue("checkpoint")
+        return Case("torch", checkpoint, "cuda:7", device="cpu")
     return {
         "onnx": Case("onnx", onnx, "cuda"),
         "onnx-streams": Case("onnx", onnx, "npu:0", streams=2),
-        "torch": Case("torch", checkpoint, "cuda:7", device="cpu"),
         "torch-onnx": Case("torch", onnx, "quantum", device="cpu"),
         "torch-bf16": Case("torch", onnx, "xpu", 0.06, device="cpu", precision="bf16"),
         "npu": Case("npu", onnx, "npu:9"),
@@ -191,6 +194,7 @@ def test_options_of_other_backends_are_refused(case):
         open_backend(case.model, case.name, RunOptions(**(case.options | foreign)))
 
 
+@pytest.mark.torch
 @pytest.mark.skipif(ALONE is not None, reason="the run in a process of its own")
 def test_the_simulated_npu_keeps_the_contract():
     result = subprocess.run(

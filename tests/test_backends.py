@@ -8,19 +8,23 @@ from importlib.metadata import EntryPoint
 import numpy as np
 import onnxruntime
 import pytest
-import torch
-from adnet.runtime import inventory, registry, torch_backend
+from adnet.runtime import inventory, registry
 from adnet.runtime.backend import Backend, InputSpec, RunOptions, require_finite
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.ort_providers import PROVIDERS, choose_provider
 from adnet.runtime.registry import BackendEntry, open_backend
-from conftest import EXAMPLES, assert_clean_error
+from conftest import EXAMPLES, HAS_TORCH, assert_clean_error
 from om_helpers import FAKES
 
-from adnet.checkpoint import load_checkpoint, save_checkpoint
 from adnet.errors import BackendUnavailable, ModelError, PrecisionError, UsageError
-from adnet.onnx_weights import load_onnx_network
 from adnet.pretrained import WEIGHTS
+
+if HAS_TORCH:
+    import torch
+    from adnet.runtime import torch_backend
+
+    from adnet.checkpoint import load_checkpoint, save_checkpoint
+    from adnet.onnx_weights import load_onnx_network
 
 ONNX = WEIGHTS / "gray-blind.onnx"
 BATCH = np.full((1, 1, 24, 32), 0.5, np.float32)
@@ -29,6 +33,7 @@ BATCH = np.full((1, 1, 24, 32), 0.5, np.float32)
 # --- torch
 
 
+@pytest.mark.torch
 def test_weights_from_onnx_equal_the_checkpoint():
     from adnet.model import fold_batch_norm
 
@@ -40,6 +45,7 @@ def test_weights_from_onnx_equal_the_checkpoint():
         assert torch.allclose(network(image), fold_batch_norm(original.network)(image), atol=1e-6)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("change", ["truncated", "no card", "fewer layers", "half"])
 def test_onnx_files_that_torch_cannot_use(tmp_path, change):
     import onnx
@@ -60,6 +66,7 @@ def test_onnx_files_that_torch_cannot_use(tmp_path, change):
         load_onnx_network(path)
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_overflow_in_half_precision_is_an_error_not_a_black_image(
     cli_here, tmp_path, make_image, precision
@@ -87,6 +94,7 @@ def test_saturated_values_count_as_overflow(value):
         require_finite(result, "x", "")
 
 
+@pytest.mark.torch
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while it compiles
 def test_compiled_torch_computes_the_same():
     with (
@@ -99,6 +107,7 @@ def test_compiled_torch_computes_the_same():
             assert np.abs(compiled.infer(batch) - plain.infer(batch)).max() < 1e-5
 
 
+@pytest.mark.torch
 def test_compiling_without_a_compiler_is_told(monkeypatch):
     def broken(*_, **__):
         def run(_):
@@ -111,6 +120,7 @@ def test_compiling_without_a_compiler_is_told(monkeypatch):
         open_backend(ONNX, "torch", RunOptions(device="cpu", compile=True))
 
 
+@pytest.mark.torch
 def test_precision_and_threads(monkeypatch):
     with pytest.raises(UsageError, match="precision must be fp32, fp16, bf16"):
         open_backend(ONNX, "torch", RunOptions(device="cpu", precision="int8"))
@@ -122,6 +132,7 @@ def test_precision_and_threads(monkeypatch):
         torch.set_num_threads(before)
 
 
+@pytest.mark.torch
 def test_an_npu_keeps_float32_exact(monkeypatch):
     class Npu:
         conv = type("Conv", (), {"allow_hf32": True})
@@ -137,6 +148,7 @@ def test_an_npu_keeps_float32_exact(monkeypatch):
     assert (npu.conv.allow_hf32, npu.matmul.allow_hf32, npu.jit_compile) == (False, False, False)
 
 
+@pytest.mark.torch
 def test_the_npu_backend_takes_only_npus():
     with pytest.raises(UsageError, match="runs on npu:N, got device 'cpu'"):
         open_backend(ONNX, "npu", RunOptions(device="cpu"))
@@ -288,6 +300,7 @@ def test_another_package_adds_a_backend(inverter, tmp_path):
     assert rows["inverter"].available
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
@@ -324,6 +337,7 @@ def test_torch_that_cannot_be_imported_because_of_torch_npu(monkeypatch):
         open_backend(ONNX, "torch")
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(
     ("options", "parts"),
     [

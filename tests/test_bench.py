@@ -19,6 +19,7 @@ from adnet.evaluate import evaluate
 SMALL = ["--rounds", "3", "--size", "45,60", "--quiet"]
 
 
+@pytest.mark.torch
 def test_speed_and_quality_of_several_backends(cli, clean, tmp_path):
     om = make_om(tmp_path / "m.om", sizes=((45, 60), (60, 45)))
     out = tmp_path / "out.json"
@@ -82,6 +83,7 @@ def test_without_data_it_says_how_to_get_some(cli_here):
     assert "| onnx" in result.stdout
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [

@@ -49,6 +49,9 @@ class Page(html.parser.HTMLParser):
             self._cell = None
 
 
+pytestmark = pytest.mark.torch  # its pages compare torch with the others
+
+
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory):
     """A real, small run and its page."""

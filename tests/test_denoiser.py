@@ -1,7 +1,5 @@
 import numpy as np
 import pytest
-from adnet.export.pipeline import checkpoint_to_onnx
-from adnet.export.torch_to_onnx import OnnxShape
 from adnet.runtime import registry
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.registry import BackendEntry, open_backend
@@ -9,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import adnet
-from adnet.checkpoint import load_checkpoint
 from adnet.errors import BackendUnavailable, ModelError, ShapeError, UsageError
 from adnet.metrics import psnr
 from adnet.noise import add_published_noise
@@ -141,6 +138,9 @@ def test_public_names():
 @pytest.fixture(scope="module")
 def fixed(tmp_path_factory):
     path = tmp_path_factory.mktemp("fixed") / "fixed.onnx"
+    from adnet.export.pipeline import checkpoint_to_onnx
+    from adnet.export.torch_to_onnx import OnnxShape
+
     checkpoint_to_onnx(WEIGHTS / "gray-blind.onnx", path, OnnxShape(2, (64, 48)))
     return path
 
@@ -201,6 +201,8 @@ def test_files_that_nothing_runs(tmp_path):
 def test_shipped_models_match_their_cards():
     import hashlib
 
+    from adnet.checkpoint import load_checkpoint
+
     for model in pretrained_models():
         assert hashlib.sha256(model.path.read_bytes()).hexdigest() == model.sha256
         assert load_checkpoint(model.path).card == model.card
@@ -221,6 +223,9 @@ def test_published_weights_reach_their_psnr(shared, tmp_path, name, sigma, expec
     from adnet.image import load_folder
 
     path = tmp_path / "a.onnx"
+    from adnet.export.pipeline import checkpoint_to_onnx
+    from adnet.export.torch_to_onnx import OnnxShape
+
     checkpoint_to_onnx(shared / "weights" / "author" / f"{name}.pth", path, OnnxShape())
     images = load_folder(shared / "data" / "BSD68", 1).values()
     assert len(images) == 68

@@ -92,6 +92,7 @@ def test_a_broken_peer_is_named_and_the_rest_goes_on(broken, cli_here, make_imag
     assert "broken failed: broken: IndexError('its own bug')" in result.stdout
 
 
+@pytest.mark.torch
 def test_a_peer_is_beside_ours(broken, monkeypatch):
     monkeypatch.setattr(Broken, "_infer", lambda _self, batch: batch)
     with open_subjects(["onnx"], ["gray-blind"], {"threads": 1}, ["broken"]) as subjects:
@@ -132,6 +133,7 @@ def test_peers_take_float32_models_only(tmp_path):
         PeerModel.read(tmp_path / "half.onnx")
 
 
+@pytest.mark.torch
 def test_a_peer_leaves_torchs_threads_alone():
     import torch
 

@@ -172,4 +172,5 @@ def _over(top: NDArray[Any], below: NDArray[Any]) -> NDArray[Any]:
     mixed = np.concatenate(
         [top[..., :-1] * share + below[..., :-1] * (1 - share), alpha * white], 2
     )
-    return np.rint(mixed).astype(top.dtype)
+    result: NDArray[Any] = np.rint(mixed).astype(top.dtype)
+    return result

@@ -36,7 +36,8 @@ def widened(values: NDArray[Any], bits: int) -> NDArray[Any]:
     white = int(np.iinfo(values.dtype).max)
     most = (1 << bits) - 1
     wide = values.astype(np.uint32) * np.uint32(white) + np.uint32(most // 2)
-    return (wide // np.uint32(most)).astype(values.dtype)
+    result: NDArray[Any] = (wide // np.uint32(most)).astype(values.dtype)
+    return result
 
 
 def narrowed(values: NDArray[Any], bits: int) -> NDArray[Any]:
@@ -44,4 +45,5 @@ def narrowed(values: NDArray[Any], bits: int) -> NDArray[Any]:
     white = int(np.iinfo(values.dtype).max)
     most = (1 << bits) - 1
     narrow = values.astype(np.uint32) * np.uint32(most) + np.uint32(white // 2)
-    return (narrow // np.uint32(white)).astype(values.dtype)
+    result: NDArray[Any] = (narrow // np.uint32(white)).astype(values.dtype)
+    return result

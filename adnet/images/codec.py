@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from adnet.errors import ImageError
 from adnet.images import bmp, gif, jpeg, png, tiff, webp
 from adnet.images.image_file import ImageFile, Pixels, has_alpha, orientation_of, upright
@@ -108,7 +110,7 @@ def encode_image(
             raise ImageError(f"{wanted} needs the timing of its frames from an image like it.")
     try:
         return _FORMATS[wanted].encode(frames, made)
-    except (OSError, ValueError, struct.error, OverflowError) as err:
+    except (OSError, ValueError, struct.error, OverflowError, RuntimeError, MemoryError) as err:
         raise ImageError(f"{wanted} cannot be written: {err}.") from err
 
 
@@ -158,7 +160,7 @@ def _pages(image: ImageFile) -> tuple[Any, ...]:
 
 
 def _as_frames(pixels: Pixels | Sequence[Pixels]) -> tuple[Pixels, ...]:
-    return (pixels,) if hasattr(pixels, "dtype") else tuple(pixels)
+    return (pixels,) if isinstance(pixels, np.ndarray) else tuple(pixels)
 
 
 def _differs(frames: Sequence[Pixels], like: ImageFile) -> bool:

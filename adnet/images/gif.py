@@ -93,11 +93,11 @@ def _quantised(frame: Pixels) -> tuple[bytes, NDArray[np.uint8], int | None]:
     shown = colour.copy()
     shown[hidden] = colour[~hidden][:1] if (~hidden).any() else 0
     packed = (shown.astype(np.uint32) << np.array([16, 8, 0], np.uint32)).sum(2, dtype=np.uint32)
-    found, indices = np.unique(packed, return_inverse=True)
+    found, places = np.unique(packed, return_inverse=True)
     table = np.zeros((256, 3), np.uint8)
     if found.size <= room:
         table[: found.size] = found[:, None] >> np.array([16, 8, 0], np.uint32) & 255
-        indices = indices.reshape(packed.shape).astype(np.uint8)
+        indices = places.reshape(packed.shape).astype(np.uint8)
     else:
         image = Image.fromarray(shown).quantize(
             room, Image.Quantize.MEDIANCUT, kmeans=1, dither=Image.Dither.NONE

@@ -19,6 +19,7 @@ from adnet.images.image_file import (
     require_pixels,
 )
 from adnet.images.jpeg_segments import (
+    COLOUR_MARKS,
     Segment,
     carried,
     icc_segments,
@@ -58,11 +59,13 @@ class JpegLayout:
 
 def decode(data: bytes, limit: int) -> ImageFile:
     """Read a JPEG file; see `codec.decode_image`."""
-    segments, _, trailing = split_segments(data)
+    segments, scans, trailing = split_segments(data)
     kept, notes = carried(segments)
     if trailing > 16 and not notes:  # cameras fill up files with a few zeros
         notes.append(f"{trailing} bytes after the end of the image were left out.")
-    with opened(data, "JPEG") as image:
+    # Pillow gets no metadata: it would read some of it, and a bad block must not cost the image.
+    plain = [one for one in segments if not one.is_metadata or one.data.startswith(COLOUR_MARKS)]
+    with opened(join_segments(plain, scans), "JPEG") as image:
         require_pixels([image.size], limit)
         image.load()
         if image.mode not in ("L", "RGB", "CMYK"):

@@ -17,6 +17,8 @@ MAX_SEGMENT = 65_533
 
 _EXIF, _XMP, _ICC = b"Exif\0\0", b"http://ns.adobe.com/xap/1.0/\0", b"ICC_PROFILE\0"
 _XMP_MORE, _IPTC, _PAIR = b"http://ns.adobe.com/xmp/extension/\0", b"Photoshop 3.0\0", b"MPF\0"
+COLOUR_MARKS = (b"JFIF\0", b"Adobe")
+"""How segments begin that tell a decoder which colours the pixels are."""
 _PART = MAX_SEGMENT - len(_ICC) - 2
 _APP0, _APP1, _APP2, _APP13, _APP14, _COMMENT = 0xE0, 0xE1, 0xE2, 0xED, 0xEE, 0xFE
 _SCAN, _END = 0xDA, 0xD9
@@ -40,8 +42,8 @@ def split_segments(data: bytes) -> tuple[list[Segment], bytes, int]:
     """Cut a JPEG file in two.
 
     Returns:
-        The segments before the first scan; all from that scan to the end marker, which is added
-        where it is missing; and how many bytes follow the end.
+        The segments before the first scan; all from that scan to the end marker; and how many
+        bytes follow the end.
 
     Raises:
         ImageError: not a JPEG file, or it ends before the scan.
@@ -64,7 +66,7 @@ def split_segments(data: bytes) -> tuple[list[Segment], bytes, int]:
     start = position - 2
     end = _end_of_scans(data, position)
     scans = data[start:end]
-    return segments, scans if scans.endswith(b"\xff\xd9") else scans + b"\xff\xd9", len(data) - end
+    return segments, scans, len(data) - end
 
 
 def join_segments(segments: Iterable[Segment], scans: bytes) -> bytes:

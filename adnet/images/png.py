@@ -129,7 +129,7 @@ def decode(data: bytes, limit: int) -> ImageFile:
         carried, told = _carried(part, header, colour)
         kept.append(carried)
         notes += told
-    layout = PngLayout(*kept, interlaced=header.interlaced, animation=animation)
+    layout = PngLayout(kept[0], kept[1], interlaced=header.interlaced, animation=animation)
     portable = read_portable((*layout.before, *layout.after))
     one, *more = (squeezed(frame) for frame in frames)
     return ImageFile(one, "PNG", layout, portable, tuple(notes), tuple(more))

@@ -11,7 +11,7 @@ from adnet.errors import ImageError
 from adnet.images.image_file import Portable
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MAX_PROFILE = 64 << 20
+MAX_PROFILE = 16 << 20
 """Largest ICC profile or text that is unpacked: a few kilobytes can unpack to any size."""
 
 _XMP = b"XML:com.adobe.xmp"
@@ -85,8 +85,8 @@ def read_portable(chunks: Iterable[Chunk]) -> Portable:
         elif kind == b"iTXt" and data.startswith(_XMP + b"\0") and len(data) > len(_XMP) + 2:
             packed = data[len(_XMP) + 1]
             text = data[len(_XMP) + 3 :].partition(b"\0")[2].partition(b"\0")[2]
-            if text := _unpacked(text) if packed else text:
-                found.setdefault("xmp", text)
+            if plain := _unpacked(text) if packed else text:
+                found.setdefault("xmp", plain)
         elif kind == b"pHYs" and len(data) == 9:
             across, down, unit = struct.unpack(">IIB", data)
             if unit == 1 and across and down:

@@ -117,7 +117,9 @@ def unpack_jpeg(
     """Decode segments of baseline JPEG; colour comes as RGB."""
     result = []
     samples = values(page.tags[277], kind)[0] if 277 in page.tags else 1
-    copied = {code: page.tags[code] for code in (262, 347, 530, 532) if code in page.tags}
+    copied: dict[int, Tag] = {
+        code: page.tags[code] for code in (262, 347, 530, 532) if code in page.tags
+    }
     for segment, count in zip(segments, rows, strict=True):
         array = _through_pillow(segment, kind, (width, count), samples, 7, copied)
         result.append(array.reshape(count, width, -1))
@@ -130,7 +132,9 @@ def unpack_fax(
     """Decode segments of CCITT fax compression to 0 and 1, as stored."""
     result = []
     compression = values(page.tags[259], kind)[0]
-    copied = {code: page.tags[code] for code in (266, 292, 293) if code in page.tags}
+    copied: dict[int, Tag] = {
+        code: page.tags[code] for code in (266, 292, 293) if code in page.tags
+    }
     copied[262] = number_tag(kind, 3, 1)
     for segment, count in zip(segments, rows, strict=True):
         bits = _through_pillow(segment, kind, (width, count), 1, compression, copied, 1)
@@ -246,4 +250,5 @@ def _undo_float_prediction(lines: Bytes, block: Block, width: int, samples: int)
     high_first = flat.reshape(rows, size, width * samples).transpose(0, 2, 1)
     stored = np.ascontiguousarray(high_first).reshape(rows, -1)
     array = stored.view(block.dtype.newbyteorder(">")).astype(block.dtype)
-    return array.reshape(rows, width, samples)
+    result: NDArray[Any] = array.reshape(rows, width, samples)
+    return result

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from adnet.errors import ImageError
 
@@ -45,7 +45,7 @@ class Directory:
 class Kind:
     """Byte order and offsets of a TIFF file."""
 
-    order: str = "<"
+    order: Literal["<", ">"] = "<"
     big: bool = False
     """BigTIFF: offsets of 8 bytes."""
 
@@ -67,7 +67,7 @@ def read_directories(data: bytes) -> tuple[Kind, list[Directory], list[str]]:
     """
     if not is_tiff(data):
         raise ImageError("not a TIFF file.")
-    order = "<" if data[:2] == b"II" else ">"
+    order: Literal["<", ">"] = "<" if data[:2] == b"II" else ">"
     kind = Kind(order, data[2:4].strip(b"\0") == b"+")
     reader = _Reader(data, kind)
     pages: list[Directory] = []

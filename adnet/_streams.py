@@ -1,0 +1,86 @@
+"""Make the standard streams of a program safe to write to, whatever they are and whoever reads."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import sys
+from typing import Any
+
+
+def secure_streams() -> None:
+    r"""Let no message end a program: closed streams, narrow encodings, lost readers do no harm.
+
+    A stream that is closed (`2>&-`) becomes the null device. A character that stdout or stderr
+    cannot encode is written as an escape (`\xe9`, `\u56fe`), and so is each byte of a file name
+    that is not UTF-8 (0xE9 as `\udce9`). What is written after the reader went away (`| head -1`)
+    is dropped. Other failures of stdout, such as a full disk, are raised once.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        _fill(number)
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, _null(number))
+        elif number != 0:
+            setattr(sys, name, _patient(stream, number))
+
+
+def _fill(number: int) -> None:
+    """Open the null device as a closed descriptor.
+
+    The next file opened would get its number, and with it what libraries write to stderr.
+    """
+    try:
+        os.fstat(number)
+    except OSError:
+        null = os.open(os.devnull, os.O_RDWR)
+        if null != number:
+            os.dup2(null, number)
+            os.close(null)
+        os.set_inheritable(number, True)
+
+
+def _null(number: int) -> io.TextIOWrapper:
+    raw = io.FileIO(number, "r" if number == 0 else "w", closefd=False)
+    buffer: Any = io.BufferedReader(raw) if number == 0 else io.BufferedWriter(raw)
+    return io.TextIOWrapper(buffer, "utf-8", "backslashreplace", line_buffering=True)
+
+
+def _patient(stream: Any, number: int) -> Any:
+    """Return the stream with errors of encoding, and of a lost reader, taken out."""
+    buffer = getattr(stream, "buffer", None)
+    raw = getattr(buffer, "raw", buffer)  # there is no buffer between with PYTHONUNBUFFERED
+    if type(raw) is io.FileIO and raw.fileno() == number:
+        stream.flush()
+        # Typer takes ASCII for a mistake and would write UTF-8 with question marks instead.
+        is_ascii = codecs.lookup(stream.encoding).name == "ascii"
+        return io.TextIOWrapper(
+            io.BufferedWriter(_Pipe(number, "w", closefd=False)),
+            "utf-8" if is_ascii else stream.encoding,
+            "backslashreplace",
+            line_buffering=stream.line_buffering or stream.write_through,
+        )
+    if isinstance(stream, io.TextIOWrapper):  # a console of Windows, or a test's
+        stream.reconfigure(errors="backslashreplace")
+    return stream
+
+
+class _Pipe(io.FileIO):
+    """A descriptor that takes what nobody reads, and fails only once; stderr never does."""
+
+    _failed = False
+
+    def write(self, data: Any) -> int:
+        if not self._failed:
+            try:
+                return super().write(data)
+            except BrokenPipeError:
+                self._failed = True
+            except BlockingIOError:
+                raise
+            except OSError:
+                self._failed = True  # what is kept in buffers fails at the exit no more
+                if self.fileno() != 2:
+                    raise
+        return memoryview(data).nbytes
