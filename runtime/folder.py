@@ -159,7 +159,11 @@ class _Pipeline:
             self._finish(job, error)
             return
         file, denoised = result
-        gray_model = self._denoiser.model_for(file.colour_channels).card.channels == 1
+        backend = self._denoiser.model_for(file.colour_channels)
+        gray_model = backend.card.channels == 1
+        if backend.spec.dtype == "uint8" and any(one.dtype != "uint8" for one in file.frames):
+            rounded = "the model takes 8 bits per sample, so the image was rounded to that."
+            self.summary.notes.append((job.source, rounded))
         self.summary.colour_with_gray += gray_model and file.colour_channels == 3
         self.summary.pixels += _count_pixels(file)
         self.summary.notes += [(job.source, note) for note in file.notes]

@@ -211,7 +211,7 @@ def _samples(lines: Bytes, block: Block, width: int, samples: int) -> NDArray[An
     if block.bits % 8:
         return unpack_bits(lines, block.bits, count).reshape(-1, width, samples)
     stored = np.ascontiguousarray(lines).view(block.dtype.newbyteorder(block.kind.order))
-    array = stored.astype(block.dtype).reshape(-1, width, samples)
+    array: NDArray[Any] = stored.astype(block.dtype).reshape(-1, width, samples)
     if block.predictor == 2:
         whole = array.view(f"u{array.dtype.itemsize}")
         array = np.add.accumulate(whole, axis=1, dtype=whole.dtype).view(block.dtype)

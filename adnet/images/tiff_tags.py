@@ -20,6 +20,8 @@ _FORMATS = {1: "B", 2: "B", 3: "H", 4: "I", 5: "I", 6: "b", 7: "B", 8: "h", 9: "
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4,
           16: 8, 17: 8, 18: 8}  # fmt: skip
 _MAX_PAGES = 65_536
+_MOST = 2**32
+"""Bytes of a file that is no BigTIFF."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def write_directories(
     writer = _Writer(kind)
     for directory, codes, segments in pages:
         writer.page(directory, codes, segments)
-    if not kind.big and len(writer.out) >= 2**32:
+    if not kind.big and len(writer.out) >= _MOST:
         raise ImageError("a TIFF file cannot be larger than 4 GB; give it the form of a BigTIFF.")
     return bytes(writer.out)
 
@@ -210,7 +212,7 @@ class _Writer:
                 self.out += segment
             long = 16 if self.kind.big else 4
             lengths = [len(segment) for segment in segments]
-            if max(places) >= 2**32 and not self.kind.big:
+            if max(places) >= _MOST and not self.kind.big:
                 raise ImageError("a TIFF file cannot be larger than 4 GB.")
             directory.tags[codes[0]] = number_tag(self.kind, long, *places)
             directory.tags[codes[1]] = number_tag(self.kind, long, *lengths)
@@ -222,7 +224,7 @@ class _Writer:
         self.out += bytes(-len(self.out) % 2)
 
     def _patch(self, at: int, value: int) -> None:
-        if value >= 2**32 and not self.kind.big:
+        if value >= _MOST and not self.kind.big:
             raise ImageError("a TIFF file cannot be larger than 4 GB.")
         struct.pack_into(self.kind.order + self.letter, self.out, at, value)
 

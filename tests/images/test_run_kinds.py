@@ -2,6 +2,7 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -106,6 +107,27 @@ def test_what_is_kept_differently_is_told(cli, tmp_path):
     assert "not taken: .heic: HEIC and AVIF are not supported. Convert it" in result.stdout
     assert b"Camera" in (tmp_path / "in" / "b.png").read_bytes()
     assert b"Camera" not in (tmp_path / "out" / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize(("dtype", "count"), [("u1", 0), ("u2", 1), ("f4", 1)])
+def test_a_model_of_8_bits_is_told(tmp_path, dtype, count):
+    pixels = pixels_of((5, 5), dtype)
+    (tmp_path / "a.tif").write_bytes(encode_image(pixels, ImageFile(pixels, "TIFF")))
+
+    class EightBits:
+        lanes = 1
+        card = SimpleNamespace(channels=1)
+        spec = SimpleNamespace(dtype="uint8")
+
+        def __call__(self, image, on_pixels):
+            return image
+
+        def model_for(self, channels):
+            return self
+
+    summary = run_jobs(plan_jobs([tmp_path / "a.tif"], tmp_path / "out"), EightBits())
+    assert len(summary.written) == 1
+    assert len([note for _, note in summary.notes if "takes 8 bits" in note]) == count
 
 
 @pytest.mark.parametrize(
