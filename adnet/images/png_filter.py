@@ -54,6 +54,10 @@ def unpack_rows(packed: bytes, shapes: list[tuple[int, int]], step: int) -> Iter
     Raises:
         ImageError: the data is damaged or ends early.
     """
+    if len(shapes) == 1:
+        (rows, length) = shapes[0]
+        yield _unfilter(packed, rows, length, step)
+        return
     stream = zlib.decompressobj()
     rest = packed
     for rows, length in shapes:
@@ -65,15 +69,14 @@ def unpack_rows(packed: bytes, shapes: list[tuple[int, int]], step: int) -> Iter
         rest = stream.unconsumed_tail
         if len(plain) < size:
             raise ImageError("cannot be decoded, the file may be damaged (pixels are missing).")
-        yield _unfilter(plain, rows, length, step)
+        # Pillow's decoder wants a zlib stream of its own for each pass; level 0 is no work.
+        yield _unfilter(zlib.compress(plain, 0), rows, length, step)
 
 
-def _unfilter(plain: bytes, rows: int, length: int, step: int) -> Bytes:
-    stored = zlib.compress(plain, 0)  # Pillow's decoder wants a zlib stream; this one is no work
-
+def _unfilter(packed: bytes, rows: int, length: int, step: int) -> Bytes:
     def decode(mode: str, raw: str) -> Bytes:
         size = (length // step, rows)
-        return np.asarray(Image.frombytes(mode, size, stored, "zip", raw, 0)).reshape(rows, -1)
+        return np.asarray(Image.frombytes(mode, size, packed, "zip", raw, 0)).reshape(rows, -1)
 
     try:
         if step <= 4:

@@ -176,6 +176,7 @@ def _through_pillow(
     segment: bytes, kind: Kind, size: tuple[int, int], samples: int, compression: int,
     tags: dict[int, Tag], bits: int = 8,
 ) -> NDArray[Any]:  # fmt: skip
+    kind = Kind(kind.order)  # Pillow has no big-endian BigTIFF
     page = _plain_page(kind, size, samples, compression, bits)
     page.tags |= tags
     page.tags[278] = number_tag(kind, 4, size[1])
