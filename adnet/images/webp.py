@@ -22,6 +22,7 @@ from adnet.images.through_pillow import opened
 from adnet.images.webp_chunks import (
     PIXEL_KINDS,
     Chunk,
+    canvas_size,
     join_chunks,
     make_file,
     portable_chunks,
@@ -65,6 +66,7 @@ def decode(data: bytes, limit: int) -> ImageFile:
     """Read a WebP file; see `codec.decode_image`."""
     chunks = split_chunks(data)
     layout = _layout(chunks)
+    require_pixels([canvas_size(chunks)] * len(layout.lossless), limit)
     frames = []
     with opened(data, "WEBP") as image:
         count = getattr(image, "n_frames", 1)

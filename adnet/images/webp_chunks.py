@@ -46,6 +46,27 @@ def split_chunks(data: bytes, start: int = 12) -> list[Chunk]:
     return chunks
 
 
+def canvas_size(chunks: Iterable[Chunk]) -> tuple[int, int]:
+    """Return (width, height) as the header says; libwebp makes room for them at once.
+
+    Raises:
+        ImageError: there is no header.
+    """
+    for kind, data in chunks:
+        if kind == b"VP8X" and len(data) >= 10:
+            return 1 + _number(data[4:7]), 1 + _number(data[7:10])
+        if kind == b"VP8L" and len(data) >= 5:
+            bits = _number(data[1:5])
+            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+        if kind == b"VP8 " and len(data) >= 10:
+            return _number(data[6:8]) & 0x3FFF, _number(data[8:10]) & 0x3FFF
+    raise ImageError("cannot be decoded, the file may be damaged (it holds no pixels).")
+
+
+def _number(data: bytes) -> int:
+    return int.from_bytes(data, "little")
+
+
 def join_chunks(chunks: Iterable[Chunk]) -> bytes:
     """Make the body of a WebP file or frame."""
     parts = []

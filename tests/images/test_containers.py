@@ -1,10 +1,12 @@
 """The small modules that cut files into pieces: bytes in, the same bytes out."""
 
+import io
 import struct
 
 import numpy as np
 import pytest
 from image_files import PROFILE, XMP, exif_block, make
+from PIL import Image, ImageOps
 
 from adnet.errors import ImageError
 from adnet.images import jpeg_segments, png_chunks, tiff_tags, webp_chunks
@@ -48,9 +50,16 @@ def test_webp_chunks_join_to_the_same_file():
     assert data[:12] + webp_chunks.join_chunks(chunks) == data
 
 
-@pytest.mark.parametrize("to_directory", [False, True])
+@pytest.mark.parametrize("size", [(1, 1), (300, 2), (2, 300), (257, 129)])
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"II*\0"}])
+def test_webp_sizes_are_read_from_the_header(size, options):
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "WEBP", **options)
+    assert webp_chunks.canvas_size(webp_chunks.split_chunks(file.getvalue())) == size
+
+
 @pytest.mark.parametrize("kind", [Kind("<"), Kind(">"), Kind("<", True), Kind(">", True)])
-def test_tiff_directories_survive_any_byte_order(kind, to_directory):
+def test_tiff_directories_survive_any_byte_order(kind):
     old, (page,), _ = tiff_tags.read_directories(exif_block()[6:])
     page.tags[700] = number_tag(old, 3, 1, 2, 65535)
     page.tags[701] = number_tag(old, 12, 1, 2)
@@ -158,8 +167,6 @@ def test_orientation_of_damaged_exif():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_upright_is_what_pillow_does(orientation):
-    from PIL import Image, ImageOps
-
     pixels = np.arange(24, dtype=np.uint8).reshape(4, 6)
     image = Image.fromarray(pixels)
     image.getexif()[274] = orientation

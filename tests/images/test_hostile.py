@@ -94,7 +94,7 @@ def test_huge_headers_cost_no_memory(kind):
     data = header_only(kind, 16_000 if kind == "WEBP" else 60_000)
     tracemalloc.start()
     try:
-        with pytest.raises(ImageError, match="--max-pixels|damaged"):
+        with pytest.raises(ImageError, match="--max-pixels"):
             decode_image(data, "a", 1_000_000)
         try:
             decode_image(header_only(kind, 2000), "a", 30_000_000)
