@@ -1,113 +1,80 @@
-"""Read and write images without losing anything silently.
+"""Read and write image files without losing anything silently.
 
-Read today: 8 bits per sample; gray or RGB, with or without alpha; palettes are expanded. Whatever
-else Pillow can open (16 bits, CMYK, several frames ...) is refused with the reason.
+What the formats can hold is kept, see `adnet.images`; what cannot be kept is told in the file's
+notes, or the file is refused with the reason.
 """
 
 from __future__ import annotations
 
-import io
 import logging
-import struct
-import threading
-import zlib
-from dataclasses import dataclass, field
+import stat
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from adnet.atomic import write_atomically
 from adnet.errors import ImageError, UsageError
-from adnet.image_kinds import PILLOW_FORMATS, gray_depth, refuse_unsupported, unreadable_reason
-from adnet.image_metadata import options_for, orientations, save_options, turn_back
+from adnet.images.codec import (
+    DEFAULT_MAX_PIXELS,
+    check_writable,
+    decode_image,
+    encode_image,
+    target_format,
+)
+from adnet.images.image_file import ImageFile, Pixels
+from adnet.images.kinds import FORMATS
 from adnet.scan import Found, scan_folder
 
-FORMATS = {
-    ".png": "PNG",
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-}
-"""Suffix -> Pillow's format name; what adnet-run takes."""
-
-DEFAULT_MAX_PIXELS = 89_478_485
-"""Pillow's own limit (a quarter of a gigabyte of RGB); larger images may be decompression bombs."""
-
-_DECODER_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError,
-    MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
-)  # fmt: skip
-"""What Pillow's decoders raise on damaged files."""
-_ENCODER_ERRORS = (
-    OSError, SyntaxError, ValueError, TypeError, KeyError, AttributeError, OverflowError,
-    RuntimeError, MemoryError, struct.error,
-)  # fmt: skip
-"""What Pillow's encoders raise on metadata that the format cannot hold, or the disk on writing."""
+__all__ = [
+    "DEFAULT_MAX_PIXELS",
+    "FORMATS",
+    "ImageFile",
+    "check_writable",
+    "find_images",
+    "find_in_folder",
+    "load_folder",
+    "load_image",
+    "read_image",
+    "write_image",
+]
 
 _log = logging.getLogger(__name__)
-_open_lock = threading.Lock()
 
-
-@dataclass(frozen=True, slots=True)
-class ImageFile:
-    """One decoded image and what is needed to write its like."""
-
-    pixels: NDArray[np.uint8]
-    """(H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB, (H, W, 4) RGB and alpha."""
-    format: str
-    """Pillow's name of the format that the file really had."""
-    save_options: dict[str, Any] = field(default_factory=dict)
-    """EXIF, ICC profile, resolution and lossless-or-not, as `Image.save` takes them."""
-
-    @property
-    def colour_channels(self) -> int:
-        """1 for gray, 3 for RGB; alpha not counted."""
-        return 1 if self.pixels.ndim == 2 or self.pixels.shape[2] == 2 else 3
+_MOST_BYTES_PER_PIXEL = 64
+"""Of a file: four doubles and as much metadata again. Larger ones are not even read."""
 
 
 def read_image(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageFile:
     """Decode an image file.
 
-    Pixels are as stored; an EXIF orientation stays in the EXIF block and is written back, so
-    viewers show input and output alike.
+    Pixels are as stored; an orientation stays in the metadata and is written back, so viewers show
+    input and output alike.
+
+    Args:
+        max_pixels: of all frames or pages together.
 
     Raises:
-        ImageError: the file is damaged, too large, or of a kind that is not supported yet.
+        ImageError: the file is damaged, too large, or of a kind that is not supported.
     """
     try:
-        # Opened by name, Pillow would map the pixels of some TIFFs into memory, and mix up width
-        # and height where they are to be turned.
-        with path.open("rb") as file, _opened(file) as image:
-            format_name = str(image.format)
-            count = image.width * image.height
-            if count > max_pixels:
-                raise ImageError(
-                    f"{path}: {image.width}x{image.height} is {count / 1e6:.0f} megapixels, more "
-                    f"than the limit of {max_pixels / 1e6:.0f} that guards against decompression "
-                    f"bombs. If you trust the file, pass --max-pixels {count}."
-                )
-            refuse_unsupported(image, path)
-            orientation, turned = orientations(image)
-            depth = gray_depth(image)
-            image.load()
-            options = save_options(image, path, orientation)
-            decoded = _expand(turn_back(image, turned), depth)
-            pixels = np.asarray(decoded)
-    except ImageError:
-        raise
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise ImageError(f"{path}: not a file; a folder, pipe or device holds no image.")
+        if about.st_size > max_pixels * _MOST_BYTES_PER_PIXEL + 2**28:
+            raise ImageError(
+                f"{path}: {about.st_size / 1e6:.0f} MB are too much for an image within the limit "
+                f"of {max_pixels / 1e6:.0f} megapixels. If you trust the file, raise --max-pixels."
+            )
+        data = path.read_bytes()
     except FileNotFoundError as err:
         raise ImageError(f"{path}: no such file.") from err
-    except UnidentifiedImageError as err:
-        raise ImageError(f"{path}: {unreadable_reason(path)}.") from err
-    except _DECODER_ERRORS as err:
-        raise ImageError(f"{path}: cannot be decoded, the file may be damaged ({err}).") from err
-    return ImageFile(pixels, format_name, options)
+    except OSError as err:
+        raise ImageError(f"{path}: cannot be read: {err.strerror or err}.") from err
+    return decode_image(data, str(path), max_pixels)
 
 
 def load_folder(folder: Path, channels: int) -> dict[str, NDArray[np.uint8]]:
@@ -115,14 +82,14 @@ def load_folder(folder: Path, channels: int) -> dict[str, NDArray[np.uint8]]:
 
     Args:
         channels: 1 converts to gray (ITU-R 601 luma, rounded to 8 bits), 3 to RGB; alpha is
-            dropped.
+            dropped, and so is what goes beyond 8 bits.
 
     Returns:
         Relative path -> (H, W) or (H, W, 3) array, sorted by path.
 
     Raises:
         UsageError: no such folder, or no image in it.
-        ImageError: a file cannot be decoded.
+        ImageError: a file cannot be decoded, or has several frames.
     """
     return {
         path.relative_to(folder).as_posix(): load_image(path, channels)
@@ -132,8 +99,14 @@ def load_folder(folder: Path, channels: int) -> dict[str, NDArray[np.uint8]]:
 
 def load_image(path: Path, channels: int) -> NDArray[np.uint8]:
     """Read one image as gray or RGB; see `load_folder`."""
+    file = read_image(path)
+    if file.more:
+        raise ImageError(
+            f"{path}: has {len(file.frames)} frames or pages; expected one image. Split it into "
+            "files first."
+        )
     mode = "L" if channels == 1 else "RGB"
-    return np.asarray(Image.fromarray(read_image(path).pixels).convert(mode))
+    return np.asarray(Image.fromarray(_to_bytes(file.pixels)).convert(mode))
 
 
 def find_images(folder: Path) -> list[Path]:
@@ -172,86 +145,33 @@ def find_in_folder(folder: Path) -> Found:
     return found
 
 
-def write_image(path: Path, pixels: NDArray[np.uint8], like: ImageFile) -> None:
+def write_image(path: Path, pixels: Pixels | Sequence[Pixels], like: ImageFile) -> None:
     """Write `pixels` with the metadata of `like`; the file appears whole or not at all.
 
     The format is that of `like`, unless the suffix of `path` asks for another. Lossy formats are
     written at quality 95 without chroma subsampling.
 
     Args:
-        pixels: same shape rules as `ImageFile.pixels`.
+        pixels: same shape rules as `ImageFile.pixels`; for an image of several frames, all of them.
 
     Raises:
         ImageError: the format cannot hold these pixels, or the disk is full or read-only.
     """
-    source = "JPEG" if like.format == "MPO" else like.format
-    wanted = FORMATS.get(path.suffix.lower(), source)
-    if wanted not in PILLOW_FORMATS:
-        raise ImageError(f"{path}: give the output a name with one of {', '.join(FORMATS)}.")
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    if wanted in ("JPEG", "BMP") and channels in (2, 4):
-        raise ImageError(
-            f"{path}: {wanted} cannot hold transparency, which the input has. "
-            "Give the input (or the output) a .png name."
-        )
-    options, pixels = options_for(like.save_options, wanted, wanted == source, pixels)
-    if wanted == "WEBP" and channels < 3 and options.get("icc_profile", b"")[16:20] == b"GRAY":
-        raise ImageError(
-            f"{path}: WebP has no gray, and the input has a colour profile for gray. "
-            "Give the output a .png name."
-        )
     try:
-        # Pillow writes to a file without a look at how much arrived: a full disk would leave half
-        # an image under its final name.
-        encoded = io.BytesIO()
-        Image.fromarray(pixels).save(encoded, wanted, **_defaults(wanted), **options)
-        write_atomically(path, encoded.getbuffer())
-    except _ENCODER_ERRORS as err:
-        reason = getattr(err, "strerror", None) or err
-        raise ImageError(f"{path}: cannot be written: {reason}.") from err
+        data = encode_image(pixels, like, target_format(like, path))
+    except ImageError as err:
+        raise ImageError(f"{path}: {err}") from err
+    try:
+        write_atomically(path, data)
+    except OSError as err:
+        raise ImageError(f"{path}: cannot be written: {err.strerror or err}.") from err
 
 
-def _opened(file: IO[bytes]) -> Image.Image:
-    """Let Image.open read headers of any size, so that `max_pixels` alone decides.
-
-    Pillow's limit is a module global; the lock and the restore keep other users of Pillow in this
-    process protected.
-    """
-    with _open_lock:
-        limit = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = None
-        try:
-            return Image.open(file, formats=PILLOW_FORMATS)
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
-def _expand(image: Image.Image, depth: int) -> Image.Image:
-    """Turn a palette or a transparent colour into plain gray or RGB, with alpha if needed.
-
-    Args:
-        depth: bits per sample in the file: those that a transparent colour is told in.
-    """
-    transparent = image.info.get("transparency")
-    if image.mode == "PA":
-        return image.convert("RGBA")
-    if image.mode == "P":
-        return image.convert("RGB" if transparent is None else "RGBA")
-    if transparent is None:
-        return image
-    if image.mode == "L":
-        top = 2**depth - 1  # Pillow scales the pixels to 8 bits, but not this one
-        image.info["transparency"] = (transparent & top) * (255 // top)
-        return image.convert("LA")
-    image.info["transparency"] = tuple(value & 255 for value in transparent)
-    return image.convert("RGBA")
-
-
-def _defaults(format_name: str) -> dict[str, Any]:
-    if format_name == "JPEG":
-        return {"quality": 95, "subsampling": 0}
-    if format_name == "WEBP":
-        return {"quality": 95, "method": 4}
-    if format_name == "PNG":
-        return {"compress_level": 6}
-    return {}
+def _to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """Round to 8 bits, white at 255."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    white = 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
+    scaled = np.clip(pixels.astype(np.float32) / white, 0, 1) * 255
+    result: NDArray[np.uint8] = np.rint(scaled).astype(np.uint8).reshape(pixels.shape)
+    return result

@@ -82,6 +82,14 @@ def run(
     max_pixels: Annotated[
         int, typer.Option(help="Refuse larger images as possible decompression bombs.")
     ] = 89_478_485,
+    strip_metadata: Annotated[
+        bool,
+        typer.Option(
+            "--strip-metadata",
+            help="Leave out Exif, GPS, XMP, IPTC and texts; colour profile, orientation and "
+            "resolution stay.",
+        ),
+    ] = False,
     list_models: Annotated[
         bool, typer.Option("--list-models", help="List the shipped models and leave.")
     ] = False,
@@ -101,6 +109,8 @@ def run(
     version: VersionOption = False,
 ) -> None:
     """Denoise images: adnet-run INPUT... -o OUT.
+
+    Depth, layout and metadata stay; colour values are taken as stored, whatever their profile.
 
     Outputs that exist are skipped, so an interrupted run goes on where it stopped. Exit status: 0
     all done, 1 some images failed (they are listed), 2 nothing was started.
@@ -155,6 +165,7 @@ def run(
                     denoiser,
                     overwrite=overwrite,
                     max_pixels=max_pixels,
+                    strip_metadata=strip_metadata,
                     listener=Listener(position.add_pixels, position.add_image),
                     summary=summary,
                 )

@@ -7,21 +7,27 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.jobs import Job
 from numpy.typing import NDArray
 
 from adnet.atomic import require_writable
 from adnet.errors import AdnetError, DeviceLostError, UsageError
-from adnet.image import DEFAULT_MAX_PIXELS, ImageFile, read_image, write_image
+from adnet.image import (
+    DEFAULT_MAX_PIXELS,
+    ImageFile,
+    check_writable,
+    read_image,
+    write_image,
+)
 
 Result = TypeVar("Result")
-Pixels = NDArray[np.uint8]
+Frames = list[NDArray[Any]]
 
 _AHEAD = 2
 """Images read ahead, and images waiting to be written: bounds the memory of the pipeline."""
@@ -38,6 +44,8 @@ class Summary:
     seconds: float = 0.0
     colour_with_gray: int = 0
     """Colour images that the gray model denoised plane by plane."""
+    notes: list[tuple[Path, str]] = field(default_factory=list)
+    """What could not be kept as it was: the input, and a sentence."""
 
 
 @dataclass(slots=True)
@@ -56,6 +64,7 @@ def run_jobs(
     *,
     overwrite: bool = False,
     max_pixels: int = DEFAULT_MAX_PIXELS,
+    strip_metadata: bool = False,
     listener: Listener | None = None,
     summary: Summary | None = None,
 ) -> Summary:
@@ -66,6 +75,8 @@ def run_jobs(
     already denoised are still written whole.
 
     Args:
+        max_pixels: of all frames or pages of one file together.
+        strip_metadata: leave out all metadata but what an image would look different without.
         summary: filled in and returned; the caller's own one tells what was done when the run ends
             with an exception, too.
 
@@ -80,7 +91,8 @@ def run_jobs(
     summary = Summary() if summary is None else summary
     summary.skipped += len(jobs) - len(todo)
     try:
-        _Pipeline(denoiser, listener or Listener(), summary).run(todo, max_pixels)
+        pipeline = _Pipeline(denoiser, listener or Listener(), summary)
+        pipeline.run(todo, partial(_read, max_pixels=max_pixels, strip_metadata=strip_metadata))
     finally:
         summary.seconds += time.monotonic() - begin
     return summary
@@ -95,10 +107,10 @@ class _Pipeline:
         self._listener = listener
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._working: deque[tuple[Job, Future[tuple[ImageFile, Pixels]]]] = deque()
+        self._working: deque[tuple[Job, Future[tuple[ImageFile, Frames]]]] = deque()
         self._writes: deque[tuple[Job, Future[None]]] = deque()
 
-    def run(self, jobs: Sequence[Job], max_pixels: int) -> None:
+    def run(self, jobs: Sequence[Job], read: Callable[[Job], ImageFile]) -> None:
         lanes = self._denoiser.lanes
         with (
             ThreadPoolExecutor(1, "read") as reader,
@@ -106,7 +118,7 @@ class _Pipeline:
             ThreadPoolExecutor(1, "write") as writer,
         ):
             try:
-                for job, image in _read_ahead(jobs, reader, max_pixels):
+                for job, image in _read_ahead(jobs, reader, read):
                     self._working.append((job, workers.submit(self._denoise, image)))
                     if len(self._working) > lanes:
                         self._hand_over(writer)
@@ -125,9 +137,9 @@ class _Pipeline:
                 while self._writes:
                     self._finish_write()
 
-    def _denoise(self, image: Future[ImageFile]) -> tuple[ImageFile, Pixels]:
+    def _denoise(self, image: Future[ImageFile]) -> tuple[ImageFile, Frames]:
         file = image.result()
-        total = file.pixels.shape[0] * file.pixels.shape[1]
+        total = _count_pixels(file)
 
         def on_pixels(done: int) -> None:
             if self._stopped.is_set():
@@ -135,7 +147,7 @@ class _Pipeline:
             with self._lock:
                 self._listener.on_pixels(done, total)
 
-        return file, self._denoiser(file.pixels, on_pixels)
+        return file, [self._denoiser(frame, on_pixels) for frame in file.frames]
 
     def _hand_over(self, writer: ThreadPoolExecutor) -> None:
         """Wait for the oldest image in work and give it to the writer."""
@@ -147,9 +159,14 @@ class _Pipeline:
             self._finish(job, error)
             return
         file, denoised = result
-        gray_model = self._denoiser.model_for(file.colour_channels).card.channels == 1
+        backend = self._denoiser.model_for(file.colour_channels)
+        gray_model = backend.card.channels == 1
+        if backend.spec.dtype == "uint8" and any(one.dtype != "uint8" for one in file.frames):
+            rounded = "the model takes 8 bits per sample, so the image was rounded to that."
+            self.summary.notes.append((job.source, rounded))
         self.summary.colour_with_gray += gray_model and file.colour_channels == 3
-        self.summary.pixels += file.pixels.shape[0] * file.pixels.shape[1]
+        self.summary.pixels += _count_pixels(file)
+        self.summary.notes += [(job.source, note) for note in file.notes]
         self._writes.append((job, writer.submit(write_image, job.target, denoised, file)))
         while self._writes and (len(self._writes) > _AHEAD or self._writes[0][1].done()):
             self._finish_write()
@@ -171,12 +188,24 @@ class _StoppedError(Exception):
     """The run was interrupted; the image in work is given up."""
 
 
+def _read(job: Job, max_pixels: int, *, strip_metadata: bool) -> ImageFile:
+    """Read an image and make sure that its result can be written."""
+    file = read_image(job.source, max_pixels)
+    if strip_metadata:
+        file = file.without_metadata()
+    return replace(file, notes=(*file.notes, *check_writable(file, job.target)))
+
+
+def _count_pixels(file: ImageFile) -> int:
+    return sum(frame.shape[0] * frame.shape[1] for frame in file.frames)
+
+
 def _read_ahead(
-    jobs: Iterable[Job], reader: ThreadPoolExecutor, max_pixels: int
+    jobs: Iterable[Job], reader: ThreadPoolExecutor, read: Callable[[Job], ImageFile]
 ) -> Iterator[tuple[Job, Future[ImageFile]]]:
     pending: deque[tuple[Job, Future[ImageFile]]] = deque()
     for job in jobs:
-        pending.append((job, reader.submit(read_image, job.source, max_pixels)))
+        pending.append((job, reader.submit(read, job)))
         if len(pending) > _AHEAD:
             yield pending.popleft()
     yield from pending

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from adnet.errors import UsageError
 from adnet.image import FORMATS, find_in_folder
+from adnet.images.kinds import UNSUPPORTED
 from adnet.scan import Found, kind_of
 
 _FILE_SUFFIXES = frozenset(
@@ -73,10 +74,8 @@ def make_plan(inputs: Sequence[Path], output: Path) -> Plan:
             plan.jobs += [Job(image, output / image.relative_to(path)) for image in found.images]
         elif stat.S_ISREG(mode):
             if path.suffix.lower() not in FORMATS:
-                raise UsageError(
-                    f"{path}: the suffix {path.suffix or '(none)'} is not one of "
-                    f"{', '.join(FORMATS)}."
-                )
+                told = f"the suffix {path.suffix or '(none)'} is not one of {', '.join(FORMATS)}."
+                raise UsageError(f"{path}: {UNSUPPORTED.get(path.suffix.lower(), told)}")
             plan.jobs.append(Job(path, output if as_file else output / path.name))
         else:
             raise UsageError(f"{path}: is {kind_of(mode)}; give image files or folders.")

@@ -6,6 +6,7 @@ from typing import Any
 
 from adnet.runtime.folder import Summary
 
+from adnet.images.kinds import UNSUPPORTED
 from adnet.scan import Found
 
 _LINES = 10
@@ -40,6 +41,7 @@ def as_json(
         "seconds": summary.seconds,
         "models": models,
         "notes": [note] if note else [],
+        "kept_differently": [{"input": path, "note": text} for path, text in summary.notes],
     }
 
 
@@ -54,8 +56,16 @@ def as_text(summary: Summary, found: Found) -> str:
     lines = [done]
     if note := _gray_note(summary):
         lines.append(f"note: {note}")
+    lines += [f"note: {path}: {text}" for path, text in summary.notes[:_LINES]]
+    if (more := len(summary.notes) - _LINES) > 0:
+        lines.append(f"note: {more} more, which --json lists")
     if found.other_files:
         lines.append(f"not taken: {found.describe_other_files()}")
+    lines += [
+        f"not taken: {suffix}: {UNSUPPORTED[suffix]}"
+        for suffix in sorted(found.other_files)
+        if suffix in UNSUPPORTED
+    ]
     lines += [f"left out: {path}: {reason}" for path, reason in found.left_out[:_LINES]]
     if (more := len(found.left_out) - _LINES) > 0:
         lines.append(f"left out: {more} more, which --json lists")

@@ -26,13 +26,19 @@ def copy(source, target):
     return target
 
 
-def tiff(path, planes, *, bits=8, separate=False, order="<", compressed=False, **tags):
+def tiff(
+    path, planes, *, bits=8, separate=False, order="<", compressed=False, mirrored=False, **tags
+):
     """Write a TIFF of one strip per plane; `planes` are packed rows, (H, bytes) or (H, W, C)."""
     planes = np.asarray(planes)
     samples = tags.pop("samples", planes.shape[2] if planes.ndim == 3 else 1)
     blocks = [planes[..., i] for i in range(samples)] if separate else [planes]
     blocks = [np.ascontiguousarray(block).tobytes() for block in blocks]
     blocks = [zlib.compress(block) for block in blocks] if compressed else blocks
+    if mirrored:  # FillOrder 2 is about the bytes in the file
+        order_of_bits = [int(f"{value:08b}"[::-1], 2) for value in range(256)]
+        blocks = [block.translate(bytes(order_of_bits)) for block in blocks]
+        tags["t266"] = 2
     entries = {
         256: (4, [WIDTH]), 257: (4, [HEIGHT]), 258: (3, [bits] * samples),
         259: (3, [8 if compressed else 1]), 262: (3, [2 if samples >= 3 else 1]),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from PIL import Image, TiffImagePlugin
+from PIL import Image
 
 from adnet.errors import ImageError, UsageError
 from adnet.image import find_images, load_folder, read_image, write_image
@@ -21,7 +21,8 @@ def png_16_bit(path, channels):
         return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
 
     colour_type = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    rows = b"".join(b"\0" + os.urandom(8 * 2 * channels) for _ in range(6))
+    pixels = np.random.default_rng(0).integers(0, 65536, (6, 8, channels)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
     header = struct.pack(">IIBBBBB", 8, 6, 16, colour_type, 0, 0, 0)
     path.write_bytes(
         b"\x89PNG\r\n\x1a\n"
@@ -29,31 +30,7 @@ def png_16_bit(path, channels):
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
-    return path
-
-
-def tiff_16_bit_rgb(path):
-    """Write an uncompressed 16-bit RGB TIFF by hand."""
-    pixels = os.urandom(8 * 6 * 3 * 2)
-    info = TiffImagePlugin.ImageFileDirectory_v2()
-    info[256], info[257], info[258] = 8, 6, (16, 16, 16)
-    info[259], info[262], info[277], info[278] = 1, 2, 3, 6
-    info[273], info[279] = 8, len(pixels)
-    path.write_bytes(struct.pack("<2sHI", b"II", 42, 8 + len(pixels)) + pixels)
-    with path.open("ab") as file:
-        entries = sorted(info)
-        offset = 8 + len(pixels)
-        body, extra = b"", b""
-        after = offset + 2 + 12 * len(entries) + 4
-        for tag in entries:
-            values = info[tag] if isinstance(info[tag], tuple) else (info[tag],)
-            if len(values) == 1:
-                body += struct.pack("<HHII", tag, 4, 1, values[0])
-            else:
-                body += struct.pack("<HHII", tag, 3, len(values), after + len(extra))
-                extra += struct.pack(f"<{len(values)}H", *values)
-        file.write(struct.pack("<H", len(entries)) + body + b"\0" * 4 + extra)
-    return path
+    return path, pixels
 
 
 LOSSLESS = [
@@ -145,32 +122,13 @@ def test_palette_and_transparent_colour_become_plain_pixels(tmp_path, make_image
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_16_bit_png_is_refused_not_truncated(tmp_path, channels):
-    with pytest.raises(ImageError, match="more than 8 bits"):
-        read_image(png_16_bit(tmp_path / "a.png", channels))
-
-
-def test_other_deep_files_are_refused(tmp_path):
-    with pytest.raises(ImageError, match="more than 8 bits"):
-        read_image(tiff_16_bit_rgb(tmp_path / "a.tif"))
-    Image.new("F", (4, 4)).save(tmp_path / "f.tif")
-    Image.new("I;16", (4, 4)).save(tmp_path / "i.tif")
-    for name in ("f.tif", "i.tif"):
-        with pytest.raises(ImageError, match="more than 8 bits"):
-            read_image(tmp_path / name)
-
-
-def test_unsupported_kinds_are_refused(tmp_path):
-    Image.new("CMYK", (8, 8)).save(tmp_path / "c.jpg")
-    with pytest.raises(ImageError, match="kind CMYK"):
-        read_image(tmp_path / "c.jpg")
-    Image.new("1", (8, 8)).save(tmp_path / "b.png")
-    with pytest.raises(ImageError, match="kind 1"):
-        read_image(tmp_path / "b.png")
-    pages = [Image.new("L", (8, 8), value) for value in (0, 9)]
-    pages[0].save(tmp_path / "m.tif", save_all=True, append_images=pages[1:])
-    with pytest.raises(ImageError, match="2 frames or pages"):
-        read_image(tmp_path / "m.tif")
+def test_16_bit_png_keeps_its_depth(tmp_path, channels):
+    source, stored = png_16_bit(tmp_path / "a.png", channels)
+    file = read_image(source)
+    assert file.pixels.dtype == np.uint16
+    assert np.array_equal(file.pixels.reshape(stored.shape), stored)
+    write_image(tmp_path / "b.png", file.pixels, file)
+    assert np.array_equal(read_image(tmp_path / "b.png").pixels, file.pixels)
 
 
 @pytest.mark.parametrize(
@@ -215,9 +173,9 @@ def test_format_follows_the_content_unless_the_name_changes(tmp_path, make_image
 
 
 def test_alpha_is_not_dropped_silently(tmp_path, make_image):
-    file = read_image(make_image(tmp_path / "a.png", "RGBA"))
-    for suffix in (".jpg", ".bmp"):
-        with pytest.raises(ImageError, match="cannot hold transparency"):
+    for mode, suffix in (("RGBA", ".jpg"), ("LA", ".jpg"), ("LA", ".bmp")):
+        file = read_image(make_image(tmp_path / "a.png", mode))
+        with pytest.raises(ImageError, match="cannot hold .*transparency"):
             write_image(tmp_path / f"b{suffix}", file.pixels, file)
     assert os.listdir(tmp_path) == ["a.png"]
 

@@ -45,15 +45,16 @@ def test_tiff_orientation(tmp_path, mode, compression, orientation):
     assert load_image(source, 3).shape == (HEIGHT, WIDTH, 3)
     for suffix in LOSSLESS_SUFFIXES:
         target = tmp_path / f"b{suffix}"
-        if suffix == ".bmp" and mode in ("LA", "RGBA", "PA"):
+        if suffix == ".bmp" and mode == "LA":
             with pytest.raises(ImageError, match="transparency"):
                 copy(source, target)
             continue
         copy(source, target)
         assert np.array_equal(looks(target), looks(source))
-        with Image.open(target) as by_name:
-            shown = ImageOps.exif_transpose(by_name).convert("RGBA")
-        assert np.array_equal(shown, looks(source))
+        if compression != "raw":  # those Pillow maps into memory by name, and mixes up the sides
+            with Image.open(target) as by_name:
+                shown = ImageOps.exif_transpose(by_name).convert("RGBA")
+            assert np.array_equal(shown, looks(source))
         with Image.open(target) as written:
             tag = written.getexif().get(274, 1)
         assert tag == (orientation if suffix != ".bmp" and 1 <= orientation <= 8 else 1)
@@ -226,8 +227,9 @@ def test_bmp_of_16_bits(tmp_path):
         pixels = read_image(copy(source, tmp_path / "b.bmp")).pixels
         assert np.abs(pixels - exact).max() < 1
     masks = (0x7C00, 0x3E0, 0x1F, 0x8000)
-    with pytest.raises(ImageError, match="transparency in 16-bit pixels"):
-        read_image(bmp(tmp_path / "c.bmp", words, 16, compression=3, masks=masks, size=56))
+    source = bmp(tmp_path / "c.bmp", words, 16, compression=3, masks=masks, size=56)
+    assert np.array_equal(read_image(source).pixels[..., 3], np.where(words & 0x8000, 255, 0))
+    assert copy(source, tmp_path / "d.bmp").read_bytes()[70:] == source.read_bytes()[70:]
 
 
 def test_bmp_of_32_bits(tmp_path):
@@ -236,11 +238,12 @@ def test_bmp_of_32_bits(tmp_path):
     source = bmp(tmp_path / "a.bmp", stored, 32, compression=3, masks=masks, size=108)
     assert np.array_equal(read_image(source).pixels, PIXELS[..., :4])
     for name in ("b.bmp", "b"):
-        with pytest.raises(ImageError, match="cannot hold transparency"):
-            copy(source, tmp_path / name)
+        assert np.array_equal(read_image(copy(source, tmp_path / name)).pixels, PIXELS[..., :4])
     assert np.array_equal(read_image(copy(source, tmp_path / "b.png")).pixels, PIXELS[..., :4])
     plain = read_image(bmp(tmp_path / "c.bmp", stored, 32))
     assert np.array_equal(plain.pixels, PIXELS[..., :3])
+    copied = copy(tmp_path / "c.bmp", tmp_path / "d.bmp").read_bytes()
+    assert copied[54:] == (tmp_path / "c.bmp").read_bytes()[54:]  # the spare bits, too
 
 
 @pytest.mark.parametrize("step", [1, 17])
@@ -248,11 +251,8 @@ def test_bmp_of_4_bits(tmp_path, step):
     palette = b"".join(bytes([i * step] * 3 + [0]) for i in range(16))
     values = PIXELS[..., 0] & 15
     source = bmp(tmp_path / "a.bmp", packed(values, 4), 4, palette=palette)
-    if step == 1:
-        with pytest.raises(ImageError, match="4-bit pixels"):
-            read_image(source)
-    else:
-        assert np.array_equal(read_image(source).pixels, np.dstack([values * 17] * 3))
+    assert np.array_equal(read_image(source).pixels, values * step)
+    assert np.array_equal(read_image(copy(source, tmp_path / "b.bmp")).pixels, values * step)
 
 
 def test_output_without_a_suffix_keeps_format_and_options(tmp_path):
@@ -266,7 +266,7 @@ def test_output_without_a_suffix_keeps_format_and_options(tmp_path):
         assert written.layer[0][1:3] == (1, 1)  # no chroma subsampling
 
 
-@pytest.mark.parametrize("kind", ["GIF", "PPM", "TGA", "ICO", "JPEG2000"])
+@pytest.mark.parametrize("kind", ["PPM", "TGA", "ICO", "JPEG2000"])
 def test_other_formats_under_a_known_name_are_refused(tmp_path, kind):
     data = io.BytesIO()
     try:
@@ -274,7 +274,7 @@ def test_other_formats_under_a_known_name_are_refused(tmp_path, kind):
     except OSError:
         pytest.skip(f"Pillow cannot write {kind} here")
     (tmp_path / "a.png").write_bytes(data.getvalue())
-    with pytest.raises(ImageError, match="not an image that can be read"):
+    with pytest.raises(ImageError, match="not an image that can be read|JPEG 2000 is not"):
         read_image(tmp_path / "a.png")
 
 

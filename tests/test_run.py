@@ -93,7 +93,8 @@ def test_bad_files_are_listed_and_the_rest_goes_on(cli, tmp_path, make_image):
     (source / "empty.png").touch()
     (source / "text.png").write_text("no image")
     (source / "truncated.png").write_bytes(good.read_bytes()[:500])
-    Image.new("CMYK", (8, 8)).save(source / "cmyk.jpg")
+    Image.new("RGBA", (8, 8)).save(source / "clear.png")
+    (source / "clear.png").rename(source / "clear.jpg")
     result = cli("adnet-run", source, "-o", out)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr
@@ -103,7 +104,7 @@ def test_bad_files_are_listed_and_the_rest_goes_on(cli, tmp_path, make_image):
         ("empty.png", "the file is empty"),
         ("text.png", "not an image"),
         ("truncated.png", "damaged"),
-        ("cmyk.jpg", "kind CMYK"),
+        ("clear.jpg", "JPEG cannot hold transparency"),
     ):
         assert any(name in line and reason in line for line in failed)
     assert tree(out) == ["good.png"]
@@ -116,6 +117,8 @@ def scene(tmp_path, make_image):
     make_image(tmp_path / "in" / "a.png")
     make_image(tmp_path / "in2" / "a.png", seed=1)
     (tmp_path / "empty").mkdir()
+    (tmp_path / "photo.heic").touch()
+    (tmp_path / "photo.nef").touch()
     (tmp_path / "file.txt").write_text("text")
     (tmp_path / "text.onnx").write_text("not a model")
     foreign = onnx.helper.make_model(
@@ -147,7 +150,9 @@ def scene(tmp_path, make_image):
         (["in", "in2", "-o", "out"], ["would both be written to out/a.png"]),
         (["in", "-o", "file.txt"], ["file.txt", "cannot be written"]),
         (["in", "-o", "/proc/out"], ["/proc/out", "cannot be written"]),
-        (["in/a.png", "-o", "out.gif"], ["out.gif: .gif files are not written, only .png"]),
+        (["in/a.png", "-o", "out.jp2"], ["out.jp2: .jp2 files are not written, only .png"]),
+        (["photo.heic", "-o", "out"], ["photo.heic: HEIC and AVIF are not supported. Convert"]),
+        (["photo.nef", "-o", "out"], ["photo.nef: camera raw is not supported. Develop it"]),
         (["in", "-o", "two.png"], ["two.png: is named like one file", "mkdir two.png"]),
         (["in", "-o", "-"], ["--output -: results are not written to stdout"]),
         (["in", "-o", "out", "--model", "gray-blid"], ["Did you mean gray-blind"]),

@@ -1,0 +1,159 @@
+"""A decoded image file: its frames and whatever is needed to write its like."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adnet.errors import ImageError
+
+Pixels = NDArray[Any]
+"""(H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB, (H, W, 4) RGB and alpha; uint8, uint16 over
+their whole range, or floats with nominal range [0, 1]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portable:
+    """Metadata that has a place in most formats, for writing another format than was read."""
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    """A TIFF structure, without the `Exif` marker that JPEG puts before it."""
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """What is there, in words."""
+        told = {"ICC profile": self.icc, "Exif": self.exif, "XMP": self.xmp, "resolution": self.dpi}
+        return [name for name, value in told.items() if value]
+
+
+class Layout(Protocol):
+    """What one format needs beyond the pixels to write a file like the one read."""
+
+    @property
+    def only_here(self) -> list[str]:
+        """Metadata that no other format has a place for, in words."""
+
+    def stripped(self) -> Layout:
+        """Leave out all that does not change how the image looks."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFile:
+    """One decoded image file and what is needed to write its like."""
+
+    pixels: Pixels
+    """The image, or the first of several frames or pages."""
+    format: str
+    """PNG, TIFF, JPEG, WEBP, GIF or BMP: what the file really was, whatever its name says."""
+    layout: Any = None
+    """The format's own `Layout`; None where pixels are all there is."""
+    portable: Portable = field(default_factory=Portable)
+    notes: tuple[str, ...] = ()
+    """What could not be kept as it was, one sentence each."""
+    more: tuple[Pixels, ...] = ()
+    """Further frames or pages; those of a TIFF may differ in size, kind and depth."""
+
+    @property
+    def frames(self) -> tuple[Pixels, ...]:
+        """All frames or pages."""
+        return (self.pixels, *self.more)
+
+    @property
+    def colour_channels(self) -> int:
+        """1 for gray, 3 for RGB; alpha not counted."""
+        return colour_channels(self.pixels)
+
+    def without_metadata(self) -> ImageFile:
+        """Leave out all metadata but what the image would look different without.
+
+        The ICC profile and other colour chunks, the orientation, the resolution and the timing of
+        frames stay.
+        """
+        layout = None if self.layout is None else self.layout.stripped()
+        orientation = orientation_of(self.portable.exif)
+        portable = replace(self.portable, xmp=None, exif=exif_with_orientation(orientation))
+        return replace(self, layout=layout, portable=portable)
+
+
+def colour_channels(pixels: Pixels) -> int:
+    """Return 1 for gray, 3 for RGB; alpha not counted."""
+    return 1 if pixels.ndim == 2 or pixels.shape[2] <= 2 else 3
+
+
+def has_alpha(pixels: Pixels) -> bool:
+    """Tell whether there is a plane beyond gray or RGB."""
+    return pixels.ndim == 3 and pixels.shape[2] in (2, 4)
+
+
+def planes(pixels: Pixels) -> Pixels:
+    """Return (H, W, C), gray with C = 1."""
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def squeezed(pixels: Pixels) -> Pixels:
+    """Return (H, W) for one plane, (H, W, C) otherwise, contiguous."""
+    return np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def require_pixels(frames: Sequence[tuple[int, int]], limit: int) -> None:
+    """Refuse frames (width, height) with more than `limit` pixels together, before decoding.
+
+    Raises:
+        ImageError: too many, or none.
+    """
+    count = sum(width * height for width, height in frames)
+    if count > limit:
+        width, height = frames[0]
+        several = f" in {len(frames)} frames or pages" if len(frames) > 1 else ""
+        raise ImageError(
+            f"{width}x{height}{several} is {count / 1e6:.0f} megapixels, more than the limit of "
+            f"{limit / 1e6:.0f} that guards against decompression bombs. If you trust the file, "
+            f"pass --max-pixels {count}."
+        )
+    if any(width < 1 or height < 1 for width, height in frames) or not frames:
+        raise ImageError("the file holds no pixels; it may be damaged.")
+
+
+def orientation_of(exif: bytes | None) -> int:
+    """Return the orientation 1 to 8 in an Exif block; 1 where there is none or it is damaged."""
+    if exif is None or len(exif) < 8 or exif[:2] not in (b"II", b"MM"):
+        return 1
+    order = "little" if exif[:2] == b"II" else "big"
+
+    def number(start: int, size: int) -> int:
+        return int.from_bytes(exif[start : start + size], order)  # type: ignore[arg-type]
+
+    start = number(4, 4)
+    for entry in range(start + 2, start + 2 + 12 * number(start, 2), 12):
+        if number(entry, 2) == 274 and number(entry + 2, 2) == 3:
+            value = number(entry + 8, 2)
+            return value if 1 <= value <= 8 else 1
+        if entry + 12 > len(exif):
+            break
+    return 1
+
+
+def upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn pixels as a viewer does; source: Exif 2.32, section 4.6.4, tag Orientation."""
+    if orientation > 4:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.ascontiguousarray(pixels)
+
+
+def exif_with_orientation(orientation: int) -> bytes | None:
+    """Make an Exif block that says the orientation and nothing else; None for upright."""
+    if orientation == 1:
+        return None
+    entry = (274).to_bytes(2, "little") + b"\3\0\1\0\0\0" + orientation.to_bytes(4, "little")
+    return b"II*\0\x08\0\0\0\1\0" + entry + bytes(4)
