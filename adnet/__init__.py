@@ -13,24 +13,22 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from adnet._checkout import checkout_entry
+
 __version__ = "0.1.0"
 
-# In a source checkout the sub-packages lie beside this folder, not in it. An installation maps
-# them (pyproject.toml); Python started in the checkout's root finds this folder first and needs
-# to be told.
-_root = Path(__file__).parent.parent
-if (_root / "pyproject.toml").is_file():
-    __path__.append(str(_root))
+if _checkout := checkout_entry(Path(__file__).parent.parent):
+    __path__.append(_checkout)
 
 if TYPE_CHECKING:
-    from adnet.card import ModelCard
     from adnet.errors import AdnetError
+    from adnet.models.card import ModelCard
     from adnet.runtime.denoiser import Denoiser
 
 _LAZY = {
     "AdnetError": "adnet.errors",
     "Denoiser": "adnet.runtime.denoiser",
-    "ModelCard": "adnet.card",
+    "ModelCard": "adnet.models.card",
 }
 
 __all__ = ["AdnetError", "Denoiser", "ModelCard", "__version__"]

@@ -90,8 +90,8 @@ def bench(
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return
+    from adnet.benchmarks.measure import BenchConfig, run_benchmark  # noqa: PLC0415
     from adnet.benchmarks.quality import find_dataset  # noqa: PLC0415
-    from adnet.benchmarks.run import BenchConfig, run_benchmark  # noqa: PLC0415
 
     sizes = [parse_whole_numbers(text, "--size", 2) for text in size or ["321,481"]]
     options: Any = {
@@ -251,7 +251,7 @@ def tables(
     from adnet.benchmarks.markdown import table  # noqa: PLC0415
     from adnet.benchmarks.quality import find_dataset  # noqa: PLC0415
     from adnet.benchmarks.tables import measure_real, measure_tables  # noqa: PLC0415
-    from adnet.pretrained import pretrained_models  # noqa: PLC0415
+    from adnet.models.shipped import pretrained_models  # noqa: PLC0415
 
     names = model or [one.name for one in pretrained_models()]
     if pairs:

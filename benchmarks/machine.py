@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from adnet.architecture import CONVOLUTIONS, FEATURES, flops
+from adnet.models.architecture import CONVOLUTIONS, FEATURES, flops
 
 _MATRIX = 1536
 """Side of the matrices whose product measures the arithmetic."""

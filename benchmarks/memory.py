@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from adnet.benchmarks.subject import Recipe
+    from adnet.benchmarks.candidates import Recipe
 
 _TIMEOUT = 300  # seconds
 _LEAVE = 10

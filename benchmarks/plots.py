@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from adnet.architecture import flops
 from adnet.benchmarks.machine import flop_per_byte
 from adnet.benchmarks.results import Result
+from adnet.models.architecture import flops
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from adnet.benchmarks.candidates import Subject
 from adnet.benchmarks.paper import paper_psnr
-from adnet.benchmarks.subject import Subject
 from adnet.errors import AdnetError, UsageError
-from adnet.evaluate import Float32, Quality, compare, mean_psnr
-from adnet.image import load_folder
-from adnet.noise import add_published_noise
+from adnet.images.evaluate import Float32, Quality, compare, mean_psnr
+from adnet.images.image import load_folder
+from adnet.images.noise import add_published_noise
 
 PROTOCOL = (
     "Gaussian noise, seed 0 before every image (the published generator), not clipped; result "
@@ -38,7 +38,7 @@ def find_dataset(text: str) -> tuple[str, Path]:
     folder = Path(text)
     if folder.is_dir():
         return folder.resolve().name, folder
-    from adnet.datasets import DATASETS, dataset_folder  # noqa: PLC0415
+    from adnet.data.datasets import DATASETS, dataset_folder  # noqa: PLC0415
 
     if text in DATASETS:
         try:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from adnet.noise import add_published_noise
-from adnet.synthetic import render
+from adnet.images.noise import add_published_noise
+from adnet.images.synthetic import render
 
 HERE = Path(__file__).parent
 SIGMA = 25.0

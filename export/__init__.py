@@ -1,1 +1,6 @@
-"""Conversion of checkpoints into deployable models: artefact in, artefact out."""
+"""Model file in, model file out, with proof; adnet-export.
+
+Start with `to_onnx` (checkpoint to ONNX) and `to_om` (ONNX to OM, in `ascend/`);
+`verify` compares values, `variants` and `quantize` make fp16, int8 and uint8 models; `ascend/` is
+what CANN needs.
+"""

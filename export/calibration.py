@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from adnet.card import ModelCard
 from adnet.errors import UsageError
-from adnet.image import find_images, load_image
-from adnet.noise import add_published_noise
-from adnet.synthetic import render
+from adnet.images.image import find_images, load_image
+from adnet.images.noise import add_published_noise
+from adnet.images.synthetic import render
+from adnet.models.card import ModelCard
 
 Pair = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Clean and noisy image, each (1, C, H, W)."""

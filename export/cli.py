@@ -71,9 +71,9 @@ def onnx(
         height_width = (height, width)
 
     _require("export", "torch", "onnx", "onnxsim")
-    from adnet.export.pipeline import Variant, checkpoint_to_onnx  # noqa: PLC0415  (imports torch)
+    from adnet.export.to_onnx import Variant, checkpoint_to_onnx  # noqa: PLC0415  (imports torch)
     from adnet.export.torch_to_onnx import OnnxShape  # noqa: PLC0415
-    from adnet.pretrained import resolve_model  # noqa: PLC0415
+    from adnet.models.shipped import resolve_model  # noqa: PLC0415
 
     variant = Variant(precision, io, calibrate)  # type: ignore[arg-type]
     shape = OnnxShape.choose(batch, height_width, dynamic)  # type: ignore[arg-type]
@@ -164,10 +164,10 @@ def om(
     if model.lower().endswith((".pth", ".pt")):
         _require("export", "torch", "onnx", "onnxsim")
     _require("convert", "onnx")
-    from adnet.export.atc_config import AtcConfig  # noqa: PLC0415
-    from adnet.export.kit import emit  # noqa: PLC0415
-    from adnet.export.om import convert_to_om, prepare_onnx  # noqa: PLC0415  (imports onnx)
-    from adnet.export.soc import detect_soc  # noqa: PLC0415
+    from adnet.export.ascend.atc_config import AtcConfig  # noqa: PLC0415
+    from adnet.export.ascend.kit import emit  # noqa: PLC0415
+    from adnet.export.ascend.soc import detect_soc  # noqa: PLC0415
+    from adnet.export.to_om import convert_to_om, prepare_onnx  # noqa: PLC0415  (imports onnx)
 
     if io not in ("fp32", "fp16", "uint8") or (aipp and io == "fp16"):
         raise UsageError(f"--io must be fp32, fp16 or uint8 (uint8 with --aipp), got {io!r}.")
@@ -263,8 +263,8 @@ def verify(
     debug: DebugOption = False,
 ) -> None:
     """Compare an OM on its device with its ONNX on the CPU, at every gear and on tiled images."""
-    from adnet.export.verify_om import OmCase, table, verify_om  # noqa: PLC0415
-    from adnet.pretrained import resolve_model  # noqa: PLC0415
+    from adnet.export.ascend.verify_om import OmCase, table, verify_om  # noqa: PLC0415
+    from adnet.models.shipped import resolve_model  # noqa: PLC0415
 
     done = 0
     with progress_bar("verify", quiet) as bar:

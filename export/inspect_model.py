@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from adnet.architecture import flops
-from adnet.card import METADATA_KEY, ModelCard
 from adnet.errors import ModelError, ParityError
-from adnet.om_file import read_om
+from adnet.models.architecture import flops
+from adnet.models.card import METADATA_KEY, ModelCard
+from adnet.models.om_file import read_om
 
 _GFLOP_SIZE = (321, 481)
 """Size for which the cost is told, that of the BSD68 images."""
@@ -35,8 +35,8 @@ def inspect_file(path: Path) -> dict[str, Any]:
 
 
 def _inspect_checkpoint(path: Path) -> dict[str, Any]:
-    from adnet.checkpoint import load_checkpoint  # noqa: PLC0415  (imports torch)
-    from adnet.model import parameter_count  # noqa: PLC0415
+    from adnet.models.checkpoint import load_checkpoint  # noqa: PLC0415  (imports torch)
+    from adnet.models.network import parameter_count  # noqa: PLC0415
 
     loaded = load_checkpoint(path)
     return {
@@ -53,7 +53,7 @@ def _inspect_onnx(path: Path) -> dict[str, Any]:
     import onnx
     from google.protobuf.message import DecodeError  # noqa: PLC0415
 
-    from adnet.export.structure import check_structure  # noqa: PLC0415
+    from adnet.models.structure import check_structure  # noqa: PLC0415
 
     try:
         model = onnx.load(str(path))

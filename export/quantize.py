@@ -30,8 +30,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from adnet.card import METADATA_KEY, PRECISION_KEY
 from adnet.errors import ExportError
+from adnet.models.card import METADATA_KEY, PRECISION_KEY
 
 FLOAT_LAYERS = (1, 2, 3, 4, 5, 6, 7, 16, 17)
 """Convolutions that stay in float32, counted from 1 in the order of the network (17 is conv3)."""

@@ -18,10 +18,10 @@ from typing import Literal
 import onnx
 import torch
 
-from adnet.card import METADATA_KEY, ModelCard
 from adnet.errors import ExportError, UsageError
-from adnet.model import ADNet, fold_batch_norm
-from adnet.onnx_weights import NORMS_KEY, norms_text
+from adnet.models.card import METADATA_KEY, ModelCard
+from adnet.models.network import ADNet, fold_batch_norm
+from adnet.models.onnx_file import NORMS_KEY, norms_text
 
 INPUT = "image"
 OUTPUT = "denoised"

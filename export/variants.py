@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from adnet.card import METADATA_KEY, PRECISION_KEY
 from adnet.errors import ExportError
+from adnet.models.card import METADATA_KEY, PRECISION_KEY
 
 _LARGEST_HALF = 65504.0
 _LEAST_OPSET = 11  # Clip with inputs, Round

@@ -11,14 +11,14 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from adnet.card import ModelCard
 from adnet.errors import ParityError
 from adnet.export.calibration import Pair
 from adnet.export.torch_to_onnx import INPUT, OnnxShape
-from adnet.metrics import psnr
-from adnet.model import ADNet
-from adnet.noise import add_published_noise
-from adnet.synthetic import render
+from adnet.images.metrics import psnr
+from adnet.images.noise import add_published_noise
+from adnet.images.synthetic import render
+from adnet.models.card import ModelCard
+from adnet.models.network import ADNet
 
 TOLERANCE = 1e-4
 """Largest allowed absolute difference, on images whose white is 1."""

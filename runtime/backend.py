@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from adnet.card import ModelCard
 from adnet.errors import PrecisionError, ShapeError, UsageError
+from adnet.models.card import ModelCard
 from adnet.runtime.fork import OfOneProcess
 
 if TYPE_CHECKING:

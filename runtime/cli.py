@@ -211,7 +211,7 @@ class _Position:
 
 
 def _list_models(as_json: bool) -> None:
-    from adnet.pretrained import pretrained_models  # noqa: PLC0415
+    from adnet.models.shipped import pretrained_models  # noqa: PLC0415
 
     models = pretrained_models()
     if as_json:

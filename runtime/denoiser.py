@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from adnet.architecture import RECEPTIVE_RADIUS
 from adnet.errors import ShapeError, UsageError
-from adnet.pretrained import default_model, resolve_model
+from adnet.models.architecture import RECEPTIVE_RADIUS
+from adnet.models.shipped import default_model, resolve_model
 from adnet.runtime.backend import Backend, RunOptions
 from adnet.runtime.fork import OfOneProcess
 from adnet.runtime.registry import open_backend

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from adnet.atomic import require_writable
 from adnet.errors import AdnetError, DeviceLostError, UsageError
-from adnet.image import (
+from adnet.images.image import (
     DEFAULT_MAX_PIXELS,
     ImageFile,
     check_writable,

@@ -48,7 +48,7 @@ def rows_of(backend: str) -> list[Row]:
 
 
 def _onnx() -> list[Row]:
-    from adnet.runtime.ort_providers import PROVIDERS  # noqa: PLC0415
+    from adnet.runtime.backends.ort_providers import PROVIDERS  # noqa: PLC0415
 
     try:
         import_backend("onnx", BACKENDS["onnx"])
@@ -95,7 +95,7 @@ def _npu() -> list[Row]:
 def _om() -> list[Row]:
     try:
         import_backend("om", BACKENDS["om"])
-        from adnet.runtime.acl import load_acl  # noqa: PLC0415
+        from adnet.runtime.backends.acl import load_acl  # noqa: PLC0415
 
         acl = load_acl()
         count = acl.get("rt.get_device_count")

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adnet.errors import UsageError
-from adnet.image import FORMATS, find_in_folder
-from adnet.images.kinds import UNSUPPORTED
-from adnet.scan import Found, kind_of
+from adnet.images.formats.kinds import UNSUPPORTED
+from adnet.images.image import FORMATS, find_in_folder
+from adnet.images.scan import Found, kind_of
 
 _FILE_SUFFIXES = frozenset(
     {

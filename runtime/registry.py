@@ -32,23 +32,23 @@ class BackendEntry:
 
 BACKENDS: dict[str, BackendEntry] = {
     "onnx": BackendEntry(
-        target="adnet.runtime.ort_backend:OrtBackend",
+        target="adnet.runtime.backends.ort:OrtBackend",
         suffixes=(".onnx",),
         install="pip install onnxruntime",
     ),
     "torch": BackendEntry(
-        target="adnet.runtime.torch_backend:TorchBackend",
+        target="adnet.runtime.backends.pytorch:TorchBackend",
         suffixes=(".pth", ".pt", ".onnx"),
         install="pip install torch onnx",
     ),
     "npu": BackendEntry(
-        target="adnet.runtime.torch_backend:NpuBackend",
+        target="adnet.runtime.backends.pytorch:NpuBackend",
         suffixes=(".pth", ".pt", ".onnx"),
         install=f"{PAIRS[0].install()} onnx (for CANN {PAIRS[0].cann}; docs/ascend.md has the "
         "others), and source CANN's set_env.sh",
     ),
     "om": BackendEntry(
-        target="adnet.runtime.om_backend:OmBackend",
+        target="adnet.runtime.backends.om:OmBackend",
         suffixes=(".om",),
         install="install CANN and source its set_env.sh",
     ),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from adnet.images.kinds import UNSUPPORTED
+from adnet.images.formats.kinds import UNSUPPORTED
+from adnet.images.scan import Found
 from adnet.runtime.folder import Summary
-from adnet.scan import Found
 
 _LINES = 10
 """Of what was left out, in the text; the JSON has all."""

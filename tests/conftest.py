@@ -13,7 +13,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from adnet.synthetic import render
+from adnet.images.synthetic import render
 
 # No deadline: the machines that run this are noisy. The same examples every time.
 settings.register_profile("adnet", deadline=None, max_examples=60, derandomize=True)
@@ -125,8 +125,8 @@ def checkpoint(tmp_path_factory) -> Path:
     """The shipped gray model as a checkpoint, gray-blind.pth."""
     if not HAS_TORCH:
         pytest.skip("needs torch: makes a checkpoint")
-    from adnet.checkpoint import load_checkpoint, save_checkpoint
-    from adnet.pretrained import WEIGHTS
+    from adnet.models.checkpoint import load_checkpoint, save_checkpoint
+    from adnet.models.shipped import WEIGHTS
 
     loaded = load_checkpoint(WEIGHTS / "gray-blind.onnx")
     path = tmp_path_factory.mktemp("checkpoint") / "gray-blind.pth"
@@ -145,7 +145,7 @@ def clean(tmp_path, make_image) -> Path:
 @pytest.fixture
 def acl(monkeypatch):
     """The simulated pyACL, new for each test; after it nothing may be left on the device."""
-    from adnet.runtime import acl as ours
+    from adnet.runtime.backends import acl as ours
 
     def forget():
         for name in [name for name in sys.modules if name.partition(".")[0] == "acl"]:

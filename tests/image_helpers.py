@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 from PIL import Image, ImageOps
 
-from adnet.image import read_image, write_image
+from adnet.images.image import read_image, write_image
 
 WIDTH, HEIGHT = 37, 21  # no multiple of 8 or 16: padding of rows and tiles shows
 PIXELS = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 5), np.uint8)

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from conftest import ROOT
+from npu_smi import HEAD, ROW
 from om_helpers import FAKES, install_atc
-from test_soc import HEAD, ROW
 
 PLACE = "/usr/local/Ascend"
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from fakes.om_writer import om_bytes
 
-from adnet.export.aipp import aipp_text
-from adnet.export.atc_config import AtcConfig
-from adnet.export.om import prepare_onnx, sidecar
-from adnet.noise import add_published_noise
-from adnet.synthetic import render
+from adnet.export.ascend.aipp import aipp_text
+from adnet.export.ascend.atc_config import AtcConfig
+from adnet.export.to_om import prepare_onnx, sidecar
+from adnet.images.noise import add_published_noise
+from adnet.images.synthetic import render
 
 FAKES = Path(__file__).parent / "fakes"
 BSD68 = ((321, 481), (481, 321))

@@ -12,7 +12,7 @@ import pytest
 from adnet import atomic
 from adnet.atomic import atomic_path, require_writable, write_atomically
 from adnet.errors import ImageError
-from adnet.image import ImageFile, read_image, write_image
+from adnet.images.image import ImageFile, read_image, write_image
 
 KIB = 1024
 FORMATS = [
@@ -124,8 +124,8 @@ def test_full_disk_and_the_other_writers(small_disk, make_image, tmp_path, what)
 
 def _checkpoint(tmp_path, make_image):
     torch = pytest.importorskip("torch")
-    from adnet.card import ModelCard
-    from adnet.checkpoint import save_checkpoint
+    from adnet.models.card import ModelCard
+    from adnet.models.checkpoint import save_checkpoint
 
     weights = {f"w{i}": torch.rand(64, 64) for i in range(4)}
     return (
@@ -166,7 +166,7 @@ def _figure(tmp_path, make_image):
     from matplotlib.figure import Figure
     from PIL import Image
 
-    from adnet.benchmarks.models_pictures import save_figure
+    from adnet.benchmarks.release.models_pictures import save_figure
 
     figure = Figure()
     figure.subplots().imshow(noise(), interpolation="nearest")

@@ -9,8 +9,8 @@ import pytest
 from conftest import EXAMPLES, ROOT, assert_clean_error
 
 from adnet import cann, npu_versions
+from adnet.models.shipped import WEIGHTS
 from adnet.npu_versions import PAIRS, explain_import_error, misfit, remedy
-from adnet.pretrained import WEIGHTS
 
 NO_CANN = "libhccl.so: cannot open shared object file: No such file or directory"
 SYMBOL = "/site-packages/torch_npu/lib/libtorch_npu.so: undefined symbol: _ZN3c104impl13DeviceGuard"

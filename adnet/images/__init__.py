@@ -1,8 +1,6 @@
-"""Image files: read and written with their depth, layout and metadata.
+"""Images: reading and writing files, noise, and how good a result is. NumPy and Pillow only.
 
-Each format has one module that turns bytes into an `ImageFile` and back (png, tiff, jpeg, webp,
-gif, bmp); the small modules beside them cut its container into pieces (png_chunks, tiff_tags,
-jpeg_segments, webp_chunks). `codec` chooses the format. The containers are taken apart here,
-because metadata must come back byte for byte and no library does that; compressed pixels go through
-the C codecs of Pillow.
+Start with `image` (files to arrays and back); `scan` finds them in folders, `formats/` knows each
+kind of file. `noise` makes the published test noise, `metrics` defines PSNR and SSIM, `evaluate`
+measures a denoiser with both, `synthetic` and `scenes` render pictures.
 """

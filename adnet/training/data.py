@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adnet.data.pairs import Pair, hold_out_scenes, load_pairs
 from adnet.errors import TrainingError, UsageError
-from adnet.image import find_images, load_folder
+from adnet.images.image import find_images, load_folder
 from adnet.training.config import STORE_SUFFIXES, TrainConfig, store_at
-from adnet.training.pairs import Pair, hold_out_scenes, load_pairs
 from adnet.training.patches import (
     PatchSampler,
     Sampler,
@@ -162,7 +162,7 @@ def _from_pairs(config: TrainConfig, folders: Sequence[Path], device: torch.devi
 
 
 def _from_store(config: TrainConfig, store: Path, device: torch.device) -> TrainingData:
-    from adnet.training.patch_store import read_images, read_patches  # noqa: PLC0415  (needs h5py)
+    from adnet.data.patch_store import read_images, read_patches  # noqa: PLC0415  (needs h5py)
 
     patches = read_patches(store)
     expected = (config.channels, config.patch, config.patch)
@@ -201,7 +201,7 @@ def _load_validation(config: TrainConfig) -> list[ValidationImage]:
     images: list[ValidationImage] = []
     for path in map(Path, config.val):
         if path.suffix.lower() in STORE_SUFFIXES:
-            from adnet.training.patch_store import read_images  # noqa: PLC0415  (needs h5py)
+            from adnet.data.patch_store import read_images  # noqa: PLC0415  (needs h5py)
 
             images += [ValidationImage(image) for image in read_images(path)]
         elif config.noise == "pairs":

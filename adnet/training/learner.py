@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adnet.checkpoint import Checkpoint
 from adnet.device import compile_backend, require_precision
-from adnet.model import ADNet
+from adnet.models.checkpoint import Checkpoint
+from adnet.models.network import ADNet
 from adnet.training.allocator import keep_freed_memory
 from adnet.training.config import TrainConfig
 from adnet.training.optimizer import load_optimizer_state, make_optimizer, zero_gradients

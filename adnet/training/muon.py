@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from adnet.architecture import FEATURES
+from adnet.models.architecture import FEATURES
 
 
 class MuonWithAdam:

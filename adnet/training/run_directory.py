@@ -12,9 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from adnet.atomic import atomic_path
-from adnet.card import ModelCard
-from adnet.checkpoint import save_checkpoint
 from adnet.errors import UsageError
+from adnet.models.card import ModelCard
+from adnet.models.checkpoint import save_checkpoint
 from adnet.training.config import TrainConfig
 
 

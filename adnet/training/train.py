@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from adnet.card import ModelCard
-from adnet.checkpoint import Checkpoint, load_checkpoint
 from adnet.errors import TrainingError, UsageError
-from adnet.pretrained import resolve_model
+from adnet.models.card import ModelCard
+from adnet.models.checkpoint import Checkpoint, load_checkpoint
+from adnet.models.shipped import resolve_model
 from adnet.provenance import git_revision, versions
 from adnet.training.config import TrainConfig, refuse_changes
 from adnet.training.data import TrainingData, load_training_data, make_batch

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from adnet.evaluate import Float32, evaluate
-from adnet.metrics import psnr
+from adnet.images.evaluate import Float32, evaluate
+from adnet.images.metrics import psnr
 from adnet.training.data import ValidationImage
 from adnet.training.world import World
 

@@ -1,1 +1,1 @@
-"""Weights trained by this project: ONNX files and index.json (see adnet.pretrained)."""
+"""Weights trained by this project: ONNX files and index.json (see adnet.models.shipped)."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from adnet.card import ModelCard
 from adnet.errors import AdnetError, BackendUnavailable, UsageError
+from adnet.models.card import ModelCard
 from adnet.runtime.backend import Backend, Batch, InputSpec
 
 
@@ -27,11 +27,11 @@ class PeerModel:
             AdnetError: the file is damaged, or what reads it is not installed.
         """
         if path.suffix.lower() != ".onnx":
-            from adnet.checkpoint import load_checkpoint  # noqa: PLC0415  (imports torch)
+            from adnet.models.checkpoint import load_checkpoint  # noqa: PLC0415  (imports torch)
 
             card = load_checkpoint(path).card
             return cls(path, card, InputSpec(card.channels))
-        from adnet.runtime.ort_backend import OrtBackend  # noqa: PLC0415  (loads onnxruntime)
+        from adnet.runtime.backends.ort import OrtBackend  # noqa: PLC0415  (loads onnxruntime)
         from adnet.runtime.registry import open_backend  # noqa: PLC0415
 
         with open_backend(path, OrtBackend.name) as backend:

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from adnet.benchmarks.peers.peer import Peer, PeerModel
-from adnet.checkpoint import load_checkpoint
 from adnet.errors import BackendUnavailable
+from adnet.models.checkpoint import load_checkpoint
 from adnet.runtime.backend import Batch
-from adnet.runtime.torch_backend import cpu_threads
+from adnet.runtime.backends.pytorch import cpu_threads
 
 
 class Published(Peer):

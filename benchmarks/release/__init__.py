@@ -1,4 +1,1 @@
-"""How the shipped models come about; runs from a checkout, is not part of the wheel.
-
-`catalogue` says which models there are, `campaign` trains and ships them.
-"""
+"""What a release needs: train, ship and show the weights. From a checkout, not in the wheel."""

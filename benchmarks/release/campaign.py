@@ -23,13 +23,13 @@ import typer
 
 from adnet._cli import DebugOption, make_app, reports_errors
 from adnet.benchmarks.markdown import table
-from adnet.benchmarks.models_page import write_page
 from adnet.benchmarks.paper import paper_psnr
 from adnet.benchmarks.release.catalogue import CATALOGUE, Model
+from adnet.benchmarks.release.models_page import write_page
 from adnet.benchmarks.release.runs import Run, find_folders
 from adnet.benchmarks.release.shipping import ship_if_better
 from adnet.errors import AdnetError, UsageError
-from adnet.pretrained import WEIGHTS, pretrained_models
+from adnet.models.shipped import WEIGHTS, pretrained_models
 
 log = logging.getLogger(__name__)
 app = make_app("Train and ship the models of the catalogue.")

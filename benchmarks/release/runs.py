@@ -13,12 +13,12 @@ from pathlib import Path
 
 from adnet.atomic import atomic_path
 from adnet.benchmarks.release.catalogue import Model
+from adnet.data.pairs import split_pairs
 from adnet.errors import UsageError
-from adnet.pretrained import pretrained_models
+from adnet.models.shipped import pretrained_models
 from adnet.training.config import TrainConfig, refuse_changes
-from adnet.training.pairs import split_pairs
 from adnet.training.progress import TrainProgress
-from adnet.training.run import Show, run_training
+from adnet.training.start import Show, run_training
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from adnet.atomic import atomic_path
+from adnet.benchmarks.release import ship
 from adnet.benchmarks.release.runs import Run
-from adnet.checkpoint import load_checkpoint
-from adnet.export import ship
-from adnet.pretrained import pretrained_models
+from adnet.models.checkpoint import load_checkpoint
+from adnet.models.shipped import pretrained_models
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def ship_if_better(run: Run, folders: Mapping[str, Path]) -> bool:
         Whether it was shipped.
 
     Raises:
-        AdnetError: as `adnet.export.ship.weigh` and `ship`.
+        AdnetError: as `adnet.benchmarks.release.ship.weigh` and `ship`.
     """
     name = run.model.name
     shipped = {one.name: one.card.weights_sha256 for one in pretrained_models()}.get(name)

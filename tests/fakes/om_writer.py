@@ -1,4 +1,4 @@
-"""Write files with the outside of an OM, as `adnet.om_file` documents it; the inside is an ONNX.
+"""Write files with the outside of an OM, as `models.om_file` documents it; the inside is an ONNX.
 
 Only the container is Ascend's. What a real ATC writes into the partitions is not imitated, but for
 the attributes that tools read; the ONNX model lies in the weights partition, the AIPP configuration

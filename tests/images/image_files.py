@@ -7,8 +7,8 @@ import zlib
 import numpy as np
 from PIL import Image, ImageCms
 
-from adnet.images import jpeg_segments, png_chunks, tiff_tags, webp_chunks
-from adnet.synthetic import render
+from adnet.images.formats import jpeg_segments, png_chunks, tiff_tags, webp_chunks
+from adnet.images.synthetic import render
 
 SHAPES = [(13, 17), (13, 17, 2), (13, 17, 3), (13, 17, 4)]
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

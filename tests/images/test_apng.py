@@ -10,8 +10,8 @@ from image_files import pixels_of
 from PIL import Image
 
 from adnet.errors import ImageError
-from adnet.images.codec import decode_image, encode_image
-from adnet.images.png_chunks import Chunk, join_chunks
+from adnet.images.formats.codec import decode_image, encode_image
+from adnet.images.formats.png_chunks import Chunk, join_chunks
 
 SIZE = (12, 9)
 

@@ -9,16 +9,16 @@ from image_files import PROFILE, XMP, exif_block, make
 from PIL import Image, ImageOps
 
 from adnet.errors import ImageError
-from adnet.images import jpeg_segments, png_chunks, tiff_tags, webp_chunks
-from adnet.images.bits import narrowed, pack_bits, unpack_bits, widened
-from adnet.images.image_file import (
+from adnet.images.formats import jpeg_segments, png_chunks, tiff_tags, webp_chunks
+from adnet.images.formats.bits import narrowed, pack_bits, unpack_bits, widened
+from adnet.images.formats.image_file import (
     Portable,
     exif_with_orientation,
     orientation_of,
     upright,
 )
-from adnet.images.jpeg_segments import Segment
-from adnet.images.tiff_tags import Directory, Kind, number_tag
+from adnet.images.formats.jpeg_segments import Segment
+from adnet.images.formats.tiff_tags import Directory, Kind, number_tag
 
 PORTABLE = Portable(PROFILE, exif_block()[6:], XMP, (300.0, 150.0))
 MODES = ["L", "RGB"]

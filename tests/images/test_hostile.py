@@ -11,11 +11,11 @@ import pytest
 from image_files import make, pixels_of
 
 from adnet.errors import ImageError
-from adnet.image import read_image
-from adnet.images.codec import decode_image, encode_image
-from adnet.images.image_file import ImageFile
-from adnet.images.png_chunks import Chunk, join_chunks
-from adnet.images.tiff_tags import Directory, Kind, Tag, number_tag, write_directories
+from adnet.images.formats.codec import decode_image, encode_image
+from adnet.images.formats.image_file import ImageFile
+from adnet.images.formats.png_chunks import Chunk, join_chunks
+from adnet.images.formats.tiff_tags import Directory, Kind, Tag, number_tag, write_directories
+from adnet.images.image import read_image
 
 KINDS = ["PNG", "TIFF", "JPEG", "WEBP", "BMP", "GIF"]
 

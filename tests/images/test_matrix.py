@@ -9,8 +9,8 @@ import pytest
 from image_files import SHAPES, jpeg_blocks, make, pixels_of, png_blocks, tiff_blocks, webp_blocks
 from PIL import Image
 
-from adnet.images.codec import decode_image, encode_image
-from adnet.images.image_file import ImageFile
+from adnet.images.formats.codec import decode_image, encode_image
+from adnet.images.formats.image_file import ImageFile
 
 CASES = [
     (kind, shape, dtype)
@@ -157,7 +157,7 @@ def test_animated_gif_keeps_frames_and_timing(clear):
 def test_still_frames_that_are_alike_stay_frames():
     """Pillow joins them; they are put together here."""
     pixels = pixels_of((5, 5, 3), "u1")
-    from adnet.images.gif import GifLayout
+    from adnet.images.formats.gif import GifLayout
 
     like = ImageFile(pixels, "GIF", GifLayout(delays=(3, 4, 5)), more=(pixels, pixels))
     again = decode_image(encode_image([pixels] * 3, like), "a")
@@ -179,7 +179,7 @@ def test_interlaced_png_stays_interlaced(level):
     for shape in [*SHAPES, (1, 1), (2, 3), (9, 5, 3), (5, 9, 4)]:
         for dtype in ("u1", "u2"):
             pixels = pixels_of(shape, dtype)
-            from adnet.images.png import PngLayout
+            from adnet.images.formats.png import PngLayout
 
             data = encode_image(pixels, ImageFile(pixels, "PNG", PngLayout(interlaced=True)))
             assert data[28] == 1

@@ -13,13 +13,13 @@ from test_apng import apng
 from test_hostile import header_only, tiff_with
 
 from adnet.errors import ImageError
-from adnet.image import read_image
-from adnet.images.codec import encode_image
-from adnet.images.image_file import ImageFile
-from adnet.images.tiff import TiffLayout
-from adnet.images.tiff_data import WRITABLE
-from adnet.images.tiff_page import plain_layout
-from adnet.images.tiff_tags import Kind
+from adnet.images.formats.codec import encode_image
+from adnet.images.formats.image_file import ImageFile
+from adnet.images.formats.tiff import TiffLayout
+from adnet.images.formats.tiff_data import WRITABLE
+from adnet.images.formats.tiff_page import plain_layout
+from adnet.images.formats.tiff_tags import Kind
+from adnet.images.image import read_image
 
 SUFFIXES = {"PNG": ".png", "TIFF": ".tif", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp",
             "GIF": ".gif"}  # fmt: skip

@@ -9,13 +9,13 @@ import pytest
 from image_files import make, pixels_of
 from PIL import Image
 
-from adnet.image import read_image, write_image
-from adnet.images.codec import check_writable, encode_image
-from adnet.images.image_file import ImageFile
+from adnet.images.formats.codec import check_writable, encode_image
+from adnet.images.formats.image_file import ImageFile
+from adnet.images.image import read_image, write_image
+from adnet.images.synthetic import render
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.folder import run_jobs
 from adnet.runtime.jobs import plan_jobs
-from adnet.synthetic import render
 
 
 @pytest.fixture(scope="module")

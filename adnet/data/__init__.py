@@ -1,0 +1,5 @@
+"""Training data before training: image sets, pairs, HDF5 stores. No torch.
+
+`cli` is adnet-data. `datasets` fetches public image sets, `patch_store` cuts images into HDF5
+stores, `pairs` reads photographs of one scene, noisy and clean, `held_out` keeps images aside.
+"""

@@ -1,0 +1,187 @@
+"""The public image sets that ADNet is trained and measured on, and how to fetch them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from adnet.atomic import atomic_path
+from adnet.errors import FetchError, UsageError
+
+_SUMS = "SHA256SUMS"
+_CONNECTIONS = 4
+_TIMEOUT_S = 30
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """One set of images, as single files under one address."""
+
+    name: str
+    purpose: str
+    channels: int
+    address: str
+    """Folder that holds the files, ends with a slash."""
+    names: tuple[str, ...]
+
+    @property
+    def checksums(self) -> Mapping[str, str]:
+        """File -> SHA-256, for the sets whose files we have seen; others are empty."""
+        return _checksums().get(self.name, {})
+
+
+def _numbered(pattern: str, first: int, last: int) -> tuple[str, ...]:
+    return tuple(pattern.format(number) for number in range(first, last + 1))
+
+
+_DNCNN = "https://raw.githubusercontent.com/cszn/DnCNN/55fdeb2ac82c8c8cae6e281dae2b8e87e2d47a4d/"
+_FFDNET = "https://raw.githubusercontent.com/cszn/FFDNet/a68d544599bb9bb2f89da51ab9e18458fa882023/"
+_SWINIR = (
+    "https://raw.githubusercontent.com/JingyunLiang/SwinIR/"
+    "33f616625268d08ba600f8db89388eec0328edb1/"
+)
+_CBSD68 = "https://raw.githubusercontent.com/clausmichele/CBSD68-dataset/master/"
+
+DATASETS: Mapping[str, Dataset] = {
+    one.name: one
+    for one in (
+        Dataset(
+            "BSD68", "test, gray", 1, _DNCNN + "testsets/BSD68/", _numbered("test{:03}.png", 1, 68)
+        ),
+        Dataset("Set12", "test, gray", 1, _SWINIR + "testsets/Set12/",
+                _numbered("{:02}.png", 1, 12)),
+        Dataset("CBSD68", "test, colour", 3, _CBSD68 + "CBSD68/original_png/",
+                _numbered("{:04}.png", 0, 67)),
+        Dataset("Kodak24", "test, colour", 3, _FFDNET + "testsets/Kodak24/",
+                _numbered("kodim{:02}.png", 1, 24)),
+        Dataset("McMaster", "test, colour", 3, _SWINIR + "testsets/McMaster/",
+                _numbered("{}.tif", 1, 18)),
+        Dataset("Train400", "training, gray", 1,
+                _DNCNN + "TrainingCodes/DnCNN_TrainingCodes_v1.0/data/Train400/",
+                _numbered("test_{:03}.png", 1, 400)),
+    )
+}  # fmt: skip
+
+
+def dataset_folder(name: str) -> Path:
+    """Where a set is kept: $ADNET_DATA/NAME, or the user's cache directory."""
+    import pooch  # noqa: PLC0415  (only for fetching)
+
+    return Path(os.environ.get("ADNET_DATA") or pooch.os_cache("adnet") / "datasets") / name
+
+
+def fetch(
+    name: str,
+    folder: Path | None = None,
+    *,
+    mirror: str | None = None,
+    on_progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Path:
+    """Download a set; files that are there already and whole are not fetched again.
+
+    Every file appears whole and with its known SHA-256, or not at all. Where no checksum is known
+    beforehand, the one of the first download is written to SHA256SUMS and checked from then on.
+
+    Args:
+        folder: where to; None is `dataset_folder(name)`.
+        mirror: address of a folder with the same files.
+        on_progress: gets the files done and all files.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: there is no set of this name.
+        FetchError: a file cannot be had, or is not what it should be; what was fetched stays.
+        OSError: the disk is full or the folder cannot be written.
+    """
+    import pooch  # noqa: PLC0415  (only for fetching)
+    import requests  # noqa: PLC0415
+
+    known = {one.lower(): one for one in DATASETS}
+    if name.lower() not in known:
+        raise UsageError(f"data set {name!r} is not known; there are {', '.join(DATASETS)}.")
+    dataset = DATASETS[known[name.lower()]]
+    target = folder if folder is not None else dataset_folder(dataset.name)
+    target.mkdir(parents=True, exist_ok=True)
+    address = dataset.address if mirror is None else mirror.rstrip("/") + "/"
+    sums = _read_sums(target / _SUMS) | dict(dataset.checksums)
+    pooch.get_logger().setLevel(logging.ERROR)
+    lock = threading.Lock()
+    done = 0
+
+    def fetch_one(file: str) -> None:
+        nonlocal done
+        expected = sums.get(file)
+        path = target / file
+        if not (path.exists() and expected is not None and _digest(path) == expected):
+            try:
+                pooch.retrieve(
+                    address + file, expected and f"sha256:{expected}", file, target,
+                    downloader=pooch.HTTPDownloader(timeout=_TIMEOUT_S),
+                )  # fmt: skip
+            except requests.RequestException as err:
+                raise FetchError(
+                    f"{dataset.name}: cannot download {address + file} ({err}). Run it again to "
+                    f"go on, use --mirror, or put the files into {target} yourself."
+                ) from err
+            except ValueError as err:  # pooch's word for a wrong checksum
+                raise FetchError(
+                    f"{dataset.name}: {address + file} is damaged or another file: its SHA-256 is "
+                    f"not {expected}. Nothing was kept of it; run it again, or use --mirror."
+                ) from err
+        with lock:
+            if file not in sums:
+                sums[file] = _digest(path)
+                _write_sums(target / _SUMS, sums)
+            done += 1
+            on_progress(done, len(dataset.names))
+
+    with ThreadPoolExecutor(_CONNECTIONS) as pool:
+        futures = [pool.submit(fetch_one, file) for file in dataset.names]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    _write_sums(target / _SUMS, sums)
+    return target
+
+
+def files_present(dataset: Dataset, folder: Path) -> int:
+    """Count the files of a set that are in a folder."""
+    return sum((folder / file).is_file() for file in dataset.names)
+
+
+@cache
+def _checksums() -> Mapping[str, Mapping[str, str]]:
+    text = files("adnet.data").joinpath("dataset_checksums.json").read_text(encoding="utf-8")
+    loaded: Mapping[str, Mapping[str, str]] = json.loads(text)
+    return loaded
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    """Read a file such as `sha256sum` writes."""
+    if not path.is_file():
+        return {}
+    pairs = (line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip())
+    return {file.lstrip("*"): digest for digest, file in pairs}
+
+
+def _write_sums(path: Path, sums: Mapping[str, str]) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(f"{sums[file]}  {file}\n" for file in sorted(sums)))

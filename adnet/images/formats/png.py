@@ -1,0 +1,283 @@
+"""PNG and APNG: every colour type and depth; 16 bits stay 16 bits, chunks stay as they were."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adnet.errors import ImageError
+from adnet.images.formats.apng import Animation, read_frames, write_frames
+from adnet.images.formats.bits import unpack_bits, widened
+from adnet.images.formats.image_file import (
+    ImageFile,
+    Pixels,
+    exif_with_orientation,
+    orientation_of,
+    planes,
+    require_pixels,
+    squeezed,
+)
+from adnet.images.formats.png_chunks import (
+    Chunk,
+    join_chunks,
+    portable_chunks,
+    read_portable,
+    split_chunks,
+)
+from adnet.images.formats.png_filter import pack_rows, passes, unpack_rows
+
+MAX_SIDE = 2**31 - 1
+
+_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_PIXEL_CHUNKS = (b"IHDR", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"tRNS", b"hIST")
+"""Written anew from the pixels."""
+_COPIED_THOUGH_UNSAFE = (
+    b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"bKGD", b"sPLT",
+    b"PLTE", b"tIME", b"oFFs", b"pCAL", b"sCAL", b"sTER", b"eXIf", b"vpAg",
+)  # fmt: skip
+"""Chunks that may depend on the pixels by their name, but are right for the denoised ones, too."""
+_LOOKS = (
+    b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"bKGD", b"PLTE",
+    b"pHYs", b"sPLT",
+)  # fmt: skip
+"""What `--strip-metadata` leaves: colour and resolution."""
+
+
+@dataclass(frozen=True, slots=True)
+class PngLayout:
+    """What a PNG file holds beside its pixels."""
+
+    before: tuple[Chunk, ...] = ()
+    """Chunks between the header and the pixels, in their order."""
+    after: tuple[Chunk, ...] = ()
+    interlaced: bool = False
+    animation: Animation | None = None
+
+    @property
+    def only_here(self) -> list[str]:
+        """Chunks that only PNG has."""
+        portable = (b"iCCP", b"eXIf", b"pHYs", b"PLTE")
+        kinds = [
+            chunk.kind.decode("latin-1")
+            for chunk in (*self.before, *self.after)
+            if chunk.kind not in portable and not chunk.data.startswith(b"XML:com.adobe.xmp\0")
+        ]
+        return [f"PNG's {', '.join(dict.fromkeys(kinds))}"] if kinds else []
+
+    def stripped(self) -> PngLayout:
+        """Keep colour, resolution and orientation."""
+        exif = read_portable((*self.before, *self.after)).exif
+        upright = exif_with_orientation(orientation_of(exif))
+        kept = [chunk for chunk in self.before if chunk.kind in _LOOKS]
+        if upright:
+            kept.append(Chunk(b"eXIf", upright))
+        return replace(self, before=tuple(kept), after=())
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    width: int
+    height: int
+    depth: int
+    colour: int
+    interlaced: bool
+
+    @classmethod
+    def parse(cls, data: bytes) -> _Header:
+        if len(data) != 13:
+            raise ImageError("cannot be decoded, the file may be damaged (header).")
+        width, height, depth, colour, packing, filters, interlace = struct.unpack(">IIBBBBB", data)
+        known = depth in _DEPTHS.get(colour, ()) and not packing and not filters and interlace < 2
+        if not known:
+            raise ImageError("cannot be decoded, the file may be damaged (header).")
+        return cls(width, height, depth, colour, interlace == 1)
+
+
+def decode(data: bytes, limit: int) -> ImageFile:
+    """Read a PNG file; see `codec.decode_image`."""
+    chunks, notes = split_chunks(data)
+    if not chunks or chunks[0].kind != b"IHDR":
+        raise ImageError(
+            "does not start as a PNG file does; files that Xcode packed for an iPhone are not "
+            "supported. Unpack it with xcrun pngcrush -revert-iphone-optimizations."
+        )
+    header = _Header.parse(chunks[0].data)
+    first, last = _pixel_range(chunks)
+    colour = _Colour.of(header, chunks)
+    animated = any(chunk.kind == b"acTL" for chunk in chunks[:first])
+    animation = None
+    if animated:
+        animation, frames = read_frames(
+            chunks,
+            (header.width, header.height),
+            limit,
+            lambda packed, size: colour.pixels(packed, replace_size(header, size)),
+        )
+    else:
+        require_pixels([(header.width, header.height)], limit)
+        packed = b"".join(chunk.data for chunk in chunks if chunk.kind == b"IDAT")
+        frames = [colour.pixels(packed, header)]
+    notes = colour.notes + notes
+    kept = []
+    for part in (chunks[:first], chunks[last + 1 :]):
+        carried, told = _carried(part, header, colour)
+        kept.append(carried)
+        notes += told
+    layout = PngLayout(kept[0], kept[1], interlaced=header.interlaced, animation=animation)
+    portable = read_portable((*layout.before, *layout.after))
+    one, *more = (squeezed(frame) for frame in frames)
+    return ImageFile(one, "PNG", layout, portable, tuple(notes), tuple(more))
+
+
+def encode(frames: Sequence[Pixels], like: ImageFile) -> bytes:
+    """Write a PNG file; see `codec.encode_image`."""
+    same = isinstance(like.layout, PngLayout)
+    layout = like.layout if same else PngLayout(tuple(portable_chunks(like.portable)))
+    height, width = frames[0].shape[:2]
+    shape = planes(frames[0])
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}[shape.shape[2]]
+    interlaced = int(layout.interlaced)
+    head = (width, height, 8 * shape.dtype.itemsize, colour, 0, 0, interlaced)
+    chunks = [Chunk(b"IHDR", struct.pack(">IIBBBBB", *head)), *layout.before]
+
+    def packed(frame: Pixels) -> bytes:
+        return _pack(planes(frame), layout.interlaced)
+
+    if layout.animation is None:
+        chunks.append(Chunk(b"IDAT", packed(frames[0])))
+    else:
+        chunks[1:1] = [layout.animation.control(len(frames))]
+        chunks += write_frames(frames, layout.animation, packed)
+    return join_chunks([*chunks, *layout.after])
+
+
+def replace_size(header: _Header, size: tuple[int, int]) -> _Header:
+    """Return the header of a frame of its own size (width, height)."""
+    return replace(header, width=size[0], height=size[1])
+
+
+def _pack(samples: NDArray[Any], interlaced: bool) -> bytes:
+    height, width, count = samples.shape
+    step = count * samples.dtype.itemsize
+    stored = samples.astype(samples.dtype.newbyteorder(">"), copy=False)
+    parts = []
+    for rows, columns, lines, _ in passes(width, height, interlaced):
+        part = np.ascontiguousarray(stored[rows, columns])
+        parts.append(part.view(np.uint8).reshape(lines, -1))
+    return pack_rows(parts, step)
+
+
+def _pixel_range(chunks: list[Chunk]) -> tuple[int, int]:
+    """Find the first and last chunk that belongs to the pixels."""
+    places = [at for at, chunk in enumerate(chunks) if chunk.kind in (b"IDAT", b"fdAT", b"fcTL")]
+    if not any(chunk.kind == b"IDAT" for chunk in chunks):
+        raise ImageError("cannot be decoded, the file may be damaged (it holds no pixels).")
+    return places[0], places[-1]
+
+
+def _carried(
+    chunks: list[Chunk], header: _Header, colour: _Colour
+) -> tuple[tuple[Chunk, ...], list[str]]:
+    kept, dropped = [], []
+    for chunk in chunks:
+        kind = chunk.kind
+        name = kind.decode("latin-1")
+        if kind in _PIXEL_CHUNKS or (kind == b"PLTE" and header.colour != 2 | (header.colour & 4)):
+            continue
+        if not kind[0] & 32 and kind != b"PLTE":
+            raise ImageError(f"needs something that is not known here (chunk {name}).")
+        if kind == b"bKGD" and colour.changed:
+            continue  # it counts in the old palette or depth
+        if kind == b"sBIT" and colour.changed:
+            dropped.append(name)
+        elif kind[3] & 32 or kind in _COPIED_THOUGH_UNSAFE:
+            kept.append(chunk)
+        else:
+            dropped.append(name)
+    told = ", ".join(dropped)
+    return tuple(kept), [f"{told} would be wrong for the new pixels and was left out."] * bool(told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Colour:
+    """How stored samples become gray or RGB with or without alpha."""
+
+    palette: NDArray[np.uint8] | None
+    """(256, 3), or (256, 4) with transparency."""
+    transparent: tuple[int, ...] | None
+    """The one colour that is transparent, as stored."""
+    notes: list[str]
+    changed: bool
+    """The result has another colour type or depth than the file."""
+
+    @classmethod
+    def of(cls, header: _Header, chunks: list[Chunk]) -> _Colour:
+        found = {chunk.kind: chunk.data for chunk in reversed(chunks)}
+        clear = found.get(b"tRNS")
+        if header.colour == 3:
+            table = _palette(found.get(b"PLTE", b""), clear)
+            kind = "RGB" if table.shape[1] == 3 else "RGB and alpha"
+            return cls(table, None, [f"the palette became {kind}."], True)
+        if header.colour > 3 or clear is None or len(clear) != 2 * _SAMPLES[header.colour]:
+            clear = None
+        notes = []
+        if header.depth < 8:
+            what = "1 bit" if header.depth == 1 else f"{header.depth} bits"
+            notes.append(f"{what} per pixel became gray with 8 bits.")
+        if clear is not None:
+            notes.append("the transparent colour became an alpha channel.")
+        values = None
+        if clear is not None:  # bits beyond the depth have no meaning
+            numbers = struct.unpack(f">{len(clear) // 2}H", clear)
+            values = tuple(number & ((1 << header.depth) - 1) for number in numbers)
+        return cls(None, values, notes, header.depth < 8 or clear is not None)
+
+    def pixels(self, packed: bytes, header: _Header) -> NDArray[Any]:
+        """Decode to (H, W, C)."""
+        stored = _samples(packed, header)
+        if self.palette is not None:
+            table: NDArray[np.uint8] = self.palette[stored[..., 0]]
+            return table
+        result = widened(stored, header.depth) if header.depth < 8 else stored
+        if self.transparent is None:
+            return result
+        values = np.array(self.transparent, np.uint16)
+        white = np.iinfo(result.dtype).max
+        opaque = (stored != values).any(axis=2).astype(result.dtype) * white
+        return np.dstack([result, opaque.astype(result.dtype)])
+
+
+def _palette(stored: bytes, clear: bytes | None) -> NDArray[np.uint8]:
+    if not stored or len(stored) % 3 or len(stored) > 768:
+        raise ImageError("cannot be decoded, the file may be damaged (palette).")
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(stored) // 3] = np.frombuffer(stored, np.uint8).reshape(-1, 3)
+    if not clear:
+        return table
+    alpha = np.full(256, 255, np.uint8)
+    alpha[: len(clear[:256])] = np.frombuffer(clear[:256], np.uint8)
+    return np.column_stack([table, alpha])
+
+
+def _samples(packed: bytes, header: _Header) -> NDArray[Any]:
+    """Decode to (H, W, samples) as stored, uint8 or uint16."""
+    count = _SAMPLES[header.colour]
+    bits = count * header.depth
+    found = passes(header.width, header.height, header.interlaced)
+    shapes = [(rows, -(-columns * bits // 8)) for _, _, rows, columns in found]
+    kind = np.uint16 if header.depth == 16 else np.uint8
+    whole = np.empty((header.height, header.width, count), kind)
+    unpacked = unpack_rows(packed, shapes, max(1, bits // 8))
+    for (rows, columns, lines, across), raw in zip(found, unpacked, strict=True):
+        if header.depth == 16:
+            part: NDArray[Any] = np.ascontiguousarray(raw).view(">u2")
+        else:
+            part = unpack_bits(raw, header.depth, across * count)
+        whole[rows, columns] = part.reshape(lines, across, count)
+    return whole

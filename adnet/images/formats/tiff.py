@@ -1,0 +1,150 @@
+"""TIFF and BigTIFF: all pages, with their tags, depth, byte order, compression and tiling."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from adnet.errors import ImageError
+from adnet.images.formats.image_file import ImageFile, Pixels, Portable, require_pixels
+from adnet.images.formats.tiff_page import ICC, PageLayout, PageReader, page_to_write, plain_layout
+from adnet.images.formats.tiff_tags import (
+    Directory,
+    Kind,
+    Tag,
+    number_tag,
+    read_directories,
+    reordered,
+    values,
+    write_directories,
+)
+
+MAX_SIDE = 2**32 - 1
+
+_XMP, _IPTC, _PHOTOSHOP = 700, 33723, 34377
+_EXIF_TAGS = (269, 270, 271, 272, 274, 285, 305, 306, 315, 316, 33432)
+"""Tags of a page that an Exif block of another format holds, too."""
+_LOOKS = (254, 255, 274, 282, 283, 296, 297, 301, 318, 319, 532, ICC)
+"""What `--strip-metadata` leaves: orientation, resolution, colour, numbers of pages."""
+
+
+@dataclass(frozen=True, slots=True)
+class TiffLayout:
+    """What a TIFF file holds beside its pixels."""
+
+    kind: Kind
+    pages: tuple[PageLayout, ...]
+
+    @property
+    def only_here(self) -> list[str]:
+        """Tags that only TIFF has."""
+        known = {*_EXIF_TAGS, *_LOOKS, _XMP}
+        names = {_IPTC: "IPTC", _PHOTOSHOP: "Photoshop data", 34735: "geo tags"}
+        codes = sorted({code for page in self.pages for code in page.directory.tags} - known)
+        told = [names[code] for code in codes if code in names]
+        others = [str(code) for code in codes if code not in names]
+        return told + ([f"TIFF tags {', '.join(others)}"] if others else [])
+
+    def stripped(self) -> TiffLayout:
+        """Keep colour, resolution and orientation."""
+        pages = []
+        for page in self.pages:
+            tags = {code: tag for code, tag in page.directory.tags.items() if code in _LOOKS}
+            pages.append(replace(page, directory=Directory(tags)))
+        return replace(self, pages=tuple(pages))
+
+
+def decode(data: bytes, limit: int) -> ImageFile:
+    """Read a TIFF file; see `codec.decode_image`."""
+    kind, directories, notes = read_directories(data)
+    readers = [PageReader(data, kind, page) for page in directories]
+    require_pixels([reader.size for reader in readers], limit)
+    frames, layouts = [], []
+    for number, reader in enumerate(readers, 1):
+        try:
+            pixels, layout = reader.read()
+        except ImageError as err:
+            if len(readers) == 1:
+                raise
+            raise ImageError(f"page {number} of {len(readers)}: {err}") from err
+        frames.append(pixels)
+        layouts.append(layout)
+        notes += reader.notes
+    notes = list(dict.fromkeys(notes))
+    layout_ = TiffLayout(kind, tuple(layouts))
+    portable = _portable(layouts[0].directory, kind)
+    return ImageFile(frames[0], "TIFF", layout_, portable, tuple(notes), tuple(frames[1:]))
+
+
+def encode(frames: Sequence[Pixels], like: ImageFile) -> bytes:
+    """Write a TIFF file; see `codec.encode_image`."""
+    if isinstance(like.layout, TiffLayout):
+        kind, layouts = like.layout.kind, list(like.layout.pages)
+    else:
+        kind = Kind()
+        layouts = [plain_layout(frame, kind) for frame in frames]
+        layouts[0] = replace(layouts[0], directory=_directory(like.portable, kind))
+    # Tags and the tables of segments take place, too; deflated noise can grow a little.
+    size = sum(frame.nbytes for frame in frames)
+    if size > 4_000_000_000 and not kind.big:
+        old, kind = kind, replace(kind, big=True)
+        layouts = [
+            replace(page, block=replace(page.block, kind=kind),
+                    directory=reordered(page.directory, old, kind))
+            for page in layouts
+        ]  # fmt: skip
+    pages = (page_to_write(*pair) for pair in zip(frames, layouts, strict=True))
+    return write_directories(kind, list(pages))
+
+
+def exif_to_directory(exif: bytes, kind: Kind) -> Directory:
+    """Read the tags of an Exif block that belong into a TIFF page; none if it is damaged."""
+    try:
+        old, pages, _ = read_directories(exif)
+    except ImageError:
+        return Directory()
+    page = pages[0]
+    tags = {code: tag for code, tag in page.tags.items() if code in _EXIF_TAGS}
+    return reordered(Directory(tags, page.children), old, kind)
+
+
+def _directory(portable: Portable, kind: Kind) -> Directory:
+    directory = exif_to_directory(portable.exif, kind) if portable.exif else Directory()
+    if portable.icc:
+        directory.tags[ICC] = Tag(7, len(portable.icc), portable.icc)
+    if portable.xmp:
+        directory.tags[_XMP] = Tag(1, len(portable.xmp), portable.xmp)
+    if portable.dpi:
+        for code, value in zip((282, 283), portable.dpi, strict=True):
+            directory.tags[code] = number_tag(kind, 5, *_ratio(value))
+        directory.tags[296] = number_tag(kind, 3, 2)
+    return directory
+
+
+def _ratio(value: float) -> tuple[int, int]:
+    return (round(value), 1) if value == round(value) else (round(value * 10_000), 10_000)
+
+
+def _portable(page: Directory, kind: Kind) -> Portable:
+    def data(code: int) -> bytes | None:
+        return page.tags[code].data if code in page.tags else None
+
+    tags = {code: page.tags[code] for code in _EXIF_TAGS if code in page.tags}
+    exif = None
+    if tags or page.children:
+        small = Kind(kind.order)
+        exif = write_directories(small, [(Directory(tags, page.children), (273, 279), [])])
+    return Portable(data(ICC), exif, data(_XMP), _resolution(page, kind))
+
+
+def _resolution(page: Directory, kind: Kind) -> tuple[float, float] | None:
+    found = []
+    try:
+        unit = values(page.tags[296], kind)[0] if 296 in page.tags else 2
+        for code in (282, 283):
+            above, below = values(page.tags[code], kind)[:2]
+            found.append(above / below * (2.54 if unit == 3 else 1))
+    except (KeyError, ValueError, ZeroDivisionError, struct.error, TypeError):
+        return None
+    return (found[0], found[1]) if unit in (2, 3) and min(found) > 0 else None

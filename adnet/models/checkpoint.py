@@ -1,0 +1,237 @@
+"""Load published, ModelZoo and own ADNet checkpoints; save ours whole or not at all.
+
+A plain checkpoint is a state dict, with or without the `module.` prefix of DataParallel. The
+published and the ModelZoo colour weights were trained on BGR planes (OpenCV's order); they are
+permuted to RGB once, when loaded. Our own format is a dict:
+
+    {"format": "adnet-checkpoint", "version": 1, "model": state dict, "card": JSON text,
+     "training": state of the training run (only in last.pth)}
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pickle
+import warnings
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor
+
+from adnet.atomic import atomic_path
+from adnet.errors import CheckpointError
+from adnet.models.card import ModelCard
+from adnet.models.network import ADNet
+
+FORMAT = "adnet-checkpoint"
+VERSION = 1
+_WRAPPERS = ("state_dict", "model", "params")
+"""Keys under which training scripts nest the weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A network in evaluation mode on the CPU, its card, and the training state if there is one."""
+
+    network: ADNet
+    card: ModelCard
+    training: dict[str, Any] | None = None
+
+
+def load_checkpoint(path: Path, *, planes: Literal["RGB", "BGR"] | None = None) -> Checkpoint:
+    """Load a checkpoint without running any code that it may hold.
+
+    An ONNX file of ours is one, too: it holds the weights and the batch norms (RGB planes).
+
+    Args:
+        planes: order of the colour planes that the weights expect. None: RGB for our own
+            checkpoints, BGR for plain state dicts (the published and the ModelZoo ones).
+
+    Raises:
+        CheckpointError: the file is missing, damaged, not weights only, or not ADNet.
+        ModelError: likewise, of an ONNX file.
+    """
+    if path.suffix.lower() == ".onnx":
+        from adnet.models.onnx_file import load_onnx_checkpoint  # noqa: PLC0415  (needs onnx)
+
+        return Checkpoint(*load_onnx_checkpoint(path))
+    content = _read(path)
+    own = content.get("format") == FORMAT
+    if own and content.get("version") != VERSION:
+        raise CheckpointError(
+            f"{path}: checkpoint version {content.get('version')}, this adnet reads {VERSION}. "
+            "Update adnet."
+        )
+    state = _clean_state(content, path)
+    network = ADNet(_channels_of(state, path))
+    _check_keys(network, state, path)
+    network.load_state_dict(state, strict=False)  # strict but for num_batches_tracked
+    network.eval()
+    if network.channels == 3 and (planes or ("RGB" if own else "BGR")) == "BGR":
+        reverse_planes(network)
+    if own:
+        card = ModelCard.from_json(str(content.get("card", "")), str(path))
+    else:
+        card = ModelCard(cast("Literal[1, 3]", network.channels))
+    card = dataclasses.replace(card, weights_sha256=weights_digest(network))
+    return Checkpoint(network, card, content.get("training") if own else None)
+
+
+def save_checkpoint(
+    path: Path,
+    weights: Mapping[str, Tensor],
+    card: ModelCard,
+    training: Mapping[str, Any] | None = None,
+) -> None:
+    """Write our own format; the file appears whole or the old one stays.
+
+    Raises:
+        OSError: the disk is full or the folder cannot be written.
+    """
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": {name: tensor.detach().cpu() for name, tensor in weights.items()},
+        "card": card.to_json(),
+    }
+    if training is not None:
+        content["training"] = _on_cpu(training)
+    with atomic_path(path) as temporary:
+        try:
+            torch.save(content, temporary)
+        except RuntimeError as err:  # torch reports a full disk as a RuntimeError
+            raise OSError(f"{path}: cannot write the checkpoint: {err}") from err
+
+
+def _on_cpu(value: Any) -> Any:
+    """Copy a nested state to the CPU: a file with NPU tensors in it cannot be read weights-only."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, Mapping):
+        return {key: _on_cpu(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_on_cpu(one) for one in value)
+    return value
+
+
+def reverse_planes(network: ADNet) -> None:
+    """Swap the first and third colour plane of a 3-channel network, in place.
+
+    Turns weights for BGR images into weights for RGB images, and back: conv1_1 sees the planes,
+    conv1_16 makes them, and conv3 sees both groups of them and makes one.
+    """
+    first = network.get_submodule("conv1_1.0")
+    with torch.no_grad():
+        for weight, axes in (
+            (first.weight, (1,)),
+            (network.conv1_16.weight, (0,)),
+            (network.conv3.bias, (0,)),
+        ):
+            cast(Tensor, weight).copy_(cast(Tensor, weight).flip(axes).clone())
+        mixed = network.conv3.weight.reshape(3, 2, 3, 1, 1).flip(0, 2).reshape(3, 6, 1, 1)
+        network.conv3.weight.copy_(mixed.clone())
+
+
+def weights_digest(network: ADNet) -> str:
+    """SHA-256 over names, shapes and float32 values of all weights and statistics, sorted by name.
+
+    Counters (num_batches_tracked) are left out: older checkpoints lack them.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        if not name.endswith("num_batches_tracked"):
+            values = tensor.detach().to("cpu", torch.float32).contiguous().numpy()
+            digest.update(f"{name}{values.shape}".encode() + values.tobytes())
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        with warnings.catch_warnings():
+            # torch warns of odd pickles; what they hold is checked below.
+            warnings.simplefilter("ignore", UserWarning)
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as err:
+        raise CheckpointError(f"{path}: no such checkpoint.") from err
+    except pickle.UnpicklingError as err:
+        if "GLOBAL" in str(err):
+            raise CheckpointError(
+                f"{path}: refused, because it holds Python objects and not only weights; loading "
+                "such a file could run code of its author. Save the state dict alone."
+            ) from err
+        raise CheckpointError(f"{path}: not a PyTorch checkpoint, or a damaged one.") from err
+    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError,
+            zipfile.BadZipFile, OSError) as err:  # fmt: skip
+        first_line = (str(err).splitlines() or [type(err).__name__])[0]
+        raise CheckpointError(
+            f"{path}: not a PyTorch checkpoint, or a damaged one ({first_line})."
+        ) from err
+    if not isinstance(content, Mapping):
+        raise CheckpointError(
+            f"{path}: expected a dict of weights, got {type(content).__name__}. "
+            "Save network.state_dict()."
+        )
+    return content
+
+
+def _clean_state(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
+    """Find the weights, drop the `module.` prefix, check that they are finite tensors."""
+    for key in _WRAPPERS:
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    state: dict[str, Tensor] = {}
+    for name, tensor in content.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise CheckpointError(
+                f"{path}: expected a dict of named weights, but {name!r} is a "
+                f"{type(tensor).__name__}. Save network.state_dict()."
+            )
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{path}: {name} holds nan or inf; the training had diverged.")
+        state[name.removeprefix("module.")] = tensor
+    return state
+
+
+def _channels_of(state: Mapping[str, Tensor], path: Path) -> int:
+    first = state.get("conv1_1.0.weight")
+    if first is None:
+        some = ", ".join(list(state)[:3]) or "nothing"
+        raise CheckpointError(
+            f"{path}: not an ADNet checkpoint: conv1_1.0.weight is missing; found {some}."
+        )
+    channels = first.shape[1] if first.ndim == 4 else 0
+    if channels not in (1, 3):
+        raise CheckpointError(
+            f"{path}: conv1_1.0.weight has shape {tuple(first.shape)}; expected (64, 1, 3, 3) for "
+            "gray or (64, 3, 3, 3) for colour."
+        )
+    return channels
+
+
+def _check_keys(network: ADNet, state: Mapping[str, Tensor], path: Path) -> None:
+    expected = network.state_dict()
+    optional = {name for name in expected if name.endswith("num_batches_tracked")}
+    missing = sorted(set(expected) - optional - set(state))
+    unexpected = sorted(set(state) - set(expected))
+    wrong = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != tensor.shape
+    ]
+    problems = [
+        f"{title} {', '.join(names[:4])}{f' and {len(names) - 4} more' if names[4:] else ''}"
+        for title, names in (
+            ("missing", missing),
+            ("not part of ADNet:", unexpected),
+            ("wrong shape:", wrong),
+        )
+        if names
+    ]
+    if problems:
+        raise CheckpointError(f"{path}: not a complete ADNet checkpoint: {'; '.join(problems)}.")

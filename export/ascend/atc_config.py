@@ -1,0 +1,238 @@
+"""What ATC is asked to do: one configuration, checked in our words, turned into its arguments.
+
+ATC is Huawei's converter from ONNX to OM. Its rules are those of the CANN manuals and of the
+open-sourced graph engine (GE, `api/atc`); codes such as E10035 are ATC's own for the same mistake.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from adnet.cann import has_float32_cube
+from adnet.errors import UsageError
+from adnet.export.ascend.soc_names import check_soc, is_listed
+from adnet.models.architecture import RECEPTIVE_RADIUS
+
+Io = Literal["fp32", "fp16", "uint8"]
+Gears = Literal["static", "batch", "size", "dims"]
+
+PRECISION_MODES = (
+    "force_fp16", "force_fp32", "cube_fp16in_fp32out", "allow_mix_precision",
+    "allow_mix_precision_fp16", "allow_mix_precision_bf16", "allow_fp32_to_fp16",
+    "allow_fp32_to_bf16", "must_keep_origin_dtype",
+)  # fmt: skip
+"""Values of --precision_mode, the older spelling."""
+
+PRECISION_MODES_V2 = ("fp16", "origin", "cube_fp16in_fp32out", "mixed_float16", "mixed_bfloat16")
+"""Values of --precision_mode_v2; the HiFloat8 modes of other chips are left out."""
+
+_BF16_MODES = ("mixed_bfloat16", "allow_mix_precision_bf16", "allow_fp32_to_bf16")
+
+MODEL_FILE, AIPP_FILE = "model.onnx", "aipp.cfg"
+OUTPUT_NAME = "converted"
+"""Without the suffix, which ATC appends."""
+
+_MOST_GEARS = 100  # documented; older releases enforce it (E10036)
+_MANY_GEARS = 4  # "3 to 4 are advised" (manual, --dynamic_dims)
+_AIPP_LARGEST = 4096
+_LARGEST_BATCH = 2048  # recommended in the manual
+
+
+@dataclass(frozen=True, slots=True)
+class AtcConfig:
+    """A conversion. More than one batch or size makes gears: shapes chosen when the model runs.
+
+    Raises:
+        UsageError: a combination that ATC would refuse, or would take for something else.
+    """
+
+    soc: str
+    channels: Literal[1, 3] = 1
+    batches: tuple[int, ...] = (1,)
+    sizes: tuple[tuple[int, int], ...] = ((321, 481),)
+    """(height, width)"""
+    precision_mode: str | None = None
+    """A value of either spelling; None leaves ATC's default, float16."""
+    io: Io = "fp32"
+    """Type of the input: `uint8` goes through AIPP, which divides by 255 on the chip."""
+    input_name: str = "image"
+    op_cache: bool = False
+    """Keep compiled operators for the next conversion."""
+    virtual_type: bool = False
+    """Build for a share of a chip (vNPU), which runs no models made for the whole."""
+    any_soc: bool = False
+    """Leave the judgement of `soc` to ATC."""
+    extra: tuple[str, ...] = ()
+    """Further arguments, `--flag=value`, passed as they are."""
+
+    def __post_init__(self) -> None:
+        if not self.any_soc:
+            check_soc(self.soc)
+        if not re.fullmatch(r"[\w-]+", self.soc):
+            raise UsageError(
+                f"--soc {self.soc!r} is no chip's name: letters, digits, _ and - only."
+            )
+        self._check_gears()
+        known = PRECISION_MODES_V2 + PRECISION_MODES
+        if self.precision_mode is not None and self.precision_mode not in known:
+            raise UsageError(
+                f"--precision-mode {self.precision_mode!r} is not known to ATC; there are "
+                f"{', '.join(dict.fromkeys(known))}."
+            )
+        if self.precision_mode in _BF16_MODES and not has_float32_cube(self.soc):
+            raise UsageError(
+                f"--precision-mode {self.precision_mode}: {self.soc} has no bfloat16 (Ascend310B, "
+                "Ascend910B1 and newer have). Leave it out for float16."
+            )
+        # ATC splits at the last ':' and at ';', and takes '-1' or '~' anywhere for a shape range.
+        if not re.fullmatch(r"[\w./]+", self.input_name):
+            raise UsageError(
+                f"the model's input is named {self.input_name!r}, which ATC would misread. Export "
+                "the checkpoint again with adnet-export onnx; it names the input 'image'."
+            )
+        if self.io == "uint8":
+            self._check_aipp()
+        own = {argument.partition("=")[0] for argument in self._own_arguments()}
+        own |= {"--precision_mode", "--precision_mode_v2", "--weight", "--mode", "--virtual_type"}
+        for argument in self.extra:
+            flag, equals, value = argument.partition("=")
+            if value and Path(value).exists() and not Path(value).is_absolute():
+                raise UsageError(
+                    f"--atc-arg {argument}: ATC runs in another directory; give the full path, "
+                    f"{flag}={Path(value).resolve()}."
+                )
+            if not re.fullmatch(r"--[a-z0-9_]+", flag) or not equals:
+                raise UsageError(f"--atc-arg: expected --flag=value, got {argument!r}.")
+            if flag in own | {"--insert_op_conf", "--input_fp16_nodes", "--output_type",
+                              "--dynamic_batch_size", "--dynamic_image_size", "--dynamic_dims",
+                              "--input_shape_range", "--save_original_model"}:  # fmt: skip
+                raise UsageError(f"--atc-arg {flag}: adnet-export sets it itself; use its options.")
+
+    @property
+    def gears(self) -> Gears:
+        """What may vary when the model runs."""
+        if len(self.batches) > 1:
+            return "dims" if len(self.sizes) > 1 else "batch"
+        return "size" if len(self.sizes) > 1 else "static"
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is allowed, but seldom meant."""
+        found = []
+        if self.soc == "Ascend910B":
+            found.append(
+                "Ascend910B is the old 910 with 30 cores. The Atlas A2 generation, often called "
+                "910B, is Ascend910B1 to Ascend910B4; npu-smi info shows which."
+            )
+        if not is_listed(self.soc):
+            found.append(f"soc {self.soc!r} is not in adnet's list; ATC decides whether it exists.")
+        if self.precision_mode in ("force_fp32", "cube_fp16in_fp32out"):
+            found.append(
+                f"{self.precision_mode} multiplies in float16 and adds up in float32; only origin "
+                "(must_keep_origin_dtype) asks for float32."
+            )
+        if self.precision_mode in ("origin", "must_keep_origin_dtype") and not (
+            has_float32_cube(self.soc)
+        ):
+            found.append(
+                f"{self.soc} multiplies matrices in float16 only; with {self.precision_mode} the "
+                "layers may fall to the slow AI CPU, or the conversion may fail."
+            )
+        if max(min(size) for size in self.sizes) <= 2 * RECEPTIVE_RADIUS:
+            found.append(
+                f"sizes of {2 * RECEPTIVE_RADIUS} pixels and less cannot serve as tiles; this "
+                "model runs images of exactly its sizes only."
+            )
+        if len(self.batches) * len(self.sizes) > _MANY_GEARS:
+            found.append(
+                f"{len(self.batches) * len(self.sizes)} gears: the manual advises 3 to 4; many "
+                "more make converting and loading slow."
+            )
+        if max(self.batches) > _LARGEST_BATCH:
+            found.append(f"batches above {_LARGEST_BATCH} are advised against.")
+        return found
+
+    def arguments(self) -> list[str]:
+        """Turn the configuration into ATC's arguments, with the names of files given below.
+
+        ATC runs where `MODEL_FILE` and, for uint8, `AIPP_FILE` lie. It writes the whole command
+        line into the OM: with names alone the same conversion makes the same file everywhere.
+        """
+        return [*self._own_arguments(), *self.extra]
+
+    def _own_arguments(self) -> list[str]:
+        batch = -1 if self.gears in ("batch", "dims") else self.batches[0]
+        height, width = (-1, -1) if self.gears in ("size", "dims") else self.sizes[0]
+        arguments = [
+            f"--model={MODEL_FILE}",
+            "--framework=5",
+            f"--output={OUTPUT_NAME}",
+            f"--input_format={'ND' if self.gears == 'dims' else 'NCHW'}",
+            f"--input_shape={self.input_name}:{batch},{self.channels},{height},{width}",
+            f"--soc_version={self.soc}",
+            "--log=error",
+        ]
+        if self.gears == "batch":
+            arguments.append(f"--dynamic_batch_size={_join(self.batches)}")
+        elif self.gears == "size":
+            arguments.append(f"--dynamic_image_size={';'.join(map(_join, self.sizes))}")
+        elif self.gears == "dims":
+            gears = [(n, *size) for n in self.batches for size in self.sizes]
+            arguments.append(f"--dynamic_dims={';'.join(map(_join, gears))}")
+        if self.precision_mode in PRECISION_MODES_V2:
+            arguments.append(f"--precision_mode_v2={self.precision_mode}")
+        elif self.precision_mode is not None:
+            arguments.append(f"--precision_mode={self.precision_mode}")
+        if self.io == "fp16":
+            arguments += [f"--input_fp16_nodes={self.input_name}", "--output_type=FP16"]
+        elif self.io == "uint8":
+            # The first layer has 1 or 3 channels; with static AIPP the chip can make use of that.
+            arguments += [f"--insert_op_conf={AIPP_FILE}", "--enable_small_channel=1"]
+        if self.op_cache:
+            arguments.append("--op_compiler_cache_mode=enable")
+        if self.virtual_type:
+            arguments.append("--virtual_type=1")
+        return arguments
+
+    def _check_gears(self) -> None:
+        for what, values in (("--batch", self.batches), ("--size", self.sizes)):
+            if not values:
+                raise UsageError(f"{what}: expected at least one value.")
+            if len(set(values)) != len(values):
+                raise UsageError(f"{what}: a value is given twice in {_show(values)} (E10039).")
+        if min(self.batches) < 1 or min(min(size) for size in self.sizes) < 1:
+            raise UsageError(
+                f"batches and sizes must be at least 1, got {_show(self.batches)} and "
+                f"{_show(self.sizes)} (E10038)."
+            )
+        count = len(self.batches) * len(self.sizes)
+        if count > _MOST_GEARS:
+            raise UsageError(
+                f"{count} gears are more than ATC's {_MOST_GEARS} (E10036). Give fewer batches or "
+                "sizes; images of other sizes are cut into exact tiles."
+            )
+
+    def _check_aipp(self) -> None:
+        if self.gears == "dims":
+            raise UsageError(
+                "--io uint8 goes through AIPP, which ATC does not combine with batches and sizes "
+                "that both vary (E10001). Give one batch or one size, or use --io fp32."
+            )
+        for height, width in self.sizes:
+            if not (1 <= height <= _AIPP_LARGEST and 2 <= width <= _AIPP_LARGEST):
+                raise UsageError(
+                    f"--io uint8: AIPP takes images of 2 to {_AIPP_LARGEST} pixels across and 1 to "
+                    f"{_AIPP_LARGEST} down, got {width}x{height}."
+                )
+
+
+def _join(numbers: tuple[int, ...]) -> str:
+    return ",".join(map(str, numbers))
+
+
+def _show(values: tuple[object, ...]) -> str:
+    return ", ".join("x".join(map(str, one)) if isinstance(one, tuple) else str(one)
+                     for one in values)  # fmt: skip

@@ -1,0 +1,187 @@
+"""ADNet on ONNX Runtime."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, Literal
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from adnet.cores import usable_cores
+from adnet.errors import BackendUnavailable, ModelError, UsageError
+from adnet.models.card import METADATA_KEY, PRECISION_KEY, ModelCard
+from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
+from adnet.runtime.backends.acl import is_initialised
+from adnet.runtime.backends.ort_providers import Provider, choose_provider
+
+_DTYPES: dict[str, tuple[Literal["float32", "float16", "uint8"], np.dtype[Any]]] = {
+    "tensor(float)": ("float32", np.dtype(np.float32)),
+    "tensor(float16)": ("float16", np.dtype(np.float16)),
+    "tensor(uint8)": ("uint8", np.dtype(np.uint8)),
+}
+
+
+class OrtBackend(Backend):
+    """Runs an ONNX file that adnet-export made.
+
+    Args:
+        model: the ONNX file.
+        options: provider (see `ort_providers`; None: by the device, else the CPU),
+            device, threads (intra-op, of each stream; None: the cores shared among the streams),
+            streams (batches in work at once, each with its own threads).
+
+    Raises:
+        ModelError: the file is no ONNX model, or not one of ours.
+        BackendUnavailable: the provider or device is not there, or leaves work to another one.
+    """
+
+    name = "onnx"
+
+    def __init__(self, model: Path, options: RunOptions) -> None:
+        options.allow(self.name, "threads", "device", "provider", "streams")
+        self._provider, provider, device = choose_provider(
+            options.provider, options.device, ort.get_available_providers()
+        )
+        if provider.device != "cpu" and (options.threads or options.streams):
+            raise UsageError(
+                f"onnx backend: --threads and --streams belong to the CPU, not to provider "
+                f"{self._provider}. Leave them out."
+            )
+        self.lanes = options.streams or 1
+        threads = options.threads
+        cores = usable_cores()
+        if threads is None and self.lanes > 1:
+            threads = max(1, cores // self.lanes)
+        if self.lanes * (threads or 1) > 4 * cores:
+            raise UsageError(
+                f"onnx backend: {self.lanes} streams of {threads or 1} threads are more than four "
+                f"times the {cores} cores here, and would be slow. Give fewer; --threads counts "
+                "for each stream."
+            )
+        sessions = [_open(model, provider, device, threads) for _ in range(self.lanes)]
+        card, spec, self._dtype = _check_is_adnet(sessions[0], model)
+        precision = sessions[0].get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "fp32")
+        self._is_half = precision == "fp16" or provider.half is not None
+        self._precision = (provider.half if precision == "fp32" else None) or precision
+        self._half_remedy = (
+            "Use a model exported with --precision fp32."
+            if provider.half is None
+            else f"{provider.full_name} computes in float16; use another provider."
+        )
+        self._version: str = ort.__version__
+        self._threads = "one per core" if threads is None else str(threads)
+        self._input = sessions[0].get_inputs()[0].name
+        self._sessions: SimpleQueue[Any] = SimpleQueue()
+        for session in sessions:
+            self._sessions.put(session)
+        super().__init__(card, spec, device)
+
+    def _infer(self, batch: Batch) -> Batch:
+        session = self._sessions.get()
+        try:
+            (result,) = session.run(None, {self._input: _to_dtype(batch, self._dtype)})
+        finally:
+            self._sessions.put(session)
+        values: Batch = np.asarray(result, np.float32)
+        if result.dtype == np.uint8:
+            values /= np.float32(255)
+        if self._is_half:
+            require_finite(values, self.name, self._half_remedy, given=batch)
+        return values
+
+    def _release(self) -> None:
+        self._sessions = SimpleQueue()
+
+    def describe(self) -> dict[str, str]:
+        """Tell the provider and versions."""
+        return {
+            "backend": self.name,
+            "device": self.device,
+            "provider": self._provider,
+            "precision": self._precision,
+            "input": self.spec.dtype,
+            "streams": str(self.lanes),
+            "threads": self._threads,
+            "onnxruntime": self._version,
+        }
+
+
+def _open(model: Path, provider: Provider, device: str, threads: int | None) -> Any:
+    """Open a session and make sure that the provider really runs all of it."""
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = threads or 0
+    settings.inter_op_num_threads = 1
+    settings.log_severity_level = 3
+    index = int(device.partition(":")[2] or 0)
+    own_options = provider.options(index)
+    if threads is not None and provider.threads_option is not None:
+        own_options[provider.threads_option] = str(threads)
+    wanted: Any = (provider.full_name, own_options)
+    is_cpu = provider.full_name == "CPUExecutionProvider"
+    if not is_cpu:
+        # Without this, layers that the provider lacks would quietly run on the CPU.
+        settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    try:
+        session = ort.InferenceSession(str(model), settings, providers=[wanted])
+    except Exception as err:  # onnxruntime's exception classes share no public base
+        first_line = str(err).strip().splitlines()[0]
+        if is_cpu:
+            raise ModelError(
+                f"{model}: ONNX Runtime cannot load it ({first_line}). "
+                "Is it an ONNX file? adnet-export makes one from a checkpoint."
+            ) from err
+        # The provider initialises ACL itself and takes "initialised already" for a failure.
+        own_process = (
+            " Another backend uses ACL in this process: run the two in processes of their own."
+            if provider.device == "npu" and is_initialised()
+            else ""
+        )
+        raise BackendUnavailable(
+            f"onnx backend: {provider.full_name} cannot run {model} ({first_line}). Needed: "
+            f"{provider.install}.{own_process}"
+        ) from err
+    running = session.get_providers()[0]
+    if running != provider.full_name:
+        raise BackendUnavailable(
+            f"onnx backend: asked for {provider.full_name}, but ONNX Runtime fell back to "
+            f"{running}. Needed: {provider.install}."
+        )
+    return session
+
+
+def _check_is_adnet(session: Any, model: Path) -> tuple[ModelCard, InputSpec, np.dtype[Any]]:
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    card_text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if card_text is None:
+        found = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in inputs)
+        raise ModelError(
+            f"{model}: an ONNX model, but not made by adnet-export: it has no model card "
+            f"(its inputs: {found}). Export the checkpoint with 'adnet-export onnx'."
+        )
+    card = ModelCard.from_json(card_text, str(model))
+    shape = inputs[0].shape
+    if (
+        len(inputs) != 1
+        or len(outputs) != 1
+        or inputs[0].type not in _DTYPES
+        or len(shape) != 4
+        or shape[1] != card.channels
+    ):
+        found = ", ".join(f"{tensor.name} {tensor.type} {tensor.shape}" for tensor in inputs)
+        raise ModelError(
+            f"{model}: expected one image (N, {card.channels}, H, W), got {found}. "
+            "Export the checkpoint again with 'adnet-export onnx'."
+        )
+    dtype_name, dtype = _DTYPES[inputs[0].type]
+    count, height, width = (dim if isinstance(dim, int) else None for dim in shape[:1] + shape[2:])
+    return card, InputSpec(card.channels, ((count, height, width),), dtype_name), dtype
+
+
+def _to_dtype(batch: Batch, dtype: np.dtype[Any]) -> NDArray[Any]:
+    if dtype == np.uint8:
+        levels: NDArray[Any] = np.clip(np.rint(batch * np.float32(255)), 0, 255)
+        return levels.astype(np.uint8)
+    return batch.astype(dtype, copy=False)

@@ -1,0 +1,293 @@
+"""adnet-bench from end to end, small; what its figures mean, and how it fails."""
+
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from conftest import assert_clean_error
+from om_helpers import FAKES, make_om
+from PIL import Image
+
+from adnet.benchmarks.candidates import open_subjects
+from adnet.benchmarks.cli import main
+from adnet.benchmarks.paper import paper_psnr
+from adnet.benchmarks.results import read_result
+from adnet.images.evaluate import evaluate
+from adnet.images.noise import add_published_noise
+from adnet.runtime.denoiser import Denoiser
+
+SMALL = ["--rounds", "3", "--size", "45,60", "--quiet"]
+
+
+@pytest.mark.torch
+def test_speed_and_quality_of_several_backends(cli, clean, tmp_path):
+    om = make_om(tmp_path / "m.om", sizes=((45, 60), (60, 45)))
+    out = tmp_path / "out.json"
+    result = cli(
+        "adnet-bench", "--backend", "onnx,torch,om", "--model", "gray-blind", "--model", om,
+        "--data", clean, "--batch", "1,2", "--json", out, *SMALL,
+        env=os.environ | {"PYTHONPATH": str(FAKES)},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    data = read_result(out)
+    assert data["complete"]
+    assert [one["subject"] for one in data["subjects"]] == ["onnx", "torch", "om"]
+    # A simulated device has no speed; its quality is measured, and marked.
+    cells = {(one["subject"], one["batch"]) for one in data["speed"]}
+    assert cells == {("onnx", 1), ("onnx", 2), ("torch", 1), ("torch", 2)}
+    for one in data["speed"]:
+        latency, rate = one["latency_ms"], one["images_per_s"]
+        assert latency["p50"] <= latency["p90"] <= latency["p99"]
+        assert rate["low"] <= rate["value"] <= rate["high"]
+        assert rate["value"] == pytest.approx(one["batch"] / np.median(one["seconds"]), rel=1e-3)
+        assert one["mpix_per_s"] == pytest.approx(rate["value"] * 45 * 60 / 1e6)
+        assert len(one["seconds"]) == 3
+    assert set(data["end_to_end"]) == {"onnx", "torch"}
+    quality = {one["subject"]: one for one in data["quality"]}
+    assert quality["om"]["is_simulated"]
+    assert quality["onnx"]["reference"] == "torch"
+    for one in quality.values():
+        assert abs(one["delta_psnr"]) < 1e-3
+        assert one["images"] == 3
+        assert one["psnr"] == pytest.approx(np.mean(list(one["per_image"].values())), abs=1e-3)
+        assert one["psnr_8_bit"] == pytest.approx(one["psnr"], abs=0.05)
+    assert "om, simulated" in result.stdout
+    for one in quality.values():
+        assert f"{one['psnr']:.4f}" in result.stdout
+    assert data["environment"]["versions"]["adnet"]
+    assert "adnet-bench --backend" in data["environment"]["command"]
+
+
+def test_figures_are_those_of_the_product(clean):
+    images = [image / np.float32(255) for image in speed_images(clean)]
+    with Denoiser("gray-blind") as denoise:
+        direct = evaluate(denoise, images, 25)
+    with open_subjects(["onnx"], ["gray-blind"], {}) as subjects:
+        from adnet.benchmarks.quality import measure_quality
+
+        named = dict(zip("abc", speed_images(clean), strict=True))
+        ((found,), _) = measure_quality(subjects.opened, "Clean3", named, 25)
+    assert found["psnr"] == pytest.approx(np.mean([one.psnr for one in direct]), abs=1e-6)
+
+
+def speed_images(folder):
+    from adnet.images.image import load_folder
+
+    return list(load_folder(folder, 1).values())
+
+
+def test_without_data_it_says_how_to_get_some(cli_here):
+    result = cli_here(main, "adnet-bench", "--rounds", "2", "--size", "45,60", "--quiet")
+    assert result.returncode == 0
+    assert "adnet-data fetch BSD68" in result.stdout
+    assert "| onnx" in result.stdout
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--data", "nowhere"], ["no such folder", "BSD68"]),
+        (["--backend", "quantum"], ["unknown backend 'quantum'", "onnx"]),
+        (["--backend", "om"], ["runs .om files", "--model"]),
+        (["--backend", "torch", "--device", "cuda:3"], ["cuda:3", "Available here: cpu"]),
+        (["--model", "no-such"], ["unknown model 'no-such'"]),
+        (["--size", "10"], ["--size"]),
+        (["--sigma", "-5"], ["--sigma must be 0 to 255"]),
+        (["--images", "2"], ["without --data"]),
+        (["--batch", "0"], ["at least 1"]),
+        (["--json", "nowhere/x.json"], ["--json nowhere/x.json: there is no folder nowhere"]),
+        (["--report", "nowhere/x.html"], ["--report", "there is no folder nowhere"]),
+        (["--json", "."], ["--json .: is a folder"]),
+        (["--batch", ""], ["at least 1"]),
+        (["--batch", "nan"], ["--batch", "whole numbers"]),
+        (["--backend", ""], ["name at least one"]),
+        (["--peers", "openvino", "--precision", "bf16", "--backend", "torch"], ["float32"]),
+        (["--backend", "torch", "scaling"], ["--backend: give options after 'scaling'"]),
+        (["--peers", "gimp"], ["unknown peer 'gimp'", "openvino"]),
+        (["scaling", "--backend", "quantum"], ["unknown backend 'quantum'"]),
+        (["scaling", "--megapixels", "0"], ["above 0"]),
+    ],
+)
+def test_wrong_requests(cli_here, tmp_path, arguments, parts):
+    result = cli_here(main, "adnet-bench", *arguments, "--rounds", "1", "--quiet", cwd=tmp_path)
+    assert_clean_error(result, 2, *parts)
+
+
+def test_an_unreadable_image_is_named(cli_here, clean):
+    (clean / "broken.png").write_bytes(b"\x89PNG not really")
+    result = cli_here(main, "adnet-bench", "--data", clean, *SMALL)
+    assert_clean_error(result, 1, "broken.png")
+
+
+def test_a_backend_that_fails_midway_does_not_stop_the_others(cli, clean, tmp_path):
+    om = make_om(tmp_path / "m.om", sizes=((45, 60), (60, 45)))
+    out = tmp_path / "out.json"
+    result = cli(
+        "adnet-bench", "--backend", "om,onnx", "--model", "gray-blind", "--model", om, "--data",
+        clean, "--json", out, *SMALL,
+        env=os.environ | {"PYTHONPATH": str(FAKES), "ACL_FAKE_FAULT": "run:3:507010"},
+    )  # fmt: skip
+    assert result.returncode == 1, result.stderr
+    data = read_result(out)
+    assert not data["complete"]
+    assert "507010" in data["errors"]["om"]
+    assert [one["subject"] for one in data["quality"]] == ["onnx"]
+    assert "om failed" in result.stdout
+
+
+def test_an_interrupted_run_leaves_a_valid_file(cli_here, clean, tmp_path, monkeypatch):
+    from adnet.benchmarks import quality
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quality, "compare", interrupt)
+    out = tmp_path / "out.json"
+    result = cli_here(main, "adnet-bench", "--data", clean, "--json", out, *SMALL)
+    assert result.returncode == 130
+    data = read_result(out)
+    assert not data["complete"]
+    assert data["speed"]
+    assert data["quality"] == []
+    assert "interrupted or failed" in result.stdout
+
+
+def test_an_interrupt_keeps_the_rounds_done_and_never_an_old_result(
+    cli_here, tmp_path, monkeypatch
+):
+    from adnet.benchmarks import timing
+
+    out = tmp_path / "out.json"
+    out.write_text("an earlier result")
+    real, taken = timing._time, []
+
+    def interrupted_at(most):
+        def time_it(action):
+            taken.append(None)
+            if len(taken) > most:
+                raise KeyboardInterrupt
+            return real(action)
+
+        return time_it
+
+    arguments = ["adnet-bench", "--json", out, "--rounds", "50", "--size", "45,60", "--quiet"]
+    monkeypatch.setattr(timing, "_time", interrupted_at(0))
+    assert cli_here(main, *arguments).returncode == 130
+    assert out.read_text() == "an earlier result"  # nothing was measured
+    taken.clear()
+    monkeypatch.setattr(timing, "_time", interrupted_at(100))
+    assert cli_here(main, *arguments).returncode == 130
+    (entry,) = read_result(out)["speed"]
+    assert 2 <= entry["calls"] < 50
+
+
+def test_a_report_without_matplotlib_is_refused_before_the_work(cli_here, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = cli_here(main, "adnet-bench", "--report", tmp_path / "r.html", "--quiet")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "pip install 'adnet[plot]'" in result.stderr
+
+
+@pytest.mark.slow
+def test_all_means_what_can_run_here(cli, tmp_path):
+    out = tmp_path / "out.json"
+    result = cli("adnet-bench", "--backend", "all", "--json", out, "--rounds", "1", *SMALL[2:])
+    assert result.returncode == 0, result.stdout
+    data = read_result(out)
+    assert [one["subject"] for one in data["subjects"]] == ["onnx", "torch"]
+    assert "npu" in data["left_out"]
+    simulated = cli("adnet-bench", "--backend", "all", "--json", out, "--rounds", "1", *SMALL[2:],
+                    env=os.environ | {"PYTHONPATH": str(FAKES)})  # fmt: skip
+    assert simulated.returncode == 0, simulated.stdout
+    data = read_result(out)
+    assert "npu" in [one["subject"] for one in data["subjects"]]
+    assert {one["subject"] for one in data["speed"]} == {"onnx", "torch"}
+
+
+def test_fixed_batches_and_images_of_different_sizes(cli_here, clean, checkpoint, tmp_path):
+    from adnet.export.to_onnx import checkpoint_to_onnx
+    from adnet.export.torch_to_onnx import OnnxShape
+
+    checkpoint_to_onnx(checkpoint, tmp_path / "f.onnx", OnnxShape(4, (45, 45)), verify=False)
+    out = tmp_path / "out.json"
+    result = cli_here(main, "adnet-bench", "--model", tmp_path / "f.onnx", "--model", "gray-blind",
+                      "--data", clean, "--rounds", "0", "--quiet", "--json", out)  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    fixed, free = read_result(out)["quality"]
+    assert fixed["images"] == free["images"] == 3
+    assert fixed["psnr"] == pytest.approx(free["psnr"], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_loading_and_memory_are_told_of_each_subject(cli, clean, tmp_path):
+    out = tmp_path / "out.json"
+    result = cli("adnet-bench", "--backend", "onnx,torch", "--json", out, *SMALL)
+    assert result.returncode == 0, result.stderr
+    onnx, torch = read_result(out)["subjects"]
+    # PyTorch takes more of both than ONNX Runtime: each has a process of its own.
+    assert 20 < onnx["peak_memory_mb"] < torch["peak_memory_mb"]
+    assert 0 < onnx["load_s"] < torch["load_s"]
+
+
+def test_what_the_paper_reports():
+    assert paper_psnr("BSD68", 25, is_blind=False) == 29.25
+    assert paper_psnr("BSD68", 25.0, is_blind=True) == 29.14
+    assert paper_psnr("BSD68", 25.5, is_blind=True) is None
+    assert paper_psnr("Mine", 25, is_blind=None) is None
+
+
+def test_entry_point_is_installed(cli):
+    result = cli("adnet-bench", "--version")
+    assert result.stdout.startswith("adnet ")
+
+
+def test_tables_beside_the_paper(cli_here, tmp_path, make_image, monkeypatch):
+    for name, mode in (("BSD68", "L"), ("CBSD68", "RGB")):
+        for index in range(2):
+            make_image(tmp_path / name / f"{index}.png", mode, size=(50, 40), seed=index)
+    out = cli_here(main, "adnet-bench", "tables", "--data", tmp_path / "BSD68", "--data",
+                   tmp_path / "CBSD68", "--json")  # fmt: skip
+    entries = json.loads(out.stdout)
+    keys = [(one["model"], one["dataset"], one["sigma"], one["paper"]) for one in entries]
+    gray = [("gray-blind", "BSD68", s, p) for s, p in ((15, 31.56), (25, 29.14), (50, 26.24))]
+    assert [key for key in keys if key[0] == "gray-blind"] == gray
+    assert ("color-blind", "CBSD68", 35, 29.48) in keys
+    assert ("color-blind", "CBSD68", 75, None) in keys
+    assert len([key for key in keys if key[0] == "color-blind"]) == 5
+    text = cli_here(main, "adnet-bench", "tables", "--data", tmp_path / "BSD68", "--images", "1")
+    assert "| gray-blind | BSD68 | 25    |" in text.stdout
+    wrong = cli_here(main, "adnet-bench", "tables", "--data", tmp_path / "BSD68", "--model",
+                     "color-blind")  # fmt: skip
+    assert_clean_error(wrong, 2, "none of the models takes these images")
+
+
+def test_tables_of_pairs(make_image, cli_here, tmp_path):
+    """Real noise, scene by scene: before and after every model, gray ones in gray."""
+    for index, word in enumerate(("toy", "toy", "door")):
+        for end, sigma in (("real", 25.0), ("mean", 0.0)):
+            path = make_image(
+                tmp_path / "Pairs" / f"Sony_4_200_3200_{word}_{index}_{end}.png", "RGB", seed=index
+            )
+            clean = np.asarray(Image.open(path), np.float32) / np.float32(255)
+            pixels = np.clip(np.rint(add_published_noise(clean, sigma, index) * 255), 0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+    given = ("tables", "--pairs", "--data", tmp_path / "Pairs")
+    result = cli_here(main, "adnet-bench", *given, "--model", "gray-blind", "--model",
+                      "color-blind", "--json")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    gray, colour = json.loads(result.stdout)
+    assert (gray["model"], colour["model"]) == ("gray-blind", "color-blind")
+    assert gray["noisy"] > colour["noisy"] + 1  # gray is a mean of planes, so it has less noise
+    for one in (gray, colour):
+        assert one["pairs"] == 3
+        assert set(one["scenes"]) == {"toy", "door"}
+        assert one["denoised"] > one["noisy"]
+    text = cli_here(main, "adnet-bench", *given, "--model", "color-blind").stdout
+    assert f"| color-blind | Pairs | all 3 pairs | {colour['noisy']:.3f}" in text
+    assert_clean_error(cli_here(main, "adnet-bench", *given, "--images", "1"), 2, "--images")
+    (tmp_path / "Pairs" / "Sony_4_200_3200_toy_0_mean.png").unlink()
+    assert_clean_error(cli_here(main, "adnet-bench", *given), 1, "has no counterpart")

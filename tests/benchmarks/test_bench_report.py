@@ -1,0 +1,221 @@
+"""The report page: figures equal to the JSON's, and what a real browser shows of it."""
+
+import html.parser
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from conftest import hasten_benchmarks
+from PIL import Image
+
+from adnet.benchmarks.cli import main
+from adnet.benchmarks.report import report_html
+from adnet.benchmarks.results import new_result, read_result, write_result
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+
+ENVIRONMENT = {"cpu": "c", "cores": 1, "governor": "g", "load_at_start": 0.1, "versions": {},
+               "revision": None, "date": "2026-01-01", "command": "x"}  # fmt: skip
+
+
+class Page(html.parser.HTMLParser):
+    """Collects the rows of all tables, and every address that the page would load."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.rows, self.addresses, self._cell = [], [], None
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        named = dict(attributes)
+        self.addresses += [named[key] for key in ("src", "xlink:href", "data") if key in named]
+        if tag == "link":
+            self.addresses.append(named["href"])
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("td", "th"):
+            self._cell = ""
+
+    def handle_data(self, data):
+        if self._cell is not None:
+            self._cell += data
+
+    def handle_endtag(self, tag):
+        if tag in ("td", "th"):
+            self.rows[-1].append(self._cell)
+            self._cell = None
+
+
+pytestmark = pytest.mark.torch  # its pages compare torch with the others
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    """A real, small run and its page."""
+    folder = tmp_path_factory.mktemp("report")
+    from adnet.images.synthetic import render
+
+    (folder / "Set <3>").mkdir()
+    for index in range(3):
+        pixels = np.rint(render(140, 150, 1, index) * 255).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "Set <3>" / f"{index}.png")
+    arguments = ["adnet-bench", "--peers", "bare-onnxruntime", "--data", str(folder / "Set <3>"),
+                 "--rounds", "5", "--size", "45,60", "--batch", "1,2", "--quiet", "--json",
+                 str(folder / "r.json"), "--report", str(folder / "r.html")]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        hasten_benchmarks(patch)
+        patch.setattr("sys.argv", arguments)
+        with pytest.raises(SystemExit) as exit_:
+            main()
+    assert not exit_.value.code
+    return folder
+
+
+def test_figures_are_the_jsons(measured):
+    result, text = read_result(measured / "r.json"), (measured / "r.html").read_text("utf-8")
+    page = Page(text)
+    shown = {row[0] + row[1]: row for row in page.rows if len(row) > 4}
+    assert len(result["speed"]) == 4
+    for one in result["speed"]:
+        row = shown[f"{one['subject']}{one['batch']}x45x60"]
+        rate = one["images_per_s"]
+        assert row[4] == f"{rate['value']:.2f} ({rate['low']:.2f} to {rate['high']:.2f})"
+        assert f"{one['latency_ms']['p50']:.1f} / " in row[3]
+        # The plot's own labels, too: text in the SVG stays text.
+        assert f">{rate['value']:.2f}<" in text
+    for one in result["quality"]:
+        row = shown[f"{one['subject']}Set <3> (3) sigma 25"]
+        assert row[2] == f"{one['psnr']:.4f}"
+        assert row[-1] == f"{one['largest_difference']:.1e}"
+    inside = re.search(r'id="result">(.*?)</script>', text, re.DOTALL).group(1)
+    assert json.loads(inside) == result
+
+
+def test_nothing_is_loaded_from_elsewhere(measured):
+    text = (measured / "r.html").read_text("utf-8")
+    addresses = Page(text).addresses
+    assert len(addresses) >= 9  # noisy, denoised and clean of three images
+    assert all(one.startswith(("data:image/png;base64,", "#")) for one in addresses)
+    assert "url(http" not in text
+    assert "<Set" not in text  # names are escaped
+
+
+def test_a_stored_result_becomes_the_same_page(measured, cli_here, tmp_path):
+    result = cli_here(main, "adnet-bench", "report", measured / "r.json", "-o", tmp_path / "a.html")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "a.html").read_text("utf-8") == (measured / "r.html").read_text("utf-8")
+
+
+def test_parts_that_are_missing_are_left_out():
+    result = new_result(ENVIRONMENT | {"command": "x </script>"})
+    result["errors"] = {"om": "lost <device>"}
+    text = report_html(result)
+    assert "om failed: lost &lt;device&gt;" in text
+    assert "figures are missing" in text
+    assert text.count("</script>") == 2
+    assert "<svg" not in text
+
+
+def test_scaling(cli_here, tmp_path):
+    out = tmp_path / "s.json"
+    result = cli_here(
+        main, "adnet-bench", "scaling", "--megapixels", "0.01,0.05", "--batch", "1,2", "--threads",
+        "1", "--streams", "1,2", "--size", "45,60", "--rounds", "2", "--quiet", "--json", out,
+        "--report", tmp_path / "s.html",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    data = read_result(out)
+    assert data["complete"]
+    places = {(one["axis"], one["x"]) for one in data["scaling"]}
+    assert places == {("size", 0.01), ("size", 0.05), ("batch", 1), ("batch", 2), ("threads", 1),
+                      ("streams", 1), ("streams", 2)}  # fmt: skip
+    for one in data["scaling"]:
+        rate = one["mpix_per_s"]
+        assert 0 < rate["low"] <= rate["value"] <= rate["high"]
+        assert (one["peak_memory_mb"] is not None) == (one["axis"] == "size")
+        assert f"| {rate['value']:.3f} " in result.stdout
+    assert (tmp_path / "s.html").read_text("utf-8").count("<svg") == 1
+
+
+def test_an_axis_that_a_backend_lacks_is_left_out(cli_here, tmp_path):
+    out = tmp_path / "s.json"
+    result = cli_here(
+        main, "adnet-bench", "scaling", "--backend", "torch", "--megapixels", "", "--batch", "1",
+        "--threads", "1", "--streams", "2", "--size", "45,60", "--rounds", "1", "--quiet",
+        "--json", out,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "has no --streams" in read_result(out)["left_out"]["streams 2"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look at the page with")
+def test_in_a_browser(measured, tmp_path):
+    """The page is drawn, runs without errors, and the slider uncovers the noisy image."""
+    text = (measured / "r.html").read_text("utf-8")
+
+    def look(name, script):
+        """Show the page, let a script act on it as a hand would, and take a picture."""
+        page = tmp_path / f"{name}.html"
+        watch = "<script>window.onerror = text => document.title = 'broken: ' + text;</script>"
+        body = text.replace("<head>", f"<head>{watch}", 1)
+        page.write_text(body.replace("</body>", f"<script>{script}</script></body>"), "utf-8")
+        picture = tmp_path / f"{name}.png"
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+                   "--disable-background-networking", "--disable-component-update",
+                   "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
+                   "--hide-scrollbars", "--window-size=1100,4200"]  # fmt: skip
+        for what in (f"--screenshot={picture}", "--dump-dom"):
+            done = subprocess.run(
+                [CHROMIUM, *options, what, page.as_uri()],
+                capture_output=True, text=True, timeout=120, check=True,
+                env=os.environ | {"HOME": str(tmp_path)},
+            )  # fmt: skip
+        return done.stdout, np.asarray(Image.open(picture).convert("L"), np.int16)
+
+    mark = """
+      const box = document.querySelector(".compare").getBoundingClientRect();
+      document.body.dataset.box = [box.x, box.y, box.width, box.height].map(Math.round);
+      document.body.dataset.plots = [...document.querySelectorAll("svg")].filter(
+        svg => svg.getBoundingClientRect().height > 100).length;
+    """
+    move = """
+      const slider = document.querySelector(".compare input");
+      slider.value = "VALUE";
+      slider.dispatchEvent(new Event("input"));
+    """
+    dom, middle = look("middle", mark)
+    assert "<title>adnet-bench</title>" in dom
+    assert 'data-plots="4"' in dom
+    assert middle.std() > 10  # not blank
+    x, y, width, height = map(int, re.search(r'data-box="([\d,]+)"', dom).group(1).split(","))
+    assert width == height > 200
+
+    def roughness(picture, columns):
+        part = picture[y + 4 : y + height - 4, columns]
+        return np.abs(np.diff(part, axis=0)).mean()
+
+    left, right = slice(x + 4, x + width // 2 - 6), slice(x + width // 2 + 6, x + width - 4)
+    _, denoised = look("denoised", move.replace("VALUE", "0"))
+    _, noisy = look("noisy", move.replace("VALUE", "100"))
+    for side in (left, right):
+        assert roughness(noisy, side) > 2 * roughness(denoised, side)
+    # In the middle each half is what it says.
+    assert roughness(middle, left) == pytest.approx(roughness(noisy, left), rel=0.02)
+    assert roughness(middle, right) == pytest.approx(roughness(denoised, right), rel=0.02)
+    outside = np.ones(middle.shape, bool)
+    outside[y - 6 : y + height + 6, x - 6 : x + width + 6] = False  # the line has a shadow
+    assert np.array_equal(noisy[outside], denoised[outside])
+
+
+def test_other_versions_are_refused(cli_here, tmp_path):
+    result = new_result(ENVIRONMENT)
+    write_result(result | {"version": 1}, tmp_path / "old.json")
+    found = cli_here(main, "adnet-bench", "report", tmp_path / "old.json", "-o", tmp_path / "a")
+    assert found.returncode == 2
+    assert "schema version 1" in found.stderr
+    assert not (tmp_path / "a").exists()

@@ -1,0 +1,145 @@
+"""Peers compute the same as ours; one that is missing or breaks does not end the run."""
+
+import json
+
+import numpy as np
+import pytest
+from om_helpers import make_om
+
+from adnet.benchmarks.candidates import open_subjects
+from adnet.benchmarks.cli import main
+from adnet.benchmarks.peers import PEERS
+from adnet.benchmarks.peers.peer import Peer, PeerModel
+from adnet.errors import BackendUnavailable, UsageError
+from adnet.export.variants import to_half
+from adnet.models.shipped import WEIGHTS
+from adnet.runtime.registry import BackendEntry, import_backend, open_backend
+
+LARGEST = {"ncnn": 3e-3, "mnn": 1e-3}
+"""Winograd transforms round more; everything else is within 1e-5."""
+
+
+@pytest.mark.parametrize("model", ["gray-blind", "color-blind"])
+@pytest.mark.parametrize("name", [name for name in PEERS if name != "torch-compile"])
+def test_a_peer_computes_the_same(name, model):
+    try:
+        kind = import_backend(name, PEERS[name])
+    except BackendUnavailable as err:
+        pytest.skip(str(err))
+    generator = np.random.default_rng(0)
+    channels = 1 if model == "gray-blind" else 3
+    with (
+        open_backend(WEIGHTS / f"{model}.onnx") as ours,
+        kind(PeerModel.read(WEIGHTS / f"{model}.onnx"), 2) as peer,
+    ):
+        for shape in ((2, channels, 60, 85), (1, channels, 45, 61)):  # planes of odd length
+            batch = generator.random(shape, np.float32)
+            found = peer.infer(batch)
+            assert found.shape == shape
+            assert np.abs(found - ours.infer(batch)).max() < LARGEST.get(name, 1e-5)
+        first = peer.infer(batch)
+        kept = first.copy()
+        peer.infer(batch[:, ::-1].copy() * 0.5)
+        assert np.array_equal(first, kept)  # no buffer that the engine uses again
+        facts = peer.describe()
+        assert facts["threads"] == "2"
+        assert facts["precision"] == "fp32"
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile's own
+def test_torch_compile_computes_the_same():
+    batch = np.random.default_rng(0).random((1, 1, 60, 85), np.float32)
+    kind = import_backend("torch-compile", PEERS["torch-compile"])
+    with (
+        open_backend(WEIGHTS / "gray-blind.onnx") as ours,
+        kind(PeerModel.read(WEIGHTS / "gray-blind.onnx"), None) as peer,
+    ):
+        assert np.abs(peer.infer(batch) - ours.infer(batch)).max() < 1e-5
+
+
+class Broken(Peer):
+    """Loads, and fails on its second image."""
+
+    name = "broken"
+    calls = 0
+
+    def _infer(self, batch):
+        self.calls += 1
+        if self.calls > 1:
+            raise IndexError("its own bug")
+        return batch
+
+    def describe(self):
+        return self.facts(self.threads)
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    monkeypatch.setitem(PEERS, "broken", BackendEntry(f"{__name__}:Broken", (".onnx",), "nothing"))
+
+
+def test_a_broken_peer_is_named_and_the_rest_goes_on(broken, cli_here, make_image, tmp_path):
+    for index in range(2):
+        make_image(tmp_path / "data" / f"{index}.png", seed=index)
+    out = tmp_path / "out.json"
+    result = cli_here(main, "adnet-bench", "--peers", "broken", "--data", tmp_path / "data",
+                      "--rounds", "0", "--quiet", "--json", out)  # fmt: skip
+    assert result.returncode == 1
+    data = json.loads(out.read_text())
+    assert "its own bug" in data["errors"]["broken"]
+    assert [one["subject"] for one in data["quality"]] == ["onnx"]
+    assert "broken failed: broken: IndexError('its own bug')" in result.stdout
+
+
+@pytest.mark.torch
+def test_a_peer_is_beside_ours(broken, monkeypatch):
+    monkeypatch.setattr(Broken, "_infer", lambda _self, batch: batch)
+    with open_subjects(["onnx"], ["gray-blind"], {"threads": 1}, ["broken"]) as subjects:
+        ours, peer = subjects.opened
+        assert (ours.facts()["is_peer"], peer.facts()["is_peer"]) == (False, True)
+        assert peer.backend.threads == 1
+        image = np.random.default_rng(0).random((50, 60), np.float32)
+        assert np.array_equal(peer.denoise(image), image)
+    with (
+        pytest.raises(UsageError, match="float32. Leave out --precision"),
+        open_subjects(["torch"], ["gray-blind"], {"precision": "bf16"}, ["broken"]),
+    ):
+        pass
+
+
+def test_missing_peers(monkeypatch, acl, tmp_path):
+    entry = BackendEntry("no_such_engine:Engine", (".onnx",), "pip install 'adnet[peers]'")
+    monkeypatch.setitem(PEERS, "openvino", entry)
+    with open_subjects(["onnx"], ["gray-blind"], {}, ["all"]) as subjects:
+        assert "onnx" in [one.name for one in subjects.opened]
+        assert "pip install 'adnet[peers]'" in subjects.left_out["openvino"]
+    with (
+        pytest.raises(BackendUnavailable, match="pip install 'adnet"),
+        open_subjects(["onnx"], ["gray-blind"], {}, ["openvino"]),
+    ):
+        pass
+    om = make_om(tmp_path / "m.om")
+    with (
+        pytest.raises(UsageError, match="needs a model as .onnx"),
+        open_subjects(["om"], [str(om)], {}, ["ncnn"]),
+    ):
+        pass
+
+
+def test_peers_take_float32_models_only(tmp_path):
+    to_half(WEIGHTS / "gray-blind.onnx", tmp_path / "half.onnx", keep_float_io=True)
+    with pytest.raises(UsageError, match="computes in fp16"):
+        PeerModel.read(tmp_path / "half.onnx")
+
+
+@pytest.mark.torch
+def test_a_peer_leaves_torchs_threads_alone():
+    import torch
+
+    before = torch.get_num_threads()
+    kind = import_backend("published-script", PEERS["published-script"])
+    with kind(PeerModel.read(WEIGHTS / "gray-blind.onnx"), before + 1) as peer:
+        peer.infer(np.zeros((1, 1, 32, 32), np.float32))
+        assert peer.describe()["threads"] == str(before + 1)
+    assert torch.get_num_threads() == before

@@ -1,0 +1,172 @@
+"""Fetching, from a real HTTP server on this machine."""
+
+import gc
+import hashlib
+import http.server
+import json
+import threading
+import warnings
+
+import pytest
+from conftest import assert_clean_error
+
+from adnet.data import datasets
+from adnet.data.datasets import DATASETS, fetch
+from adnet.errors import FetchError, UsageError
+
+
+class Server:
+    """Serves bytes by name; can cut a file short, damage it or refuse it."""
+
+    def __init__(self, contents):
+        self.contents, self.requests, self.broken = contents, [], {}
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                name = self.path.rpartition("/")[2]
+                outer.requests.append(name)
+                how = outer.broken.get(name)
+                if how == "missing" or name not in outer.contents:
+                    self.send_error(404)
+                    return
+                body = outer.contents[name]
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(
+                    {"short": body[: len(body) // 2], "damaged": body[::-1]}.get(how, body)
+                )
+
+            def log_message(self, *_args):
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}/set"
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+CONTENTS = {f"{number:02}.png": f"image {number}".encode() * 500 for number in range(1, 13)}
+
+
+@pytest.fixture
+def server():
+    one = Server(CONTENTS)
+    yield one
+    one.close()
+
+
+@pytest.fixture(autouse=True)
+def _collect_sockets():
+    """A download that breaks off leaves its socket to the garbage collector; not our matter."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+
+
+@pytest.fixture
+def pinned(monkeypatch):
+    sums = {name: hashlib.sha256(body).hexdigest() for name, body in CONTENTS.items()}
+    monkeypatch.setattr(datasets, "_checksums", lambda: {"Set12": sums})
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix == ".png"}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_set_is_fetched_once(server, tmp_path, request, known):
+    if known:
+        request.getfixturevalue("pinned")
+    seen = []
+    folder = fetch(
+        "set12", tmp_path / "s", mirror=server.address, on_progress=lambda *args: seen.append(args)
+    )
+    assert contents(folder) == CONTENTS
+    assert seen[-1] == (12, 12)
+    assert len((folder / "SHA256SUMS").read_text().splitlines()) == 12
+    server.requests.clear()
+    fetch("Set12", tmp_path / "s", mirror=server.address)
+    assert server.requests == []
+    # A file that was changed here is fetched again.
+    (folder / "03.png").write_bytes(b"changed")
+    fetch("Set12", tmp_path / "s", mirror=server.address)
+    assert server.requests == ["03.png"]
+    assert contents(folder) == CONTENTS
+
+
+@pytest.mark.parametrize("how", ["short", "damaged", "missing"])
+def test_what_arrives_broken_is_not_kept_and_the_rest_goes_on_later(server, tmp_path, pinned, how):
+    server.broken["12.png"] = how
+    message = "damaged or another file" if how == "damaged" else "cannot download"
+    with pytest.raises(FetchError, match=rf"{message}|12\.png"):
+        fetch("Set12", tmp_path / "s", mirror=server.address)
+    assert not (tmp_path / "s" / "12.png").exists()
+    assert len(contents(tmp_path / "s")) == 11
+    server.broken.clear()
+    server.requests.clear()
+    fetch("Set12", tmp_path / "s", mirror=server.address)
+    assert server.requests == ["12.png"]
+    assert contents(tmp_path / "s") == CONTENTS
+
+
+def test_an_interrupted_file_without_a_known_checksum_is_not_kept(server, tmp_path):
+    server.broken["12.png"] = "short"
+    with pytest.raises(FetchError, match="cannot download"):
+        fetch("Set12", tmp_path / "s", mirror=server.address)
+    assert not (tmp_path / "s" / "12.png").exists()
+
+
+def test_files_put_there_by_hand_are_kept(server, tmp_path):
+    folder = tmp_path / "s"
+    folder.mkdir()
+    (folder / "01.png").write_bytes(b"by hand")
+    server.broken["05.png"] = "missing"
+    with pytest.raises(FetchError):
+        fetch("Set12", folder, mirror=server.address)
+    assert (folder / "01.png").read_bytes() == b"by hand"
+    assert "01.png" not in server.requests
+
+
+def test_unknown_sets_are_named():
+    with pytest.raises(UsageError, match="BSD68, Set12, CBSD68"):
+        fetch("BSD69")
+
+
+def test_the_table_of_sets_is_complete():
+    counts = {name: len(one.names) for name, one in DATASETS.items()}
+    assert counts == {
+        "BSD68": 68, "Set12": 12, "CBSD68": 68, "Kodak24": 24, "McMaster": 18, "Train400": 400,
+    }  # fmt: skip
+    for name in ("BSD68", "Train400"):
+        assert set(DATASETS[name].checksums) == set(DATASETS[name].names)
+
+
+@pytest.mark.dataset
+@pytest.mark.parametrize("name", ["BSD68", "Train400"])
+def test_pinned_checksums_are_those_of_the_published_files(shared, name):
+    for file, expected in DATASETS[name].checksums.items():
+        content = (shared / "data" / name / file).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == expected
+
+
+def test_program_fetches_and_lists(cli, server, tmp_path):
+    environment = {"ADNET_DATA": str(tmp_path), "PATH": ""}
+    result = cli("adnet-data", "fetch", "Set12", "--mirror", server.address, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert contents(tmp_path / "Set12") == CONTENTS
+    listed = cli("adnet-data", "list", "--json", env=environment)
+    present = {row["name"]: row["present"] for row in json.loads(listed.stdout)}
+    assert present["Set12"] == 12
+    assert present["BSD68"] == 0
+    assert "12 of 12 files here" in cli("adnet-data", "list", env=environment).stdout
+    server.close()
+    offline = cli(
+        "adnet-data", "fetch", "Set12", "--mirror", server.address, "-o", tmp_path / "other"
+    )
+    assert_clean_error(offline, 1, "cannot download", "--mirror")

@@ -1,0 +1,226 @@
+"""Conversion to OM against a stand-in for ATC (tests/fakes/atc); no Ascend software here."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from atc_logs import LOGS
+from conftest import assert_clean_error
+from om_helpers import BSD68, FAKES, install_atc
+
+from adnet.errors import BackendUnavailable, ExportError, ModelError, UsageError
+from adnet.export.ascend.atc_config import AtcConfig
+from adnet.export.ascend.atc_errors import explain
+from adnet.export.ascend.atc_run import find_atc, run_atc
+from adnet.export.ascend.kit import emit
+from adnet.export.to_om import convert_to_om, prepare_onnx
+from adnet.models.om_file import read_om
+
+
+@pytest.fixture
+def model(tmp_path):
+    return prepare_onnx("gray-blind", tmp_path)
+
+
+@pytest.fixture
+def atc(tmp_path, monkeypatch):
+    """The stand-in on PATH, run by the interpreter that has onnx."""
+    program = install_atc(tmp_path / "cann")
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return program
+
+
+def config(**options):
+    return AtcConfig(**({"soc": "Ascend310P3", "input_name": "image"} | options))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"batches": (1, 4, 8)},
+        {"sizes": BSD68},
+        {"sizes": BSD68, "batches": (1, 8)},
+        {"io": "uint8"},
+        {"io": "uint8", "sizes": BSD68},
+        {"io": "fp16", "precision_mode": "origin", "op_cache": True},
+        {"precision_mode": "must_keep_origin_dtype", "extra": ("--deterministic=1",)},
+    ],
+)
+def test_every_kind_of_model_passes_the_strict_stand_in(atc, model, tmp_path, options):
+    onnx, card, _ = model
+    odd = tmp_path / "a folder (with, odd) näme"
+    odd.mkdir()
+    chosen = config(**options)
+    lines = []
+    om = convert_to_om(
+        onnx, card, odd / "m.om", chosen, on_line=lambda seconds, line: lines.append(line)
+    )
+    assert read_om(om).attributes["soc_version"] == "Ascend310P3"
+    assert lines[-1].startswith("ATC run success")
+    facts = json.loads((odd / "m.om.json").read_text())
+    assert facts["gears"] == chosen.gears
+    assert facts["card"]["weights_sha256"] == card.weights_sha256
+    assert facts["atc_version"] == "stand-in"
+    assert sorted(path.name for path in odd.iterdir()) == ["m.om", "m.om.json"]
+
+
+def test_a_host_bound_name_is_found(atc, model, tmp_path, monkeypatch):
+    monkeypatch.setenv("ATC_FAKE_SUFFIX", "_linux_aarch64")
+    assert convert_to_om(model[0], model[1], tmp_path / "m.om", config()).exists()
+
+
+@pytest.mark.parametrize("layout", ["5", "6", "8"])
+def test_a_failure_is_explained_and_its_log_kept(atc, model, tmp_path, monkeypatch, layout):
+    monkeypatch.setenv("ATC_FAKE_LAYOUT", layout)
+    monkeypatch.setenv("ATC_FAKE_FAIL", "EZ9999")
+    output = tmp_path / "m.om"
+    output.write_bytes(b"the one from before")
+    with pytest.raises(ExportError, match=r"exit status 255, EZ9999\): Compilation failed\."):
+        run_atc(atc, config(), model[0], output)
+    assert output.read_bytes() == b"the one from before"
+    assert "ATC start working now" in (tmp_path / "m.om.log").read_text()
+
+
+def test_success_without_a_file_is_no_success(atc, model, tmp_path, monkeypatch):
+    monkeypatch.setenv("ATC_FAKE_NO_FILE", "1")
+    with pytest.raises(ExportError, match="reported success but wrote no file"):
+        run_atc(atc, config(), model[0], tmp_path / "m.om")
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_every_failure_seen_in_the_field_has_its_remedy(name):
+    log, status, code, said, remedy, never = LOGS[name]
+    found, text, advice = explain(log, status)
+    assert found == code
+    assert said in text
+    assert remedy in advice
+    if never:
+        assert never not in advice
+
+
+def test_a_failure_in_the_field_is_told_by_the_program(cli, atc, tmp_path):
+    log, status, *_ = LOGS["missing module, with a code"]
+    (tmp_path / f"log.{status}").write_text(log)
+    result = cli("adnet-export", "om", "gray-blind", "-o", tmp_path / "m.om", "--soc",
+                 "Ascend310P3",
+                 env=os.environ | {"ATC_FAKE_LOG": str(tmp_path / f"log.{status}")})  # fmt: skip
+    assert_clean_error(result, 1, "E40020", "pip install decorator", "m.om.log")
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "part"),
+    [
+        ("x\nE16005: The model has [2] [--domain_version] fields.", "E16005", "adnet-export onnx"),
+        ("EE1001: [PID: 106] 2025-10-30-08:21:08.817.477 The argument is invalid.", "EE1001",
+         "compare --soc"),
+        ("[PID: 2] 2026-04-09-21:56:40.384.694 Memory_Allocation_Failure(EL0004): no memory",
+         "EL0004", "TE_PARALLEL_COMPILER"),
+        ("ERROR: unknown command line flag 'x'\nATC run failed", "", "leave the option out"),
+        ("ModuleNotFoundError: No module named 'decorator'", "", "pip install decorator"),
+        ("E13999: something new", "E13999", "details"),
+        ("Segmentation fault", "", "set_env.sh"),
+    ],
+)  # fmt: skip
+def test_all_layouts_of_errors_are_read(log, code, part):
+    found, text, remedy = explain(log)
+    assert found == code
+    assert part in remedy
+    assert not text.startswith("[PID")
+
+
+def test_atc_is_looked_for_where_cann_puts_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in ("ASCEND_TOOLKIT_HOME", "ASCEND_HOME_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(BackendUnavailable, match="--emit DIR"):
+        find_atc()
+    (tmp_path / "home" / "bin").mkdir(parents=True)
+    shutil.copy(FAKES / "atc", tmp_path / "home" / "bin" / "atc")
+    monkeypatch.setenv("ASCEND_HOME_PATH", str(tmp_path / "home"))
+    assert find_atc() == tmp_path / "home" / "bin" / "atc"
+
+
+@pytest.mark.parametrize("options", [{}, {"io": "uint8", "sizes": BSD68}])
+def test_the_emitted_folder_makes_the_same_model(atc, model, tmp_path, options):
+    onnx, card, _ = model
+    folder = emit(onnx, card, tmp_path / "an odd (folder)", "m", config(**options))
+    here = convert_to_om(onnx, card, tmp_path / "here.om", config(**options))
+    result = subprocess.run(
+        ["bash", str(folder / "convert.sh")], capture_output=True, text=True, check=False,
+        cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (folder / "m.om").read_bytes() == here.read_bytes()
+    ours, theirs = (
+        json.loads(path.read_text()) for path in (tmp_path / "here.om.json", folder / "m.om.json")
+    )
+    assert theirs.items() <= ours.items()
+    # A changed file is noticed before anything is converted.
+    (folder / "model.onnx").write_bytes(b"changed")
+    again = subprocess.run(
+        ["bash", str(folder / "convert.sh")], capture_output=True, text=True, check=False
+    )
+    assert again.returncode != 0
+    with pytest.raises(UsageError, match="not empty"):
+        emit(onnx, card, folder, "m", config())
+
+
+def test_program_converts(cli, atc, checkpoint, tmp_path):
+    result = cli(
+        "adnet-export", "om", checkpoint, "-o", tmp_path / "m.om", "--soc", "Ascend310P3",
+        "--batch", "1,4", "--size", "321,481", "--size", "481,321",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    facts = json.loads((tmp_path / "m.om.json").read_text())
+    assert (facts["gears"], facts["batches"]) == ("dims", [1, 4])
+
+
+def test_program_without_atc_writes_the_folder_and_says_so(cli, tmp_path):
+    result = cli("adnet-export", "om", "gray-blind", "-o", tmp_path / "m.om", "--soc",
+                 "Ascend310P3")  # fmt: skip
+    assert_clean_error(result, 2, "ATC is not installed here", "m-atc", "bash convert.sh")
+    assert (tmp_path / "m-atc" / "convert.sh").exists()
+    assert not (tmp_path / "m.om").exists()
+
+    (tmp_path / "m-atc" / "mine").write_text("")
+    again = cli("adnet-export", "om", "gray-blind", "-o", tmp_path / "m.om", "--soc",
+                "Ascend310P3")  # fmt: skip
+    assert_clean_error(again, 2, "ATC is not installed here", "m-atc is there already")
+
+
+def test_an_interrupt_takes_the_program_behind_the_script_along(model, tmp_path):
+    """`atc` is a shell script; what it started must not go on alone."""
+    (tmp_path / "cann").mkdir()
+    program = tmp_path / "cann" / "atc"
+    program.write_text(f"#!/bin/bash\nsleep 600 &\necho $! > {tmp_path}/pid\necho started\nwait\n")
+    program.chmod(0o755)
+
+    def interrupt(_seconds, _line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_atc(program, config(), model[0], tmp_path / "m.om", on_line=interrupt)
+    pid = int((tmp_path / "pid").read_text())
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline and is_running(pid):
+        time.sleep(0.01)
+    assert not is_running(pid)
+
+
+def test_variants_are_not_converted(tmp_path):
+    from adnet.export.variants import with_8_bit_io
+    from adnet.models.shipped import resolve_model
+
+    with_8_bit_io(resolve_model("gray-blind"), tmp_path / "u8.onnx")
+    with pytest.raises(ModelError, match="no variants.*Give the checkpoint; --io uint8"):
+        prepare_onnx(str(tmp_path / "u8.onnx"), tmp_path)
+
+
+def is_running(pid):
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"

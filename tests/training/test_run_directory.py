@@ -1,0 +1,113 @@
+import errno
+import json
+import shutil
+
+import pytest
+import torch
+
+from adnet.errors import UsageError
+from adnet.models.card import ModelCard
+from adnet.models.checkpoint import load_checkpoint
+from adnet.models.network import ADNet
+from adnet.training import run_directory
+from adnet.training.run_directory import RunDirectory
+from adnet.training.run_log import RunLog
+
+WEIGHTS = ADNet(1).state_dict()
+CARD = ModelCard(1)
+
+
+def save(directory, step, keep=3):
+    directory.save_last(WEIGHTS, CARD, {"step": step}, keep)
+
+
+def names(path):
+    return sorted(entry.name for entry in path.iterdir())
+
+
+def test_the_last_checkpoints_are_kept(tmp_path):
+    directory = RunDirectory(tmp_path)
+    for step in (5, 10, 15, 20):
+        save(directory, step)
+    assert names(tmp_path) == ["last.pth", "step-00000010.pth", "step-00000015.pth"]
+    assert load_checkpoint(directory.last).training["step"] == 20
+    assert load_checkpoint(tmp_path / "step-00000015.pth").training["step"] == 15
+    save(directory, 20)  # once more at the end of a run
+    assert names(tmp_path) == ["last.pth", "step-00000010.pth", "step-00000015.pth"]
+    # Taken back to an earlier state, the later ones are abandoned.
+    shutil.copy(tmp_path / "step-00000010.pth", directory.last)
+    directory.last_step = 10
+    save(directory, 12)
+    assert names(tmp_path) == ["last.pth", "step-00000010.pth"]
+    save(directory, 25, keep=1)
+    assert names(tmp_path) == ["last.pth"]
+
+
+def test_the_file_holds_no_device_tensors(tmp_path, monkeypatch):
+    # A file with NPU tensors cannot be read weights-only: every tensor goes through cpu().
+    moved = []
+    original = torch.Tensor.cpu
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda one: moved.append(one) or original(one))
+    nested = [torch.zeros(1), {"c": torch.ones(1)}]
+    state = {"step": 1, "learner": {"a": torch.ones(2), "b": nested}, "pair": (torch.ones(1), 2)}
+    directory = RunDirectory(tmp_path)
+    directory.save_last({}, CARD, state, 1)
+    assert len(moved) == 4
+    stored = torch.load(directory.last)["training"]
+    assert torch.equal(stored["learner"]["b"][1]["c"], torch.ones(1))
+    assert stored["pair"][1] == 2
+
+
+def test_without_hard_links_they_are_copied(tmp_path, monkeypatch):
+    def refuse(*_args):
+        raise OSError(errno.EPERM, "no hard links here")
+
+    monkeypatch.setattr(run_directory.os, "link", refuse)
+    directory = RunDirectory(tmp_path)
+    for step in (1, 2):
+        save(directory, step)
+    assert load_checkpoint(tmp_path / "step-00000001.pth").training["step"] == 1
+
+
+def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
+    directory = RunDirectory(tmp_path)
+    save(directory, 1)
+    original = torch.save
+
+    def fill_up(content, path):
+        original(content, path)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fill_up)
+    with pytest.raises(OSError, match="No space left"):
+        save(directory, 2)
+    assert load_checkpoint(directory.last).training["step"] == 1
+    assert not [name for name in names(tmp_path) if name.endswith(".tmp")]
+
+
+def test_metrics_on_a_full_disk_cost_a_line_not_the_run(tmp_path, monkeypatch, caplog):
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+        log = RunLog(tmp_path, 0, stack)
+        log.write(1, loss=0.5)
+
+        class Full:
+            def write(self, _text):
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(log, "_file", Full())
+        log.write(2, loss=0.4)
+    assert "step 2: metrics are not written" in caplog.text
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 1, "loss": 0.5}
+
+
+def test_a_run_is_neither_overwritten_nor_resumed_by_accident(tmp_path):
+    directory = RunDirectory(tmp_path)
+    directory.check(resume=False)
+    with pytest.raises(UsageError, match="nothing to resume"):
+        directory.check(resume=True)
+    save(directory, 1)
+    directory.check(resume=True)
+    with pytest.raises(UsageError, match="Add --resume"):
+        directory.check(resume=False)
