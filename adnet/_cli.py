@@ -27,7 +27,7 @@ _EXTRAS = {
     "torch": "train",
     "h5py": "train",
     "pooch": "train",
-    "onnx": "export",
+    "onnx": "convert",
     "onnxsim": "export",
     "matplotlib": "plot",
 }
@@ -109,6 +109,11 @@ def reports_errors(command: Command) -> Command:
         except OSError as err:
             _fail(str(err), 1, err if debug else None)
         except Exception as err:  # noqa: BLE001  (the last line of defence against a traceback)
+            from adnet.npu_versions import explain_import_error  # noqa: PLC0415
+
+            answer = explain_import_error(err)
+            if answer is not None:
+                _fail(answer, 2, err if debug else None)
             hint = "This is a bug in adnet; please report it with the output of --debug."
             _fail(f"{type(err).__name__}: {err}. {hint}", 1, err if debug else None)
 

@@ -53,10 +53,16 @@ class ModelCard:
         """Whether the model covers a range of noise levels; None when not known."""
         return None if self.sigma_range is None else self.sigma_range[0] != self.sigma_range[1]
 
+    @property
+    def is_for_real_noise(self) -> bool:
+        """Whether it learned the noise of photographs, which has no level."""
+        config = self.training.get("config") or {}
+        return bool(config.get("noise") == "pairs")
+
     def describe_sigma(self) -> str:
-        """Say the noise levels in words, e.g. `sigma 25`, `sigma 0-55 (blind)`."""
+        """Say the noise levels in words, e.g. `sigma 25`, `sigma 0-55 (blind)`, `real noise`."""
         if self.sigma_range is None:
-            return "sigma not recorded"
+            return "real noise" if self.is_for_real_noise else "sigma not recorded"
         low, high = self.sigma_range
         return f"sigma {low:g}-{high:g} (blind)" if self.is_blind else f"sigma {low:g}"
 

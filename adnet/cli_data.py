@@ -109,6 +109,25 @@ def fetch(
         typer.echo(path)
 
 
+@app.command("split-pairs")
+@reports_errors
+def split_pairs(
+    pairs: Annotated[Path, typer.Argument(help="Folder of noisy and clean images, e.g. PolyU.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Parent of the folders that are made.")
+    ],
+    debug: DebugOption = False,
+) -> None:
+    """Part pairs by scene into NAME-train, NAME-val and NAME-test (links to the images).
+
+    adnet-train PolyU-train --pairs --val PolyU-val then sees no scene of PolyU-test.
+    """
+    from adnet.training.pairs import split_pairs as split  # noqa: PLC0415
+
+    for name, count in split(pairs, output).items():
+        typer.echo(f"{output / name}: {count} pairs")
+
+
 @app.command("list")
 @reports_errors
 def list_datasets(as_json: JsonOption = False, debug: DebugOption = False) -> None:

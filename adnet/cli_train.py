@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import logging
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +14,7 @@ import typer
 
 from adnet._cli import (
     DebugOption,
-    QuietOption,
+    ProgressBar,
     VersionOption,
     make_app,
     parse_numbers,
@@ -23,15 +25,21 @@ from adnet.errors import UsageError
 
 if TYPE_CHECKING:
     from adnet.training.launch import Workers
-    from adnet.training.train import TrainProgress
+    from adnet.training.progress import TrainProgress
 
 app = make_app("Train ADNet on images.")
+
+log = logging.getLogger(__name__)
+
+_LINE_EVERY_S = 60.0
 
 
 @app.command()
 @reports_errors
 def train(
-    data: Annotated[list[Path], typer.Argument(help="Folders of images, or one train.h5.")],
+    data: Annotated[
+        list[Path], typer.Argument(help="Folders of images, or one of 'adnet-data prepare'.")
+    ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Run directory.", show_default=False)
     ] = None,
@@ -77,11 +85,25 @@ def train(
     momentum: Annotated[float | None, typer.Option(help="Nesterov momentum of sgd. [0.9]")] = None,
     loss: Annotated[str | None, typer.Option(help="mean, or sum (as published). [mean]")] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate. [0.001]")] = None,
+    schedule: Annotated[
+        str | None, typer.Option(help="cosine, or steps down at the milestones. [cosine]")
+    ] = None,
+    milestones: Annotated[
+        str | None, typer.Option(help="Shares of the run, e.g. 0.5,0.9, or none. [none]")
+    ] = None,
+    decay: Annotated[
+        float | None, typer.Option(help="Factor on the rate at a milestone. [0.1]")
+    ] = None,
+    final_lr_ratio: Annotated[
+        float | None, typer.Option(help="End of the cosine as a share of the rate. [0.001]")
+    ] = None,
     warmup_steps: Annotated[int | None, typer.Option(help="Steps of linear warm-up. [500]")] = None,
     ema: Annotated[
         float | None, typer.Option(help="Decay of the averaged weights; 0: none. [0.999]")
     ] = None,
-    clip_norm: Annotated[float | None, typer.Option(help="Largest gradient norm. [1]")] = None,
+    clip_norm: Annotated[
+        float | None, typer.Option(help="Largest gradient norm; 0: any. [1]")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of every random choice. [0]")] = None,
     init: Annotated[
         str | None, typer.Option(help="Checkpoint or name of a shipped model to start from.")
@@ -94,7 +116,7 @@ def train(
         str | None, typer.Option(help="fp32, or autocast to bf16 or fp16. [fp32]")
     ] = None,
     loss_scale: Annotated[
-        float | None, typer.Option(help="Fixed loss scale of fp16. [adapted]")
+        float | None, typer.Option(help="Fixed loss scale of fp16; 0: adapted. [adapted]")
     ] = None,
     hf32: Annotated[
         bool | None, typer.Option(help="NPU: allow or forbid HF32 in fp32. [torch_npu's choice]")
@@ -117,14 +139,18 @@ def train(
         str, typer.Option(help="HOST:PORT of the first machine, for --nodes.", show_default=False)
     ] = "",
     val_every: Annotated[int | None, typer.Option(help="Steps between validations. [1000]")] = None,
-    save_every: Annotated[int | None, typer.Option(help="Steps between saves. [5 minutes]")] = None,
+    log_every: Annotated[int | None, typer.Option(help="Steps between metrics. [50]")] = None,
+    save_minutes: Annotated[float | None, typer.Option(help="Minutes between saves. [5]")] = None,
+    save_every: Annotated[int | None, typer.Option(help="Steps between saves, too. [none]")] = None,
     keep: Annotated[int | None, typer.Option(help="Checkpoints kept to resume from. [3]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in -o.")] = False,
     benchmark: Annotated[
         int | None,
         typer.Option(metavar="STEPS", help="Measure patches/s over STEPS steps; save nothing."),
     ] = None,
-    quiet: QuietOption = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No bar, no lines of progress; only warnings.")
+    ] = False,
     debug: DebugOption = False,
     version: VersionOption = False,
 ) -> None:
@@ -133,8 +159,9 @@ def train(
     RUN receives best.pth, last.pth, config.json, metrics.jsonl and TensorBoard events. Ctrl-C
     saves last.pth; --resume goes on from there. [Brackets] show the recipe default's values.
     """
+    from adnet.training.command import OFF_AT_ZERO  # noqa: PLC0415
     from adnet.training.config import TrainConfig  # noqa: PLC0415
-    from adnet.training.recipes import recipe_options  # noqa: PLC0415
+    from adnet.training.recipes import complete_options  # noqa: PLC0415
 
     kind, workers = _workers(device, npus=npus, gpus=gpus, procs=procs, nodes=nodes)
     given = {
@@ -156,6 +183,10 @@ def train(
         "momentum": momentum,
         "loss": loss,
         "lr": lr,
+        "schedule": schedule,
+        "milestones": None if milestones is None else _shares(milestones),
+        "decay": decay,
+        "final_lr_ratio": final_lr_ratio,
         "warmup_steps": warmup_steps,
         "ema": ema,
         "clip_norm": clip_norm,
@@ -167,12 +198,14 @@ def train(
         "hf32": hf32,
         "compile": compile_network,
         "val_every": val_every,
+        "log_every": log_every,
+        "save_minutes": save_minutes,
         "save_every": save_every,
         "keep": keep,
     }
-    options = recipe_options(recipe)
-    options |= {name: value for name, value in given.items() if value is not None}
-    _fit_together(options, explicit={name for name, value in given.items() if value is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    given |= {name: None for name in OFF_AT_ZERO if given.get(name) == 0}
+    options = complete_options(recipe, given)
     if benchmark is not None:
         options["steps"] = benchmark
         options.pop("epochs", None)
@@ -180,6 +213,7 @@ def train(
 
     from adnet.training.launch import Workers  # noqa: PLC0415  (imports torch)
     from adnet.training.run import run_training  # noqa: PLC0415
+    from adnet.training.world import speaks_for_all  # noqa: PLC0415
 
     team = None if workers is None else Workers(workers, nodes, rendezvous)
     if benchmark is not None:
@@ -189,30 +223,62 @@ def train(
         raise UsageError("--output is missing: where should the run be written?")
     display = functools.partial(training_display, quiet)
     best = run_training(config, output, resume=resume, workers=team, display=display)
-    typer.echo(f"best checkpoint: {best}")
+    if speaks_for_all():
+        typer.echo(f"best checkpoint: {best}")
 
 
 @contextmanager
-def training_display(quiet: bool) -> Iterator[Callable[[TrainProgress], None]]:
-    """Show a training run's progress on the terminal."""
-    with progress_bar("training", quiet) as bar:
+def training_display(
+    quiet: bool, interval_s: float = _LINE_EVERY_S
+) -> Iterator[Callable[[TrainProgress], None]]:
+    """Show a training run's progress: a bar on a terminal, a line a minute elsewhere.
 
-        def show(progress: TrainProgress) -> None:
-            parts = [f"step {progress.step}", f"{progress.patches_per_s:.0f} patches/s"]
-            if progress.loss is not None:
-                parts.append(f"loss {progress.loss:.5f}")
-            if progress.val_psnr is not None:
-                parts.append(f"PSNR {progress.val_psnr:.2f} dB")
-            bar.show(progress.fraction, ", ".join(parts))
+    Args:
+        quiet: nothing below a warning is logged either, while the run lasts.
+        interval_s: least time between two lines.
+    """
+    from adnet.training.progress import ProgressLines  # noqa: PLC0415
 
-        yield show
+    ours = logging.getLogger("adnet")
+    if quiet:
+        before = ours.level
+        ours.setLevel(logging.WARNING)
+        try:
+            yield lambda _progress: None
+        finally:
+            ours.setLevel(before)
+    elif sys.stderr.isatty():
+        with ExitStack() as stack:
+            bar: ProgressBar | None = None
+
+            def clear_line(_record: logging.LogRecord) -> bool:
+                """Let a log line replace the bar, which is drawn anew after the next step."""
+                if bar is not None:
+                    sys.stderr.write("\r\033[K")
+                return True
+
+            for handler in logging.getLogger().handlers:
+                handler.addFilter(clear_line)
+                stack.callback(handler.removeFilter, clear_line)
+
+            def show(progress: TrainProgress) -> None:
+                nonlocal bar
+                if bar is None:  # not before the log has said what is trained
+                    bar = stack.enter_context(progress_bar("training", quiet))
+                bar.show(progress.fraction, progress.describe())
+
+            yield show
+    else:
+        yield ProgressLines(log.info, interval_s).show
 
 
 def _benchmark(config: Any, workers: Workers | None) -> None:
     from adnet.training.benchmark import benchmark_training  # noqa: PLC0415  (imports torch)
+    from adnet.training.world import speaks_for_all  # noqa: PLC0415
 
     result = benchmark_training(config, workers)
-    typer.echo(result.describe())
+    if speaks_for_all():
+        typer.echo(result.describe())
 
 
 def _workers(
@@ -233,28 +299,12 @@ def _workers(
     return kinds[0], asked[kinds[0]]
 
 
-def _fit_together(options: dict[str, Any], explicit: set[str]) -> None:
-    """Fill in defaults that depend on other options; refuse options without effect."""
-    for name, ignored in (
-        ("sigma", options.get("noise") == "pairs"),
-        ("val_sigma", options.get("noise") == "pairs"),
-        ("momentum", options.get("optimizer", "adam") != "sgd"),
-    ):
-        if ignored and name in explicit:
-            raise UsageError(f"--{name.replace('_', '-')} has no effect in such a run.")
-    low, high = options.get("sigma", (0.0, 55.0))
-    options.setdefault("val_sigma", low if low == high else 25.0)
-    if options.get("noise") == "pairs":
-        options.setdefault("scales", (1.0,))
-    # A length that is asked for replaces the recipe's.
-    if "epochs" not in explicit and explicit & {"steps", "max_minutes"}:
-        options.pop("epochs", None)
-    if options.get("precision") != "fp16" and "loss_scale" not in explicit:
-        options.pop("loss_scale", None)
-
-
 def _range(sigma: str) -> tuple[float, ...]:
     return parse_numbers(sigma if "," in sigma else f"{sigma},{sigma}", "--sigma", 2)
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    return () if text == "none" else _numbers(text, "--milestones")
 
 
 def _numbers(text: str, option: str) -> tuple[float, ...]:

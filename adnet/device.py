@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 import torch
 
-from adnet.cann import SOURCE_SET_ENV
+from adnet.cann import has_float32_cube
 from adnet.errors import BackendUnavailable
+from adnet.npu_versions import explain_import_error, remedy
 
 
 def resolve_device(name: str) -> torch.device:
@@ -57,6 +61,51 @@ def count_devices(kind: str) -> int:
     return torch.accelerator.device_count()
 
 
+def computes_in_half(device: torch.device) -> bool:
+    """Whether the device multiplies in float16 whatever it is asked for, and may saturate.
+
+    A 310P and the first 910 have no float32 in their matrix unit; torch_npu then allows float16
+    (allow_fp32_to_fp16).
+    """
+    chip = _chip_name(device)
+    return chip is not None and not has_float32_cube(chip)
+
+
+def require_precision(device: torch.device, precision: str) -> None:
+    """Make sure that the device has a precision: fp32, fp16 or bf16.
+
+    torch itself only warns, and goes on in float32.
+
+    Raises:
+        BackendUnavailable: bf16 on a chip without it.
+    """
+    if precision == "bf16" and computes_in_half(device):
+        raise BackendUnavailable(
+            f"--precision bf16: {_chip_name(device)} has no bfloat16 (Ascend310B, Ascend910B1 and "
+            "newer have). Use fp16 or fp32."
+        )
+
+
+def compile_backend(device: torch.device) -> Any:
+    """Return what torch.compile compiles with: TorchAir on NPUs, torch's own elsewhere.
+
+    Raises:
+        BackendUnavailable: TorchAir, which comes with torch_npu, is not there or does not load.
+    """
+    if device.type != "npu":
+        return "inductor"
+    try:
+        return import_module("torchair").get_npu_backend()
+    except Exception as err:
+        # Torch_npu hands out a stand-in that fails in ways of its own when TorchAir is broken.
+        cause = str(err).splitlines()[0] if str(err) else type(err).__name__
+        raise BackendUnavailable(
+            f"--compile: on an NPU it needs TorchAir, which cannot be loaded ({cause}). It comes "
+            "with the torch-npu of PyPI, and needs CANN's environment. Leave out --compile to go "
+            "on without."
+        ) from err
+
+
 def best_device() -> str:
     """Name the accelerator that torch finds, else `cpu`."""
     return available_devices()[:2][-1]
@@ -72,14 +121,22 @@ def available_devices() -> list[str]:
     return names
 
 
+def _chip_name(device: torch.device) -> str | None:
+    """Name an NPU's chip, such as Ascend910B3; None for other devices, or where it is not told."""
+    if device.type != "npu":
+        return None
+    try:
+        return str(import_module("torch_npu").npu.get_device_name(device))
+    except (AttributeError, RuntimeError):
+        return None
+
+
 def _import_torch_npu() -> None:
     try:
         import torch_npu  # noqa: F401, PLC0415  (registers the device)
-    except ImportError as err:
+    except (ImportError, RuntimeError, OSError) as err:
         if isinstance(err, ModuleNotFoundError) and err.name == "torch_npu":
-            remedy = f"Install it: pip install 'torch-npu=={torch.__version__.partition('+')[0]}'."
+            answer = f"{err}. {remedy()}"
         else:
-            remedy = f"CANN is missing or its environment is not set: {SOURCE_SET_ENV}."
-        raise BackendUnavailable(
-            f"device 'npu': torch_npu cannot be loaded: {err}. {remedy}"
-        ) from err
+            answer = explain_import_error(err) or f"{err}."
+        raise BackendUnavailable(f"device 'npu': torch_npu cannot be loaded: {answer}") from err

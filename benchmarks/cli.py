@@ -237,19 +237,42 @@ def tables(
     ] = None,
     backend: Annotated[str | None, typer.Option(help="Backend, as for adnet-run.")] = None,
     images: Annotated[int | None, typer.Option(help="Use only the first images of a set.")] = None,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="The folders hold pairs of real noisy and clean images.")
+    ] = False,
     json_output: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Measure models at the paper's noise levels, beside the paper's figures."""
+    """Measure models at the paper's noise levels, beside the paper's figures.
+
+    With --pairs: on photographs with noise of their own, before and after, scene by scene.
+    """
     from dataclasses import asdict  # noqa: PLC0415
 
     from adnet.benchmarks.markdown import table  # noqa: PLC0415
     from adnet.benchmarks.quality import find_dataset  # noqa: PLC0415
-    from adnet.benchmarks.tables import measure_tables  # noqa: PLC0415
+    from adnet.benchmarks.tables import measure_real, measure_tables  # noqa: PLC0415
 
     from adnet.pretrained import pretrained_models  # noqa: PLC0415
 
     names = model or [one.name for one in pretrained_models()]
+    if pairs:
+        if images is not None:
+            raise UsageError("--images has no effect with --pairs: scenes are measured whole.")
+        real = list(measure_real(names, [find_dataset(one) for one in data], backend))
+        if json_output:
+            print_json([{"model": m, "dataset": d, **found.to_dict()} for m, d, found in real])
+            return
+        lines = [
+            [name, dataset, scene, f"{before:.3f}", f"{after:.3f}", f"{after - before:+.3f}"]
+            for name, dataset, found in real
+            for scene, (before, after) in (
+                *found.scenes.items(), (f"all {found.pairs} pairs", (found.noisy, found.denoised)),
+            )
+        ]  # fmt: skip
+        head = ["model", "data", "scene", "noisy", "denoised", "gain"]
+        typer.echo("\n".join(table(head, lines)))
+        return
     entries = list(measure_tables(names, [find_dataset(one) for one in data], backend, images))
     if not entries:
         raise UsageError("none of the models takes these images: gray and colour do not match.")

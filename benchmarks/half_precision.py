@@ -224,7 +224,7 @@ def _plot(runs: dict[str, list[dict[str, Any]]], output: Path) -> None:
     panels[0].legend(fontsize=8)
     figure.text(0.995, 0.01, "dotted: the noise itself", ha="right", fontsize=8, color="gray")
     figure.tight_layout()
-    from adnet.benchmarks.models_page import save_figure  # noqa: PLC0415
+    from adnet.benchmarks.models_pictures import save_figure  # noqa: PLC0415
 
     output.parent.mkdir(parents=True, exist_ok=True)
     save_figure(figure, output)

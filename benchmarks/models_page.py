@@ -1,35 +1,36 @@
 """Write docs/models.md: the shipped models beside the paper and the published checkpoints.
 
+    python -m adnet.benchmarks.models_page -o PAGE
     python -m adnet.benchmarks.models_page --data BSD68 --data CBSD68 --published WEIGHTS -o PAGE
 
-Our figures come from the cards, where `adnet.export.ship` put what it measured. Measured here are
-the published checkpoints, where they are at hand (named as gray_blind.pth, color_sigma25.pth). The
-training curves and our sample images before and after are drawn beside the page.
+Our figures come from the cards, where `adnet.export.ship` put what it measured. The published
+checkpoints (named as gray_blind.pth, color_sigma25.pth) are measured where they are given, and
+their figures kept in PAGE-published.json: they never change. The training curves and rendered
+scenes before and after are drawn beside the page.
 """
 
 from __future__ import annotations
 
-import io
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 from adnet.benchmarks.markdown import table
+from adnet.benchmarks.models_pictures import EXAMPLE_SIGMA, draw_curves, draw_examples
 from adnet.benchmarks.paper import paper_psnr
 from adnet.benchmarks.quality import find_dataset
 from adnet.benchmarks.tables import Entry, measure_psnr
 from adnet.runtime.denoiser import Denoiser
 
-from adnet._cli import make_app, reports_errors
-from adnet.atomic import atomic_path, write_atomically
-from adnet.image import find_images, read_image
-from adnet.pretrained import PretrainedModel, default_model, pretrained_models
+from adnet._cli import DebugOption, make_app, reports_errors
+from adnet.atomic import atomic_path
+from adnet.errors import UsageError
+from adnet.pretrained import PretrainedModel, pretrained_models
+from adnet.training.command import train_command
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from adnet.card import ModelCard
 
 app = make_app("Write the page of the shipped models.")
@@ -52,47 +53,122 @@ tuned on a test image. Models are trained anew whenever more computing is at han
 cores, beside other work, where the paper's schedule saw about 94 million patches.
 """
 
+SCENES_TEXT = """Rendered scenes, pixel for pixel: with noise of sigma {sigma:g}, denoised by the
+blind models, and clean (`adnet.scenes` draws them; nothing is photographed):"""
+
+PAIRS_TEXT = """Real noise: {title}, scenes that took no part in training or choosing (PSNR in dB,
+mean over the pairs of a scene):"""
+
 
 @app.command()
 @reports_errors
 def main(
-    data: Annotated[
-        list[str], typer.Option(help="Folder of clean test images for the published; repeat.")
-    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Page to write.")],
-    published: Annotated[
-        Path | None, typer.Option(help="Folder of the published checkpoints.")
+    data: Annotated[
+        list[str] | None,
+        typer.Option(help="Folder of clean test images for the published; repeat."),
     ] = None,
-    examples: Annotated[
-        Path, typer.Option(help="Sample images: folder with clean/ and noisy/.")
-    ] = Path("examples"),
+    published: Annotated[
+        Path | None, typer.Option(help="Folder of the published checkpoints, to measure them.")
+    ] = None,
     images: Annotated[int | None, typer.Option(help="Use only the first images.")] = None,
+    debug: DebugOption = False,
 ) -> None:
     """Write the page of the shipped models beside the published ones."""
-    datasets = [find_dataset(one) for one in data]
+    if (published is None) != (not data):
+        raise UsageError("--published and --data measure together: give both or neither.")
+    if published is not None:
+        folders = dict(find_dataset(one) for one in data or ())
+        theirs = _measure_published(_from_cards(pretrained_models()), folders, published, images)
+        _keep_published(theirs, output)
+    write_page(output)
+    typer.echo(f"wrote {output}")
+
+
+def write_page(output: Path) -> None:
+    """Write the page and its pictures, of what the cards and PAGE-published.json tell."""
     models = pretrained_models()
     entries = _from_cards(models)
-    theirs = _measure_published(entries, dict(datasets), published, images)
     curves = output.with_name(f"{output.stem}-curves.png")
     pictures = output.with_name(f"{output.stem}-examples.png")
     draw_curves(models, curves)
-    draw_examples(examples, pictures)
-    names = " ".join(f"--data PATH/{name}" for name, _ in datasets)
-    beside = " --published PATH/weights" if theirs else ""
-    command = f"python -m adnet.benchmarks.models_page {names}{beside} -o {output}"
+    draw_examples(pictures)
     parts = [
-        INTRODUCTION.format(command=command),
-        "\n".join(_comparison(entries, theirs)),
+        INTRODUCTION.format(
+            command=f"python -m adnet.benchmarks.models_page -o {output.parent.name}/{output.name}"
+        ),
+        "\n".join(_comparison(entries, _kept_published(entries, output))),
+        *_pairs(models),
         "Validation PSNR while training, each on images held out of its own data:",
         f"![Training curves]({curves.name})",
-        "Our sample images (rendered, sigma 25), noisy and denoised by the blind models:",
-        f"![Sample images before and after]({pictures.name})",
+        SCENES_TEXT.format(sigma=EXAMPLE_SIGMA),
+        f"![Scenes before and after]({pictures.name})",
         *(_record(one.name, one.card) for one in models),
         _terms(models),
     ]
     with atomic_path(output) as temporary:
         temporary.write_text("\n\n".join(part.strip() for part in parts) + "\n", "utf-8")
-    typer.echo(f"wrote {output}")
+
+
+def _published_file(page: Path) -> Path:
+    return page.with_name(f"{page.stem}-published.json")
+
+
+def _published_name(card: ModelCard, sigma: float) -> str:
+    """Name the published checkpoint of the same kind as a model of ours."""
+    kind = "blind" if card.is_blind else f"sigma{sigma:g}"
+    return f"{'gray' if card.channels == 1 else 'color'}_{kind}"
+
+
+def _keep_published(measured: dict[Entry, float], page: Path) -> None:
+    cards = {one.name: one.card for one in pretrained_models()}
+    file = _published_file(page)
+    kept = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    for entry, psnr in measured.items():
+        of_one = kept.setdefault(_published_name(cards[entry.model], entry.sigma), {})
+        of_one.setdefault(entry.dataset, {})[f"{entry.sigma:g}"] = round(psnr, 4)
+    with atomic_path(file) as temporary:
+        temporary.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+def _kept_published(entries: Sequence[Entry], page: Path) -> dict[Entry, float]:
+    cards = {one.name: one.card for one in pretrained_models()}
+    file = _published_file(page)
+    kept = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    found: dict[Entry, float] = {}
+    for entry in entries:
+        of_one = kept.get(_published_name(cards[entry.model], entry.sigma), {})
+        psnr = of_one.get(entry.dataset, {}).get(f"{entry.sigma:g}")
+        if psnr is not None:
+            found[entry] = psnr
+    return found
+
+
+def _pairs(models: Sequence[PretrainedModel]) -> list[str]:
+    """Tables of real noise: every scene of every set of pairs, before and after each model."""
+    found: dict[str, dict[str, Any]] = {}
+    for model in models:
+        for title, measured in model.card.training.get("test_pairs", {}).items():
+            found.setdefault(title, {})[model.name] = measured
+    parts = []
+    for title, by_model in found.items():
+        first = next(iter(by_model.values()))
+        rows = [
+            [scene, f"{before:.3f}", *(
+                f"{one['scenes'][scene][1]:.3f}" if scene in one["scenes"] else "-"
+                for one in by_model.values()
+            )]
+            for scene, (before, _) in first["scenes"].items()
+        ]  # fmt: skip
+        rows.append([
+            f"all {first['pairs']} pairs", f"{first['noisy']:.3f}",
+            *(f"{one['denoised']:.3f}" for one in by_model.values()),
+        ])  # fmt: skip
+        parts += [
+            PAIRS_TEXT.format(title=title),
+            "\n".join(table(["scene", "noisy", *by_model], rows)),
+        ]
+    return parts
 
 
 def _from_cards(models: Sequence[PretrainedModel]) -> list[Entry]:
@@ -108,16 +184,15 @@ def _from_cards(models: Sequence[PretrainedModel]) -> list[Entry]:
 
 
 def _measure_published(
-    entries: Sequence[Entry], folders: dict[str, Path], published: Path | None, limit: int | None
+    entries: Sequence[Entry], folders: dict[str, Path], published: Path, limit: int | None
 ) -> dict[Entry, float]:
     """Measure, for every figure of ours, the published checkpoint of its kind."""
     cards = {one.name: one.card for one in pretrained_models()}
     alike: dict[tuple[str, str], list[Entry]] = {}  # those that one checkpoint and one set give
     for entry in entries:
         card = cards[entry.model]
-        kind = "blind" if card.is_blind else f"sigma{entry.sigma:g}"
-        name = f"{'gray' if card.channels == 1 else 'color'}_{kind}.pth"
-        if published is not None and (published / name).is_file() and entry.dataset in folders:
+        name = f"{_published_name(card, entry.sigma)}.pth"
+        if (published / name).is_file() and entry.dataset in folders:
             alike.setdefault((str(published / name), entry.dataset), []).append(entry)
     found: dict[Entry, float] = {}
     for (checkpoint, dataset), group in alike.items():
@@ -146,60 +221,6 @@ def _comparison(entries: Sequence[Entry], theirs: dict[Entry, float]) -> list[st
     return table(head, rows)
 
 
-def draw_curves(models: Sequence[PretrainedModel], path: Path) -> None:
-    """Draw the validation PSNR of each model over the patches that it had seen."""
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
-    axes = figure.subplots()
-    for model in models:
-        curve = model.card.training.get("curve")
-        if curve:
-            batch = model.card.training["config"]["batch"]
-            steps, values = np.array(curve).T
-            sigma = model.card.training.get("val_sigma")
-            noise = "real noise" if sigma is None else f"sigma {sigma:g}"
-            axes.plot(steps * batch / 1000, values, ".-", label=f"{model.name} ({noise})")
-    axes.set_xlabel("thousand patches")
-    axes.set_ylabel("PSNR, dB")
-    axes.grid(color="#dddddd")
-    if axes.lines:
-        axes.legend(frameon=False)
-    save_figure(figure, path)
-
-
-def draw_examples(folder: Path, path: Path) -> None:
-    """Draw a detail of each sample image: noisy, denoised, clean."""
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
-    files = find_images(folder / "noisy")
-    figure = Figure(figsize=(8, 2.8 * len(files)), layout="constrained")
-    for row, file in zip(figure.subplots(len(files), 3, squeeze=False), files, strict=True):
-        noisy = read_image(file)
-        clean = read_image(folder / "clean" / file.name).pixels
-        name = default_model(noisy.colour_channels).name
-        with Denoiser(name) as denoiser:
-            denoised = denoiser(noisy.pixels)
-        top, left = (max(0, (length - 160) // 2) for length in clean.shape[:2])
-        titles = (file.name, f"denoised by {name}", "clean")
-        for axes, pixels, title in zip(row, (noisy.pixels, denoised, clean), titles, strict=True):
-            detail = pixels[top : top + 160, left : left + 160]
-            axes.imshow(detail, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axes.set_title(title, fontsize=9)
-            axes.set_axis_off()
-    save_figure(figure, path)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all.
-
-    Matplotlib writes through Pillow, which does not notice a full disk; memory is never short.
-    """
-    encoded = io.BytesIO()
-    figure.savefig(encoded, format="png", dpi=110)
-    write_atomically(path, encoded.getbuffer())
-
-
 def _record(name: str, card: ModelCard) -> str:
     """Tell how a model was made, from the first step to the last."""
     stages: list[Any] = []
@@ -220,8 +241,12 @@ def _record(name: str, card: ModelCard) -> str:
             f"{one.get('device', '?')}; seed {config.get('seed', '?')}; validation "
             f"{one.get('val_psnr', '?')} dB; {made}."
         )
-        if "command" in one:
-            lines += ["", f"       {one['command']}", ""]
+        judged = one.get("judged")
+        if judged:
+            levels = ", ".join(f"{psnr:.3f} at {level}" for level, psnr in judged["psnr"].items())
+            lines[-1] += f" Chosen by {judged['images']}: {levels} dB."
+        if config:
+            lines += ["", f"       {train_command(config)}", ""]
     return "\n".join(lines)
 
 
@@ -230,7 +255,12 @@ def _terms(models: Sequence[PretrainedModel]) -> str:
     for model in models:
         terms |= model.card.training.get("data_terms", {})
     rows = [[name, text] for name, text in sorted(terms.items())]
-    note = "None of these images is part of this project."
+    note = (
+        "None of these images is part of this project. The weights were learned from images "
+        "published for research use; whether they may serve other ends is for those to say who "
+        "hold the rights in the images. Every card names its data and their terms, and so does "
+        "`adnet-run --list-models --json`."
+    )
     return "\n".join(
         ["## Training data", "", *table(["set", "what, and its terms"], rows), "", note]
     )

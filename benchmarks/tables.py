@@ -13,6 +13,8 @@ from adnet.runtime.denoiser import Denoiser
 
 from adnet.evaluate import PAPER_SIGMAS, evaluate, mean_psnr
 from adnet.image import find_images, read_image
+from adnet.training.pair_quality import PairsQuality, measure_pairs
+from adnet.training.pairs import load_pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ def measure_tables(
     for name in models:
         with Denoiser(name, backend=backend) as denoiser:
             card = denoiser.model_for(3).card
+            if card.is_for_real_noise:
+                continue  # see `measure_real`
             low, high = card.sigma_range or (0.0, 255.0)
             sigmas = [sigma for sigma in PAPER_SIGMAS[card.channels] if low <= sigma <= high]
             for dataset, folder in datasets:
@@ -57,6 +61,25 @@ def measure_tables(
                 ).items():
                     paper = None if limit else paper_psnr(dataset, sigma, card.is_blind)
                     yield Entry(card.name or Path(name).stem, dataset, sigma, psnr, paper)
+
+
+def measure_real(
+    models: Sequence[str], datasets: Sequence[tuple[str, Path]], backend: str | None = None
+) -> Iterator[tuple[str, str, PairsQuality]]:
+    """Measure models on pairs of real photographs; gray models see them in gray.
+
+    Yields:
+        Model, data set, and its quality over all pairs and by scene.
+
+    Raises:
+        TrainingError: a folder does not hold pairs.
+    """
+    for name in models:
+        with Denoiser(name, backend=backend) as denoiser:
+            card = denoiser.model_for(3).card
+            for dataset, folder in datasets:
+                found = measure_pairs(denoiser, load_pairs(folder, card.channels))
+                yield card.name or Path(name).stem, dataset, found
 
 
 def measure_psnr(

@@ -6,26 +6,19 @@ open-sourced graph engine (GE, `api/atc`); codes such as E10035 are ATC's own fo
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from adnet.export.soc_names import check_soc, is_listed
+
 from adnet.architecture import RECEPTIVE_RADIUS
+from adnet.cann import has_float32_cube
 from adnet.errors import UsageError
 
 Io = Literal["fp32", "fp16", "uint8"]
 Gears = Literal["static", "batch", "size", "dims"]
-
-SOCS = (
-    "Ascend310", "Ascend310P1", "Ascend310P3", "Ascend310P5", "Ascend310P7", "Ascend310B1",
-    "Ascend310B2", "Ascend310B3", "Ascend310B4", "Ascend910A", "Ascend910B", "Ascend910ProA",
-    "Ascend910ProB", "Ascend910PremiumA", "Ascend910B1", "Ascend910B2", "Ascend910B2C",
-    "Ascend910B3", "Ascend910B4", "Ascend910B4-1", "Ascend910_9362", "Ascend910_9363",
-    "Ascend910_9372", "Ascend910_9381", "Ascend910_9382", "Ascend910_9391", "Ascend910_9392",
-)  # fmt: skip
-"""Names of chips that inference runs on; CANN ships a platform file for each but the first."""
 
 PRECISION_MODES = (
     "force_fp16", "force_fp32", "cube_fp16in_fp32out", "allow_mix_precision",
@@ -44,6 +37,7 @@ OUTPUT_NAME = "converted"
 """Without the suffix, which ATC appends."""
 
 _MOST_GEARS = 100  # documented; older releases enforce it (E10036)
+_MANY_GEARS = 4  # "3 to 4 are advised" (manual, --dynamic_dims)
 _AIPP_LARGEST = 4096
 _LARGEST_BATCH = 2048  # recommended in the manual
 
@@ -68,11 +62,20 @@ class AtcConfig:
     input_name: str = "image"
     op_cache: bool = False
     """Keep compiled operators for the next conversion."""
+    virtual_type: bool = False
+    """Build for a share of a chip (vNPU), which runs no models made for the whole."""
+    any_soc: bool = False
+    """Leave the judgement of `soc` to ATC."""
     extra: tuple[str, ...] = ()
     """Further arguments, `--flag=value`, passed as they are."""
 
     def __post_init__(self) -> None:
-        self._check_soc()
+        if not self.any_soc:
+            check_soc(self.soc)
+        if not re.fullmatch(r"[\w-]+", self.soc):
+            raise UsageError(
+                f"--soc {self.soc!r} is no chip's name: letters, digits, _ and - only."
+            )
         self._check_gears()
         known = PRECISION_MODES_V2 + PRECISION_MODES
         if self.precision_mode is not None and self.precision_mode not in known:
@@ -80,7 +83,7 @@ class AtcConfig:
                 f"--precision-mode {self.precision_mode!r} is not known to ATC; there are "
                 f"{', '.join(dict.fromkeys(known))}."
             )
-        if self.precision_mode in _BF16_MODES and not _has_float32_cube(self.soc):
+        if self.precision_mode in _BF16_MODES and not has_float32_cube(self.soc):
             raise UsageError(
                 f"--precision-mode {self.precision_mode}: {self.soc} has no bfloat16 (Ascend310B, "
                 "Ascend910B1 and newer have). Leave it out for float16."
@@ -94,7 +97,7 @@ class AtcConfig:
         if self.io == "uint8":
             self._check_aipp()
         own = {argument.partition("=")[0] for argument in self._own_arguments()}
-        own |= {"--precision_mode", "--precision_mode_v2", "--weight", "--mode"}
+        own |= {"--precision_mode", "--precision_mode_v2", "--weight", "--mode", "--virtual_type"}
         for argument in self.extra:
             flag, equals, value = argument.partition("=")
             if value and Path(value).exists() and not Path(value).is_absolute():
@@ -125,7 +128,7 @@ class AtcConfig:
                 "Ascend910B is the old 910 with 30 cores. The Atlas A2 generation, often called "
                 "910B, is Ascend910B1 to Ascend910B4; npu-smi info shows which."
             )
-        if self.soc not in SOCS:
+        if not is_listed(self.soc):
             found.append(f"soc {self.soc!r} is not in adnet's list; ATC decides whether it exists.")
         if self.precision_mode in ("force_fp32", "cube_fp16in_fp32out"):
             found.append(
@@ -133,7 +136,7 @@ class AtcConfig:
                 "(must_keep_origin_dtype) asks for float32."
             )
         if self.precision_mode in ("origin", "must_keep_origin_dtype") and not (
-            _has_float32_cube(self.soc)
+            has_float32_cube(self.soc)
         ):
             found.append(
                 f"{self.soc} multiplies matrices in float16 only; with {self.precision_mode} the "
@@ -143,6 +146,11 @@ class AtcConfig:
             found.append(
                 f"sizes of {2 * RECEPTIVE_RADIUS} pixels and less cannot serve as tiles; this "
                 "model runs images of exactly its sizes only."
+            )
+        if len(self.batches) * len(self.sizes) > _MANY_GEARS:
+            found.append(
+                f"{len(self.batches) * len(self.sizes)} gears: the manual advises 3 to 4; many "
+                "more make converting and loading slow."
             )
         if max(self.batches) > _LARGEST_BATCH:
             found.append(f"batches above {_LARGEST_BATCH} are advised against.")
@@ -186,20 +194,9 @@ class AtcConfig:
             arguments += [f"--insert_op_conf={AIPP_FILE}", "--enable_small_channel=1"]
         if self.op_cache:
             arguments.append("--op_compiler_cache_mode=enable")
+        if self.virtual_type:
+            arguments.append("--virtual_type=1")
         return arguments
-
-    def _check_soc(self) -> None:
-        if self.soc in SOCS:
-            return
-        wanted = self.soc if self.soc.lower().startswith("ascend") else f"Ascend{self.soc}"
-        same = [name for name in SOCS if name.lower() == wanted.lower()]
-        if same or not re.fullmatch(r"Ascend[0-9A-Za-z_-]+", self.soc):
-            near = same or difflib.get_close_matches(wanted, SOCS)
-            hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(SOCS)}."
-            raise UsageError(
-                f"--soc {self.soc!r} is no chip's name. {hint} On the device, 'npu-smi info' shows "
-                "it as Name: 310P3 is Ascend310P3."
-            )
 
     def _check_gears(self) -> None:
         for what, values in (("--batch", self.batches), ("--size", self.sizes)):
@@ -231,15 +228,6 @@ class AtcConfig:
                     f"--io uint8: AIPP takes images of 2 to {_AIPP_LARGEST} pixels across and 1 to "
                     f"{_AIPP_LARGEST} down, got {width}x{height}."
                 )
-
-
-def _has_float32_cube(soc: str) -> bool:
-    """Tell whether the matrix unit takes float32 and bfloat16.
-
-    The 310P and the first 910 take float16 only (Intrinsic_mmad in CANN's platform files); names
-    that adnet does not know are trusted.
-    """
-    return not re.fullmatch(r"Ascend310(P\d)?|Ascend910(A|B|ProA|ProB|PremiumA)", soc)
 
 
 def _join(numbers: tuple[int, ...]) -> str:

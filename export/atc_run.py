@@ -17,8 +17,10 @@ from pathlib import Path
 from adnet.export.aipp import aipp_text
 from adnet.export.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig
 from adnet.export.atc_errors import explain
+from adnet.export.cann_install import atc_environment
 
 from adnet.atomic import atomic_path
+from adnet.cann import cann_homes
 from adnet.errors import BackendUnavailable, ExportError
 from adnet.om_file import read_om
 
@@ -26,8 +28,6 @@ _SUCCESS = "ATC run success"
 _FAILURE = "ATC run failed"
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9./_\u4e00-\u9fa5-]+")
 """What ATC takes in a path; anything else is E10001."""
-
-_INSTALLED = ("/usr/local/Ascend/cann", "/usr/local/Ascend/ascend-toolkit/latest")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +50,13 @@ def find_atc() -> Path:
     on_path = shutil.which("atc")
     if on_path is not None:
         return Path(on_path)
-    homes = [os.environ.get("ASCEND_TOOLKIT_HOME"), os.environ.get("ASCEND_HOME_PATH")]
-    for home in [*homes, *_INSTALLED]:
-        if home and os.access(found := Path(home, "bin", "atc"), os.X_OK):
+    for home in cann_homes():
+        if os.access(found := home / "bin" / "atc", os.X_OK):
             return found
     raise BackendUnavailable(
         "ATC is not installed here: neither on PATH, nor below $ASCEND_TOOLKIT_HOME, "
-        "$ASCEND_HOME_PATH or /usr/local/Ascend. Source CANN's set_env.sh, or write a folder to "
-        "convert elsewhere with --emit DIR."
+        "$ASCEND_HOME_PATH, /usr/local/Ascend or $HOME/Ascend. Source CANN's "
+        "set_env.sh, or write a folder to convert elsewhere with --emit DIR."
     )
 
 
@@ -68,6 +67,7 @@ def run_atc(
     output: Path,
     *,
     on_line: Callable[[float, str], None] = lambda _seconds, _line: None,
+    on_note: Callable[[str], None] = lambda _note: None,
 ) -> Conversion:
     """Convert an ONNX file; the OM appears whole or not at all.
 
@@ -77,17 +77,26 @@ def run_atc(
     Args:
         output: the OM file, with its suffix.
         on_line: gets the seconds since the start and each line that ATC prints.
+        on_note: is told how ATC's environment was completed.
 
     Raises:
         ExportError: ATC failed, said nothing, or wrote no sound file for the chip asked for.
     """
+    environment = atc_environment(atc)
+    for note in environment.notes:
+        on_note(note)
     with _plain_directory() as folder:
         shutil.copyfile(onnx, folder / MODEL_FILE)
         if config.io == "uint8":
             (folder / AIPP_FILE).write_text(aipp_text(config))
         command = [str(atc), *config.arguments()]
         began = time.monotonic()
-        status, log = _run(command, folder, lambda line: on_line(time.monotonic() - began, line))
+        status, log = _run(
+            command,
+            folder,
+            environment.variables,
+            lambda line: on_line(time.monotonic() - began, line),
+        )
         seconds = time.monotonic() - began
         # A host-bound model gets its system into the name: converted_linux_aarch64.om.
         written = [*folder.glob(f"{OUTPUT_NAME}.om"), *folder.glob(f"{OUTPUT_NAME}_*_*.om")]
@@ -96,7 +105,7 @@ def run_atc(
             log_path = output.with_name(output.name + ".log")
             with atomic_path(log_path) as path:
                 path.write_text(log, encoding="utf-8")
-            code, text, remedy = explain(log)
+            code, text, remedy = explain(log, status, environment.devlib_places)
             if status == 0 and _SUCCESS in log:
                 text, remedy = "it reported success but wrote no file", "Is the disk full?"
             raise ExportError(
@@ -112,11 +121,13 @@ def run_atc(
     return Conversion(output, command, seconds, om.attributes.get("atc_version"))
 
 
-def _run(command: list[str], folder: Path, on_line: Callable[[str], None]) -> tuple[int, str]:
+def _run(
+    command: list[str], folder: Path, variables: dict[str, str], on_line: Callable[[str], None]
+) -> tuple[int, str]:
     """Run a command, both streams as one text; returns exit status and text."""
     try:
         process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, errors="replace", start_new_session=True,
         )  # fmt: skip
     except OSError as err:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -68,6 +70,7 @@ def onnx(
         height, width = parse_whole_numbers(size, "--size", 2)
         height_width = (height, width)
 
+    _require("export", "torch", "onnx", "onnxsim")
     from adnet.export.pipeline import Variant, checkpoint_to_onnx  # noqa: PLC0415  (imports torch)
     from adnet.export.torch_to_onnx import OnnxShape  # noqa: PLC0415
 
@@ -119,8 +122,11 @@ def om(
     output: Annotated[Path, typer.Option("--output", "-o", help="OM file to write.")],
     soc: Annotated[
         str | None,
-        typer.Option(help="Chip to build for, e.g. Ascend310P3. Default: this machine's."),
+        typer.Option(help="Chip to build for, e.g. Ascend310P3. auto: this machine's. [auto]"),
     ] = None,
+    any_soc: Annotated[
+        bool, typer.Option("--any-soc", help="Take a chip's name that nothing here knows.")
+    ] = False,
     batch: Annotated[str, typer.Option(help="Batches, e.g. 1,4,8.")] = "1",
     size: Annotated[
         list[str] | None,
@@ -136,6 +142,16 @@ def om(
     op_cache: Annotated[
         bool, typer.Option("--op-cache", help="Keep compiled operators for the next conversion.")
     ] = False,
+    virtual_type: Annotated[
+        bool, typer.Option("--virtual-type", help="Build for a share of a chip (vNPU).")
+    ] = False,
+    precision: Annotated[
+        str, typer.Option(help="fp32, or int8 with --emit: quantised here, finished by AMCT.")
+    ] = "fp32",
+    calibrate: Annotated[
+        Path | None,
+        typer.Option(help="Folder of photographs to calibrate int8 with. Default: rendered ones."),
+    ] = None,
     emit_to: Annotated[
         Path | None, typer.Option("--emit", help="Write a folder to convert elsewhere instead.")
     ] = None,
@@ -146,8 +162,12 @@ def om(
     debug: DebugOption = False,
 ) -> None:
     """Convert a model to OM for Ascend chips with ATC, or write a folder to do it elsewhere."""
+    if model.lower().endswith((".pth", ".pt")):
+        _require("export", "torch", "onnx", "onnxsim")
+    _require("convert", "onnx")
     from adnet.export.atc_config import AtcConfig  # noqa: PLC0415
-    from adnet.export.om import convert_to_om, emit, prepare_onnx  # noqa: PLC0415  (imports onnx)
+    from adnet.export.kit import emit  # noqa: PLC0415
+    from adnet.export.om import convert_to_om, prepare_onnx  # noqa: PLC0415  (imports onnx)
     from adnet.export.soc import detect_soc  # noqa: PLC0415
 
     if io not in ("fp32", "fp16", "uint8") or (aipp and io == "fp16"):
@@ -156,26 +176,36 @@ def om(
         raise UsageError(f"{output}: the output must be named .om.")
     sizes = tuple(parse_whole_numbers(text, "--size", 2) for text in size or ["321,481"])
     batches = parse_whole_numbers(batch, "--batch", batch.count(",") + 1)
-    if soc is None:
+    _check_int8(precision, calibrate, emit_to, precision_mode)
+    if precision == "int8" and len(batches) * len(sizes) > 1:
+        raise UsageError("--precision int8: ATC takes one batch and one --size only.")
+    if soc is None or soc.lower() == "auto":
         soc = detect_soc()
         typer.echo(f"note: building for {soc}, this machine's chip", err=True)
     with tempfile.TemporaryDirectory(prefix="adnet-om-") as folder:
-        onnx_path, card, input_name = prepare_onnx(model, Path(folder))
+        onnx_path, card, input_name = prepare_onnx(
+            model, Path(folder), int8=precision == "int8", calibration=calibrate
+        )
         config = AtcConfig(
-            soc,
-            card.channels,
-            batches,
-            sizes,  # type: ignore[arg-type]
-            precision_mode,
-            "uint8" if aipp else io,  # type: ignore[arg-type]
-            input_name,
-            op_cache,
-            tuple(atc_arg or ()),
+            soc=soc,
+            channels=card.channels,
+            batches=batches,
+            sizes=sizes,  # type: ignore[arg-type]
+            precision_mode=precision_mode,
+            io="uint8" if aipp else io,  # type: ignore[arg-type]
+            input_name=input_name,
+            op_cache=op_cache,
+            virtual_type=virtual_type,
+            any_soc=any_soc,
+            extra=tuple(atc_arg or ()),
         )
         for warning in config.warnings:
             typer.echo(f"note: {warning}", err=True)
         if emit_to is not None:
-            typer.echo(f"wrote {emit(onnx_path, card, emit_to, output.stem, config)}")
+            emit(onnx_path, card, emit_to, output.stem, config, int8=precision == "int8")
+            typer.echo(f"wrote {emit_to}")
+            if precision == "int8":
+                typer.echo("note: int8 was never tried with AMCT or on a chip", err=True)
             return
         with progress_bar("atc", quiet) as bar:
 
@@ -183,7 +213,7 @@ def om(
                 bar.show(0, f"{seconds:.0f} s {line[:60]}")
 
             try:
-                convert_to_om(onnx_path, card, output, config, on_line=show)
+                convert_to_om(onnx_path, card, output, config, on_line=show, on_note=_note)
             except BackendUnavailable as err:
                 folder_here = output.with_name(f"{output.stem}-atc")
                 missing = f"ATC is not installed here, so {output} was not made."
@@ -215,6 +245,76 @@ def inspect(
         print_json(facts)
     else:
         typer.echo(describe(facts))
+
+
+@app.command()
+@reports_errors
+def verify(
+    model: Annotated[Path, typer.Argument(help="OM file, as adnet-export om makes it.")],
+    against: Annotated[
+        str | None,
+        typer.Option(help="ONNX file or shipped name. Default: the shipped model it was made of."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="Ascend device.")] = "npu:0",
+    tolerance: Annotated[
+        float | None, typer.Option(min=0, help="Largest allowed difference, white being 1. [0.01]")
+    ] = None,
+    quiet: QuietOption = False,
+    json_output: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Compare an OM on its device with its ONNX on the CPU, at every gear and on tiled images."""
+    from adnet.export.verify_om import OmCase, table, verify_om  # noqa: PLC0415
+
+    from adnet.pretrained import resolve_model  # noqa: PLC0415
+
+    done = 0
+    with progress_bar("verify", quiet) as bar:
+
+        def show(case: OmCase) -> None:
+            nonlocal done
+            done += 1
+            bar.show(0, f"{done} compared, last {'x'.join(map(str, case.shape))}")
+
+        report = verify_om(
+            model, None if against is None else resolve_model(against), device=device,
+            tolerance=tolerance, on_case=show,
+        )  # fmt: skip
+    if json_output:
+        print_json(asdict(report) | {"passed": report.passed})
+    else:
+        typer.echo(table(report))
+    report.require()
+
+
+def _require(extra: str, *packages: str) -> None:
+    """Name all packages that a command lacks, and the smallest extra that brings them."""
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed. Install"
+            f" what this command needs: pip install 'adnet[{extra}]'."
+        )
+
+
+def _note(text: str) -> None:
+    typer.echo(f"note: {text}", err=True)
+
+
+def _check_int8(
+    precision: str, calibrate: Path | None, emit_to: Path | None, mode: str | None
+) -> None:
+    if precision not in ("fp32", "int8"):
+        raise UsageError(f"--precision must be fp32 or int8, got {precision!r}.")
+    if precision == "fp32" and calibrate is not None:
+        raise UsageError("--calibrate goes with --precision int8.")
+    if precision == "int8" and emit_to is None:
+        raise UsageError(
+            "--precision int8 needs --emit DIR: AMCT, a package of CANN, must rewrite the model "
+            "before ATC; the folder's convert.sh does both."
+        )
+    if precision == "int8" and mode is not None:
+        raise UsageError("--precision int8 chooses the arithmetic itself; leave --precision-mode.")
 
 
 def main() -> None:

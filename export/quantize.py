@@ -42,11 +42,19 @@ PERCENTILE = 99.999
 _LEAST_OPSET = 13  # per-channel QuantizeLinear
 
 
-def quantize_onnx(source: Path, target: Path, calibration: Sequence[NDArray[np.float32]]) -> None:
+def quantize_onnx(
+    source: Path,
+    target: Path,
+    calibration: Sequence[NDArray[np.float32]],
+    *,
+    paired: bool = False,
+) -> None:
     """Quantise a float32 ADNet into another file.
 
     Args:
         calibration: noisy batches (N, C, H, W) like those that the model will see.
+        paired: leave weights in float32 behind a QuantizeLinear and DequantizeLinear, symmetric and
+            in all 8 bits, and biases in float32, as AMCT wants it; False: store them in 8 bits.
 
     Raises:
         ExportError: the opset is too old, or ONNX Runtime could not quantise the model.
@@ -71,12 +79,16 @@ def quantize_onnx(source: Path, target: Path, calibration: Sequence[NDArray[np.f
                 _Reader(model.graph.input[0].name, calibration),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
-                reduce_range=True,
+                reduce_range=not paired,  # only x86 processors want 7 bits
                 op_types_to_quantize=["Conv", "Relu"],
                 nodes_to_exclude=[convolutions[index - 1] for index in FLOAT_LAYERS],
                 calibrate_method=CalibrationMethod.Percentile,
                 # One image at a time: all activations of all of them would take gigabytes.
-                extra_options={"CalibPercentile": PERCENTILE, "CalibStridedMinMax": 1},
+                extra_options={
+                    "CalibPercentile": PERCENTILE,
+                    "CalibStridedMinMax": 1,
+                    **({"AddQDQPairToWeight": True, "QuantizeBias": False} if paired else {}),
+                },
             )
     except (RuntimeError, ValueError) as err:
         raise ExportError(f"ONNX Runtime could not quantise the model: {err}") from err

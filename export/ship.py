@@ -1,9 +1,11 @@
 """Put a trained checkpoint among the weights that the package ships.
 
-    python -m adnet.export.ship RUN/best.pth gray-blind --test BSD68=../shared/data/BSD68
+    python -m adnet.export.ship RUN/best.pth gray-blind --data DATA --test BSD68=DATA/BSD68
 
-Writes NAME.onnx (parity proven) into adnet/weights of a source checkout and updates index.json. The
-trained network can be had back from that file (`adnet.onnx_weights`), for export and fine-tuning.
+Compares with the shipped model on the run's validation images (held out of DATA/BSD432), refuses
+what is not better, writes NAME.onnx (parity proven) into adnet/weights of a source checkout and
+updates index.json. The trained network can be had back from that file (`adnet.onnx_weights`), for
+export and fine-tuning.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,16 +25,19 @@ from adnet.export.pipeline import checkpoint_to_onnx
 from adnet.export.torch_to_onnx import OnnxShape
 from adnet.runtime.denoiser import Denoiser
 
-from adnet._cli import make_app, reports_errors
+from adnet._cli import DebugOption, make_app, reports_errors
 from adnet.atomic import atomic_path
 from adnet.card import ModelCard
 from adnet.checkpoint import load_checkpoint, save_checkpoint
 from adnet.errors import UsageError
 from adnet.evaluate import PAPER_SIGMAS, Float32, evaluate, mean_psnr
 from adnet.image import load_folder
-from adnet.pretrained import WEIGHTS
+from adnet.pretrained import WEIGHTS, pretrained_models
 from adnet.synthetic import render
-from adnet.training.config import TrainConfig
+from adnet.training.command import train_command
+from adnet.training.judge import Judgement, judge, validation_set
+from adnet.training.pair_quality import measure_pairs
+from adnet.training.pairs import holds_pairs, load_pairs
 
 DATA_TERMS = {
     "BSD432": "Berkeley segmentation data set (BSDS500) without the 68 test images; published for "
@@ -43,36 +49,116 @@ DATA_TERMS = {
 """Training data by the name of its folder -> where it is from and what it may be used for."""
 
 
-def ship(checkpoint: Path, name: str, tests: dict[str, Path]) -> ModelCard:
-    """Export, measure and register a checkpoint.
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a checkpoint may take a shipped model's place, and the figures behind it."""
+
+    new: Judgement
+    shipped: Judgement | None
+    """None where no model of that name is shipped yet."""
+
+    @property
+    def is_better(self) -> bool:
+        """Whether there is nothing to lose by shipping it."""
+        return self.shipped is None or self.new.is_better_than(self.shipped)
+
+    def describe(self) -> str:
+        """Say the figures, level by level, e.g. `25: 30.617 -> 30.902 dB`."""
+        before = self.shipped.psnr if self.shipped else {}
+        levels = [
+            f"{level}: {f'{before[level]:.3f} -> ' if level in before else ''}{psnr:.3f} dB"
+            for level, psnr in self.new.psnr.items()
+        ]
+        return f"{', '.join(levels)} on {self.new.images}"
+
+    def record(self) -> dict[str, Any]:
+        """For the card: both models' figures."""
+        before = self.shipped
+        return self.new.to_dict() | {
+            "replaced": before and {"weights_sha256": before.weights_sha256, "psnr": before.psnr}
+        }
+
+
+def weigh(checkpoint: Path, name: str, roots: Sequence[Path], device: str = "cpu") -> Verdict:
+    """Measure a checkpoint and the shipped model of a name on the checkpoint's validation images.
+
+    A shipped model that was trained on other images may know these; that speaks for the shipped
+    one, never for the new one.
 
     Args:
-        tests: name of a test set -> folder of its clean images; the PSNR at the paper's noise
-            levels (those that the model covers) goes into the card.
+        roots: folders that hold the data sets by name (`adnet.training.judge.validation_set`).
+
+    Raises:
+        UsageError: the images are not at hand.
+    """
+    card = load_checkpoint(checkpoint).card
+    if "config" not in card.training:
+        raise UsageError(
+            f"{checkpoint}: does not tell what it was trained on, so it cannot be judged. Ship a "
+            "best.pth of adnet-train, or give --force."
+        )
+    images = validation_set(card.training["config"], roots)
+    new = judge(checkpoint, images, device=device)
+    entry = next((one for one in _entries() if one["name"] == name), None)
+    if entry is None:
+        return Verdict(new, None)
+    stored = entry["card"]["training"].get("judged", {})
+    if (stored.get("images_sha256"), set(stored.get("psnr", {}))) == (
+        new.images_sha256, set(new.psnr),
+    ):  # fmt: skip
+        stored = {field.name: stored[field.name] for field in dataclasses.fields(Judgement)}
+        return Verdict(new, Judgement(**stored))  # measured when it was shipped
+    return Verdict(new, judge(WEIGHTS / entry["file"], images, device=device))
+
+
+def ship(
+    checkpoint: Path, name: str, tests: Mapping[str, Path], verdict: Verdict | None = None
+) -> ModelCard:
+    """Export, measure and register a checkpoint; the old files stay until all of it is done.
+
+    Args:
+        tests: name of a test set -> folder of clean images, or of pairs (`holds_pairs`). The PSNR
+            at the paper's noise levels (those that the model covers), or on the pairs scene by
+            scene, goes into the card.
+        verdict: goes into the card, too; the decision is the caller's (`Verdict.is_better`).
 
     Raises:
         AdnetError: as `adnet.export.pipeline.checkpoint_to_onnx`.
     """
-    onnx = WEIGHTS / f"{name}.onnx"
-    checkpoint_to_onnx(checkpoint, onnx, OnnxShape(), name=name)
     loaded = load_checkpoint(checkpoint)
-    measured = {}
-    with Denoiser(onnx) as denoiser:
-        for title, folder in tests.items():
-            images = load_folder(folder, loaded.card.channels).values()
-            clean = [image / np.float32(255) for image in images]
-            measured[title] = _measure(denoiser, clean, loaded.card)
     training = dict(loaded.card.training) | training_record(loaded.card, checkpoint.parent)
-    training["sample_psnr"] = round(sample_psnr(onnx), 4)
-    if measured:
-        training["test_psnr"] = measured
-    card = dataclasses.replace(loaded.card, name=name, training=training)
+    training.pop("judged", None)
+    if verdict is not None:
+        training["judged"] = verdict.record()
     with tempfile.TemporaryDirectory() as temporary:
-        final = Path(temporary, "model.pth")
+        onnx, final = Path(temporary, "model.onnx"), Path(temporary, "model.pth")
+        checkpoint_to_onnx(checkpoint, onnx, OnnxShape(), name=name)
+        training["sample_psnr"] = round(sample_psnr(onnx), 4)
+        with Denoiser(onnx) as denoiser:
+            training |= _measure_tests(denoiser, loaded.card, tests)
+        card = dataclasses.replace(loaded.card, name=name, training=training)
         save_checkpoint(final, loaded.network.state_dict(), card)
         checkpoint_to_onnx(final, onnx, OnnxShape())
-    _register(card, onnx)
+        target = WEIGHTS / f"{name}.onnx"
+        with atomic_path(target) as path:
+            shutil.copyfile(onnx, path)
+    _register(card, target)
     return card
+
+
+def _measure_tests(
+    denoiser: Denoiser, card: ModelCard, tests: Mapping[str, Path]
+) -> dict[str, Any]:
+    clean: dict[str, Any] = {}
+    pairs: dict[str, Any] = {}
+    for title, folder in tests.items():
+        if holds_pairs(folder):
+            pairs[title] = measure_pairs(denoiser, load_pairs(folder, card.channels)).to_dict()
+        elif card.sigma_range is not None:  # of real noise only: no level to measure at
+            images = load_folder(folder, card.channels).values()
+            clean[title] = _measure(denoiser, [one / np.float32(255) for one in images], card)
+    found = {"test_psnr": clean, "test_pairs": pairs}
+    return {key: value for key, value in found.items() if value}
 
 
 def sample_psnr(model: Path) -> float:
@@ -100,9 +186,7 @@ def training_record(card: ModelCard, run: Path) -> dict[str, Any]:
     config = card.training.get("config")
     if config:
         record["command"] = train_command(config)
-        record["data_terms"] = {
-            name: DATA_TERMS[name] for name in config["data"] if name in DATA_TERMS
-        }
+        record["data_terms"] = data_terms(card.training)
     metrics = run / "metrics.jsonl"
     if metrics.is_file():
         rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
@@ -110,33 +194,31 @@ def training_record(card: ModelCard, run: Path) -> dict[str, Any]:
     return record
 
 
-def train_command(config: Mapping[str, Any]) -> str:
-    """Turn the stored settings of a run into the line that starts it again."""
-    parts = ["adnet-train", *config["data"], "-o", "RUN"]
-    if config["noise"] == "pairs":
-        parts.append("--pairs")
-    for field in dataclasses.fields(TrainConfig):
-        value = config.get(field.name)
-        default = field.default if field.default is not dataclasses.MISSING else None
-        if field.name in ("data", "noise", "val_sigma") or value in (default, _listed(default)):
-            continue
-        if config["noise"] == "pairs" and field.name in ("sigma", "scales"):
-            continue
-        option = f"--{field.name.replace('_', '-')}"
-        if isinstance(value, bool):
-            parts.append(option if value else f"--no-{option[2:]}")
-        else:
-            parts += [option, ",".join(map(_short, value)) if isinstance(value, list)
-                      else _short(value)]  # fmt: skip
-    return " ".join(parts)
+def data_terms(training: Mapping[str, Any]) -> dict[str, str]:
+    """Tell the terms of all images behind some weights, those of earlier trainings included.
 
+    Args:
+        training: record of a card; `init` holds the record of what it started from.
 
-def _listed(value: object) -> object:
-    return list(value) if isinstance(value, tuple) else value
+    Returns:
+        Data set -> its source and terms. A part of a set (`PolyU-train`) has the set's terms.
 
-
-def _short(value: object) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    Raises:
+        UsageError: the terms of a data set are not known, so the weights may not be given away.
+    """
+    terms: dict[str, str] = {}
+    stage: Mapping[str, Any] | None = training
+    while stage:
+        for part in stage.get("data", []):
+            name = part if part in DATA_TERMS else str(part).partition("-")[0]
+            if name not in DATA_TERMS:
+                raise UsageError(
+                    f"the terms of the training data {part!r} are not known. Add a line to "
+                    "DATA_TERMS that says where it is from and what it may be used for."
+                )
+            terms[name] = DATA_TERMS[name]
+        stage = stage.get("init")
+    return dict(sorted(terms.items()))
 
 
 def _measure(denoiser: Denoiser, images: Iterable[Float32], card: ModelCard) -> dict[str, float]:
@@ -148,9 +230,17 @@ def _measure(denoiser: Denoiser, images: Iterable[Float32], card: ModelCard) -> 
     }
 
 
+def _entries() -> list[dict[str, Any]]:
+    """Read the index afresh: `pretrained_models` remembers what it was when first asked."""
+    index = WEIGHTS / "index.json"
+    if not index.exists():
+        return []
+    entries: list[dict[str, Any]] = json.loads(index.read_text(encoding="utf-8"))["models"]
+    return entries
+
+
 def _register(card: ModelCard, onnx: Path) -> None:
     index = WEIGHTS / "index.json"
-    entries = json.loads(index.read_text(encoding="utf-8"))["models"] if index.exists() else []
     entry = {
         "name": card.name,
         "file": onnx.name,
@@ -158,11 +248,12 @@ def _register(card: ModelCard, onnx: Path) -> None:
         "card": json.loads(card.to_json()),
     }
     entries = sorted(
-        [*(old for old in entries if old["name"] != card.name), entry],
+        [*(old for old in _entries() if old["name"] != card.name), entry],
         key=lambda one: (one["card"]["channels"], one["name"]),
     )
     with atomic_path(index) as temporary:
         temporary.write_text(json.dumps({"models": entries}, indent=1) + "\n", encoding="utf-8")
+    pretrained_models.cache_clear()
 
 
 app = make_app("Put a trained checkpoint among the shipped weights.")
@@ -173,16 +264,45 @@ app = make_app("Put a trained checkpoint among the shipped weights.")
 def main(
     checkpoint: Annotated[Path, typer.Argument(help="Trained checkpoint.")],
     name: Annotated[str, typer.Argument(help="Name to ship it under, e.g. gray-blind.")],
-    test: Annotated[
-        list[str] | None, typer.Option(help="NAME=FOLDER of clean test images to measure on.")
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder that holds the training data by name; repeat for several."),
     ] = None,
+    test: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FOLDER of clean test images, or of pairs, to measure on."),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Ship it without, or in spite of, a comparison.")
+    ] = False,
+    debug: DebugOption = False,
 ) -> None:
-    """Export, measure and register a checkpoint in adnet/weights."""
+    """Export, measure and register a checkpoint in adnet/weights, if it is better.
+
+    With --data it is compared on its validation images with the shipped model of that name, and
+    refused if it is not better.
+    """
     pairs = [text.partition("=") for text in test or ()]
     if any(not sep or not folder for _, sep, folder in pairs):
         raise UsageError(f"--test: expected NAME=FOLDER, got {test}.")
-    card = ship(checkpoint, name, {title: Path(folder) for title, _, folder in pairs})
-    typer.echo(f"{card.name}: {card.training.get('test_psnr', 'not measured')}")
+    if not data and not force:
+        raise UsageError(
+            f"give --data FOLDER (which holds the data set that {checkpoint} was trained on) to "
+            "compare with the shipped model, or --force to ship it unseen."
+        )
+    verdict = weigh(checkpoint, name, data) if data else None
+    if verdict is not None:
+        typer.echo(f"{name}: {verdict.describe()}")
+        if not verdict.is_better and not force:
+            raise UsageError(
+                f"{checkpoint} is not better than the shipped {name}; nothing was changed. Give "
+                "--force to ship it all the same."
+            )
+    card = ship(checkpoint, name, {title: Path(folder) for title, _, folder in pairs}, verdict)
+    measured = {
+        key: card.training[key] for key in ("test_psnr", "test_pairs") if key in card.training
+    }
+    typer.echo(f"{card.name}: shipped; {measured or 'no test set was measured'}")
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from importlib import import_module
 
-from adnet.export.atc_config import SOCS
+from adnet.export.soc_names import SOCS
 
 from adnet.cann import soc_name
 from adnet.errors import UsageError

@@ -11,6 +11,7 @@ import atexit
 import ctypes
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
@@ -134,6 +135,11 @@ def load_acl() -> Acl:
             atexit.register(_finalise, acl)
         _initialised_in = os.getpid()
     return acl
+
+
+def is_initialised() -> bool:
+    """Whether this process uses ACL, by `load_acl` or by torch_npu."""
+    return _initialised_in == os.getpid() or "torch_npu" in sys.modules
 
 
 class Closable(Protocol):

@@ -26,8 +26,8 @@ Shape = tuple[int | None, int | None, int | None]
 """(batch, height, width); None means any."""
 
 
-_ABSURD = 1000.0
-"""Noisy images reach 2 or 3, white being 1."""
+_PLAUSIBLE = 16.0
+"""Noisy images reach 2 or 3, white being 1; a denoised one stays near its input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,20 +200,33 @@ class Backend(OfOneProcess, ABC):
         """Tell versions, provider and precision, for reports."""
 
 
-def require_finite(result: Batch, backend: str, remedy: str) -> None:
+def require_finite(result: Batch, backend: str, remedy: str, *, given: Batch | None = None) -> None:
     """Refuse a result of half precision that overflowed: it would be a black or broken image.
 
-    Where half precision saturates (Ascend), an overflow shows as huge numbers instead.
+    Where half precision saturates (310P and the first 910 may), an overflow gives the largest
+    number and stays finite, so the range is checked, too. An overflow inside the network whose
+    result looks like an image cannot be seen here.
+
+    Args:
+        given: the batch that it was made of; larger values in it allow larger ones in the result.
 
     Raises:
-        PrecisionError: a value is not finite, or far outside any image's range.
+        PrecisionError: a value is not finite, or far outside the range of such an image.
     """
-    largest = max(result.max(), -result.min())  # without a temporary array
-    if not largest < _ABSURD:  # also catches nan
+    largest = _largest(result)
+    if largest < _PLAUSIBLE:  # false for nan
+        return
+    white = 1.0 if given is None else max(1.0, _largest(given))
+    if not largest < _PLAUSIBLE * white:
         raise PrecisionError(
-            f"{backend} backend: half precision overflowed (largest value {largest}, white is 1). "
-            f"{remedy}"
+            f"{backend} backend: half precision overflowed (largest value {largest:g}, in the "
+            f"input {white:g}). {remedy}"
         )
+
+
+def _largest(batch: Batch) -> float:
+    """Return the largest absolute value, or nan, without a temporary array."""
+    return float(max(batch.max(), -batch.min()))
 
 
 def _any_of(values: Iterable[object]) -> str:

@@ -96,6 +96,13 @@ def run(
     list_backends: Annotated[
         bool, typer.Option("--list-backends", help="List what can run here, or why not, and leave.")
     ] = False,
+    doctor: Annotated[
+        bool,
+        typer.Option(
+            "--doctor",
+            help="Examine this machine and leave; with --backend: status 1 when it cannot run.",
+        ),
+    ] = False,
     json_output: JsonOption = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,
@@ -113,6 +120,9 @@ def run(
         return
     if list_backends:
         _list_backends(json_output)
+        return
+    if doctor:
+        _examine(backend, json_output)
         return
     if not inputs:
         raise typer.BadParameter("give at least one image or folder", param_hint="INPUTS")
@@ -208,7 +218,9 @@ def _list_models(as_json: bool) -> None:
     if as_json:
         print_json(
             [{"name": m.name, "channels": m.card.channels, "sigma_range": m.card.sigma_range,
-              "test_psnr": m.card.training.get("test_psnr"), "path": m.path, "sha256": m.sha256}
+              "test_psnr": m.card.training.get("test_psnr"),
+              "test_pairs": m.card.training.get("test_pairs"),
+              "data_terms": m.card.training.get("data_terms"), "path": m.path, "sha256": m.sha256}
              for m in models]
         )  # fmt: skip
         return
@@ -221,6 +233,9 @@ def _list_models(as_json: bool) -> None:
             f"{' / '.join(at)}"
             for name, at in told.items()
         )
+        for name, pairs in model.card.training.get("test_pairs", {}).items():
+            gain = f"{name} {pairs['noisy']:.2f} -> {pairs['denoised']:.2f} dB"
+            quality = f"{quality}; {gain}" if quality else gain
         sigma = model.card.describe_sigma()
         typer.echo(f"{model.name:<12} {colour:<7} {sigma:<20} {size:.1f} MB  {quality}".rstrip())
 
@@ -239,6 +254,24 @@ def _list_backends(as_json: bool) -> None:
         typer.echo(
             f"{row.backend:<6} {row.where:<10} {state:<4} {row.version:<12} {row.note}".rstrip()
         )
+
+
+def _examine(backend: str | None, as_json: bool) -> None:
+    from dataclasses import asdict  # noqa: PLC0415
+
+    from adnet.runtime.doctor import REPORT_HINT, examine, works  # noqa: PLC0415
+
+    findings = examine(backend)
+    if as_json:
+        print_json({"works": works(findings), "findings": [asdict(one) for one in findings]})
+    else:
+        for one in findings:
+            expected = f"; expected: {one.expected}" if one.expected else ""
+            remedy = f"; to do: {one.remedy}" if one.remedy else ""
+            typer.echo(f"{one.topic:<16} {one.state:<4} {one.found}{expected}{remedy}")
+        typer.echo(REPORT_HINT)
+    if not works(findings):
+        raise typer.Exit(1)
 
 
 def main() -> None:

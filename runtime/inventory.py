@@ -33,16 +33,19 @@ class Row:
 
 def list_backends() -> list[Row]:
     """Look at everything; imports torch and pyACL where they are installed (takes seconds)."""
-    rows = [*_onnx(), *_torch(), *_npu(), *_om()]
-    for name, entry in backends().items():
-        if name not in BACKENDS:
-            try:
-                import_backend(name, entry)
-            except BackendUnavailable as err:
-                rows.append(Row(name, "-", False, "", str(err)))
-            else:
-                rows.append(Row(name, "installed", True, "", ""))
-    return rows
+    return [row for name in backends() for row in rows_of(name)]
+
+
+def rows_of(backend: str) -> list[Row]:
+    """Look at one backend, a key of `backends()`; at least one row."""
+    own = {"onnx": _onnx, "torch": _torch, "npu": _npu, "om": _om}
+    if backend in own:
+        return own[backend]()
+    try:
+        import_backend(backend, backends()[backend])
+    except BackendUnavailable as err:
+        return [Row(backend, "-", False, "", str(err))]
+    return [Row(backend, "installed", True, "", "")]
 
 
 def _onnx() -> list[Row]:

@@ -84,7 +84,7 @@ class OmBackend(Backend):
                 _log.warning("%s The other devices go on.", err)
             else:
                 self.device_seconds = self._workers[chosen].clock.seconds
-                require_finite(result, self.name, _HALF_REMEDY)
+                require_finite(result, self.name, _HALF_REMEDY, given=batch)
                 return result
             finally:
                 with self._lock:

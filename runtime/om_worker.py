@@ -31,15 +31,12 @@ from adnet.runtime.acl import (
     open_device,
     stream,
 )
+from adnet.runtime.acl_errors import LOST_CODES
 from adnet.runtime.backend import Batch, Shape
 from adnet.runtime.om_model import OmModel, describe_model
 from numpy.typing import NDArray
 
 from adnet.errors import AdnetError, DeviceError, DeviceLostError, UsageError
-
-LOST_CODES = (507010, 507014, 507015, 507018, 507046, 507899)
-"""Lost heartbeat, exceptions and time-outs of the chip, driver errors: its context is of no more
-use."""
 
 MOST_FAILURES = 3
 """Failures in a row after which a device counts as lost, whatever their codes."""

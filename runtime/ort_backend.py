@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
+from adnet.runtime.acl import is_initialised
 from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
 from adnet.runtime.ort_providers import Provider, choose_provider
 from numpy.typing import NDArray
@@ -62,7 +63,14 @@ class OrtBackend(Backend):
             )
         sessions = [_open(model, provider, device, threads) for _ in range(self.lanes)]
         card, spec, self._dtype = _check_is_adnet(sessions[0], model)
-        self._precision = sessions[0].get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "fp32")
+        precision = sessions[0].get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "fp32")
+        self._is_half = precision == "fp16" or provider.half is not None
+        self._precision = (provider.half if precision == "fp32" else None) or precision
+        self._half_remedy = (
+            "Use a model exported with --precision fp32."
+            if provider.half is None
+            else f"{provider.full_name} computes in float16; use another provider."
+        )
         self._version: str = ort.__version__
         self._threads = "one per core" if threads is None else str(threads)
         self._input = sessions[0].get_inputs()[0].name
@@ -80,8 +88,8 @@ class OrtBackend(Backend):
         values: Batch = np.asarray(result, np.float32)
         if result.dtype == np.uint8:
             values /= np.float32(255)
-        if self._precision == "fp16":
-            require_finite(values, self.name, "Use a model exported with --precision fp32.")
+        if self._is_half:
+            require_finite(values, self.name, self._half_remedy, given=batch)
         return values
 
     def _release(self) -> None:
@@ -125,9 +133,15 @@ def _open(model: Path, provider: Provider, device: str, threads: int | None) -> 
                 f"{model}: ONNX Runtime cannot load it ({first_line}). "
                 "Is it an ONNX file? adnet-export makes one from a checkpoint."
             ) from err
+        # The provider initialises ACL itself and takes "initialised already" for a failure.
+        own_process = (
+            " Another backend uses ACL in this process: run the two in processes of their own."
+            if provider.device == "npu" and is_initialised()
+            else ""
+        )
         raise BackendUnavailable(
             f"onnx backend: {provider.full_name} cannot run {model} ({first_line}). Needed: "
-            f"{provider.install}."
+            f"{provider.install}.{own_process}"
         ) from err
     running = session.get_providers()[0]
     if running != provider.full_name:

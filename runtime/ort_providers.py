@@ -29,6 +29,9 @@ class Provider:
     """Options for a device number."""
     threads_option: str | None = None
     """Where the provider has threads of its own, the option that sets their number."""
+    half: str | None = None
+    """Where the provider computes a float32 model in float16 unless told otherwise: what to call
+    that."""
 
 
 def _by_index(index: int) -> ProviderOptions:
@@ -58,7 +61,10 @@ PROVIDERS: dict[str, Provider] = {
         "npu",
         "pip install onnxruntime-cann, and source CANN's set_env.sh",
         # One graph for the whole network; CANN compiles it anew for each shape.
+        # No precision mode: its key is precision_mode or, in newer builds, precision_mode_v2, and
+        # an unknown key is refused.
         lambda index: {"device_id": index, "enable_cann_graph": True},
+        half="CANN default (fp16)",
     ),
     "openvino": Provider(
         "OpenVINOExecutionProvider",

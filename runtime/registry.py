@@ -11,8 +11,8 @@ from typing import Any
 
 from adnet.runtime.backend import Backend, RunOptions
 
-from adnet.cann import SOURCE_SET_ENV
 from adnet.errors import AdnetError, BackendUnavailable, UsageError
+from adnet.npu_versions import PAIRS, explain_import_error
 
 ENTRY_POINT_GROUP = "adnet.backends"
 """Another package adds a backend by an entry point of this group: NAME = "module:ENTRY", ENTRY
@@ -45,7 +45,8 @@ BACKENDS: dict[str, BackendEntry] = {
     "npu": BackendEntry(
         target="adnet.runtime.torch_backend:NpuBackend",
         suffixes=(".pth", ".pt", ".onnx"),
-        install="pip install torch torch-npu onnx, and source CANN's set_env.sh",
+        install=f"{PAIRS[0].install()} onnx (for CANN {PAIRS[0].cann}; docs/ascend.md has the "
+        "others), and source CANN's set_env.sh",
     ),
     "om": BackendEntry(
         target="adnet.runtime.om_backend:OmBackend",
@@ -129,20 +130,9 @@ def import_backend(name: str, entry: BackendEntry) -> Any:
     try:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, RuntimeError, OSError) as err:
-        # torch loads torch_npu by itself; when CANN is missing, `import torch` raises RuntimeError.
-        causes = f"{err} {err.__cause__}"
-        if "torch_npu" in causes or "libhccl" in causes or "libascend" in causes:
-            remedy = (
-                "torch_npu is installed, but CANN is missing or its environment is not set: "
-                f"{SOURCE_SET_ENV}, or set TORCH_DEVICE_BACKEND_AUTOLOAD=0 to "
-                "use torch without it."
-            )
-        else:
-            remedy = f"To have it: {entry.install}."
         first_line = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
-        raise BackendUnavailable(
-            f"backend {name!r} cannot be loaded: {first_line} {remedy}"
-        ) from err
+        answer = explain_import_error(err) or f"{first_line} To have it: {entry.install}."
+        raise BackendUnavailable(f"backend {name!r} cannot be loaded: {answer}") from err
 
 
 def _table() -> str:

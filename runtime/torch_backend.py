@@ -16,7 +16,13 @@ from torch import Tensor
 
 from adnet.card import ModelCard
 from adnet.checkpoint import load_checkpoint
-from adnet.device import best_device, resolve_device
+from adnet.device import (
+    best_device,
+    compile_backend,
+    computes_in_half,
+    require_precision,
+    resolve_device,
+)
 from adnet.errors import BackendUnavailable, UsageError
 from adnet.model import ADNet, fold_batch_norm
 from adnet.onnx_weights import load_onnx_network
@@ -57,10 +63,12 @@ class TorchBackend(Backend):
         if forked_with_torch():
             _stay_on_one_thread(self.name, options.threads)
         device = resolve_device(options.device or best_device())
+        require_precision(device, self._precision)
         network, card = _load(model)
         self._threads = options.threads or torch.get_num_threads()
         _forbid_rounding(device)
         self._dtype = PRECISIONS[self._precision]
+        self._is_half = self._precision != "fp32" or computes_in_half(device)
         self._device = device
         self._memory_format = (
             torch.contiguous_format if device.type == "npu" else torch.channels_last
@@ -80,14 +88,22 @@ class TorchBackend(Backend):
 
     def _infer(self, batch: Batch) -> Batch:
         with torch.inference_mode(), self._stream(), cpu_threads(self._threads):
+            if self._device.type == "npu":
+                npu: Any = torch.npu  # type: ignore[attr-defined]
+                npu.set_device(self._device)  # once in each thread (107002)
             image = torch.from_numpy(batch)
             if self._device.type == "cuda":
                 image = image.pin_memory()  # from a cache of torch's; needed to copy beside work
             image = image.to(self._device, self._dtype, non_blocking=True)
             result: Tensor = self._network(image.to(memory_format=self._memory_format))
             host = result.float().contiguous().cpu().numpy()
-        if self._precision != "fp32":
-            require_finite(host, self.name, "Run it with --precision fp32.")
+        if self._is_half:
+            remedy = (
+                "Run it on another device."
+                if self._precision == "fp32"
+                else "Run it with --precision fp32."
+            )
+            require_finite(host, self.name, remedy, given=batch)
         return host
 
     def _release(self) -> None:
@@ -107,6 +123,8 @@ class TorchBackend(Backend):
             facts["device_name"] = torch.cuda.get_device_name(self._device)
         if self._device.type == "npu":
             facts["torch_npu"] = str(getattr(sys.modules.get("torch_npu"), "__file__", ""))
+            if self._precision == "fp32" and self._is_half:
+                facts["precision"] = "fp32 (products in fp16)"
         if self._device.type == "cpu":
             facts["threads"] = str(self._threads)
         return facts
@@ -127,7 +145,8 @@ class TorchBackend(Backend):
 
     def _compile(self, channels: int) -> Any:
         """Compile for any shape, and try it: without a C++ compiler it fails only when it runs."""
-        compiled: Any = torch.compile(self._network, dynamic=True)
+        compiler = compile_backend(self._device)
+        compiled: Any = torch.compile(self._network, dynamic=True, backend=compiler)
         try:
             with torch.inference_mode():
                 for size in (64, 96):
@@ -137,7 +156,8 @@ class TorchBackend(Backend):
             cause = " ".join(str(err).split())[:200]
             raise BackendUnavailable(
                 f"{self.name} backend: torch.compile failed ({cause}). It needs a C++ compiler "
-                "on the CPU and Triton on a GPU; leave out --compile to go on without."
+                "on the CPU, Triton on a GPU and TorchAir on an NPU; leave out --compile to go on "
+                "without."
             ) from err
         return compiled
 

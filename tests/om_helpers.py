@@ -1,6 +1,7 @@
 """OM files for tests, made as ATC would make them."""
 
 import json
+import platform
 import sys
 from pathlib import Path
 
@@ -49,10 +50,35 @@ def make_om(path: Path, model: str = "gray-blind", beside: bool = True, **option
     return path
 
 
-def install_atc(folder: Path) -> Path:
-    """Put the stand-in for ATC into a folder, run by the interpreter that has onnx."""
-    folder.mkdir()
-    program = folder / "atc"
+DEVLIBS = {
+    "8.5": "{machine}-linux/devlib",
+    "8.0": "{machine}-linux/devlib/linux/{machine}",
+    "image": "devlib",
+}
+"""Where CANN keeps the stand-in for the driver's library, by its release."""
+
+
+def install_atc(home: Path, layout: str | None = "8.5") -> Path:
+    """Put the stand-in for ATC into a folder like CANN's, run by the interpreter that has onnx.
+
+    Args:
+        layout: a key of DEVLIBS; None: without devlib.
+
+    Returns:
+        The program.
+    """
+    home = home.resolve()
+    program = home / "bin" / "atc"
+    program.parent.mkdir(parents=True)
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{FAKES / "atc"}" "$@"\n')
     program.chmod(0o755)
+    (home / "opp").mkdir()
+    (home / "set_env.sh").write_text(
+        f'export ASCEND_TOOLKIT_HOME="{home}" ASCEND_OPP_PATH="{home}/opp"\n'
+        f'export PATH="{home}/bin:$PATH"\n'
+    )
+    if layout is not None:
+        devlib = home / DEVLIBS[layout].format(machine=platform.machine())
+        devlib.mkdir(parents=True)
+        (devlib / "libascend_hal.so").touch()
     return program

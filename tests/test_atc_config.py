@@ -1,4 +1,5 @@
 import os
+import platform
 
 import pytest
 from adnet.export.aipp import aipp_text
@@ -49,6 +50,7 @@ def test_a_static_model_is_the_vendors_recipe():
         ({"io": "fp16"}, {"--input_fp16_nodes": "image", "--output_type": "FP16"}),
         ({"io": "uint8"}, {"--insert_op_conf": "aipp.cfg", "--enable_small_channel": "1"}),
         ({"op_cache": True}, {"--op_compiler_cache_mode": "enable"}),
+        ({"virtual_type": True}, {"--virtual_type": "1"}),
         ({"extra": ("--debug_dir=/tmp",)}, {"--debug_dir": "/tmp"}),
     ],
 )  # fmt: skip
@@ -66,7 +68,12 @@ def test_what_each_option_becomes(options, expected):
     [
         ({"soc": "310P3"}, "Did you mean Ascend310P3"),
         ({"soc": "ascend910b4"}, "Did you mean Ascend910B4"),
-        ({"soc": "Ascend 310P3"}, "no chip's name"),
+        ({"soc": "Ascend 310P3"}, "Did you mean Ascend310P3"),
+        ({"soc": "Ascend999"}, "no chip's name .*Known: Ascend310, .*--any-soc"),
+        ({"soc": "Ascend910B5X"}, "no chip's name"),
+        ({"soc": "Ascned310P3"}, "Did you mean Ascend310P"),
+        ({"soc": "Ascend950PR_957"}, "Did you mean Ascend950PR_957"),
+        ({"soc": "a b", "any_soc": True}, "letters, digits"),
         ({"batches": ()}, "at least one"),
         ({"batches": (1, 4, 1)}, "given twice in 1, 4, 1"),
         ({"sizes": ((321, 481), (321, 481))}, "given twice in 321x481"),
@@ -93,7 +100,10 @@ def test_what_atc_would_refuse_is_refused_first(options, message):
 
 def test_what_is_seldom_meant_is_said():
     assert "Ascend910B1 to Ascend910B4" in AtcConfig("Ascend910B").warnings[0]
-    assert "not in adnet's list" in AtcConfig("Ascend999").warnings[0]
+    assert "not in adnet's list" in AtcConfig("Ascend310P9").warnings[0]
+    assert "not in adnet's list" in AtcConfig("Ascend999", any_soc=True).warnings[0]
+    sizes = ((321, 481), (481, 321))
+    assert "3 to 4" in AtcConfig("Ascend310P3", sizes=sizes, batches=(1, 2, 4)).warnings[0]
     config = AtcConfig("Ascend310P3", precision_mode="force_fp32")
     assert "multiplies in float16" in config.warnings[0]
     assert "cannot serve as tiles" in AtcConfig("Ascend310P3", sizes=((40, 500),)).warnings[0]
@@ -115,3 +125,20 @@ def test_aipp_for_gray_and_colour():
     assert "RGB888_U8" in colour
     assert "var_reci_chn_2: 0.00392157" in colour
     assert "src_image_size_w: 0" in colour
+
+
+@pytest.mark.parametrize("name", ["Ascend910B3", "Ascend910_9399", "Ascend950PR_957b",
+                                  "Ascend950DT_95A1", "Ascend310B7"])  # fmt: skip
+def test_members_of_the_families_are_taken(name):
+    assert AtcConfig(name).soc == name
+
+
+@pytest.mark.parametrize("below", ["compiler", f"{platform.machine()}-linux"])
+def test_a_chip_that_the_installed_cann_knows_is_taken(tmp_path, monkeypatch, below):
+    folder = tmp_path / below / "data" / "platform_config"
+    folder.mkdir(parents=True)
+    (folder / "Ascend999.ini").touch()
+    monkeypatch.setenv("ASCEND_TOOLKIT_HOME", str(tmp_path))
+    assert AtcConfig("Ascend999").warnings == []
+    with pytest.raises(UsageError, match="Did you mean Ascend999"):
+        AtcConfig("Ascend99")

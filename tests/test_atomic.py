@@ -163,7 +163,7 @@ def _store(tmp_path, make_image):
 
 def _figure(tmp_path, make_image):
     pytest.importorskip("matplotlib")
-    from adnet.benchmarks.models_page import save_figure
+    from adnet.benchmarks.models_pictures import save_figure
     from matplotlib.figure import Figure
     from PIL import Image
 

@@ -92,6 +92,18 @@ def test_saturated_values_count_as_overflow(value):
     result[0, 0, 3, 3] = value
     with pytest.raises(PrecisionError):
         require_finite(result, "x", "")
+    with pytest.raises(PrecisionError):
+        require_finite(result, "x", "", given=BATCH)
+
+
+@pytest.mark.parametrize(("largest", "white"), [(40.0, 1.0), (1e6, 255.0), (-20.0, 0.1)])
+def test_a_result_far_outside_its_inputs_range_counts_as_overflow(largest, white):
+    """Where half precision saturates an overflow stays finite, but is no image."""
+    result = BATCH.copy()
+    result[0, 0, 3, 3] = largest
+    with pytest.raises(PrecisionError, match="overflowed"):
+        require_finite(result, "x", "", given=BATCH * 2 * np.float32(white))
+    require_finite(result, "x", "", given=BATCH * 2 * np.float32(abs(largest)))
 
 
 @pytest.mark.torch

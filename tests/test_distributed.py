@@ -1,12 +1,14 @@
 """Several workers: real processes that talk through gloo."""
 
 import dataclasses
+import functools
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,14 @@ import torch
 from conftest import assert_clean_error
 
 from adnet.checkpoint import load_checkpoint
-from adnet.cli_train import main
+from adnet.cli_train import main, training_display
 from adnet.errors import TrainingError, UsageError
+from adnet.training import world
 from adnet.training.config import TrainConfig
 from adnet.training.data import load_training_data, make_batch
 from adnet.training.launch import Workers, launch
 from adnet.training.learner import Learner
+from adnet.training.run import run_training
 from adnet.training.validation import validate
 from adnet.training.world import World, join_world
 
@@ -153,9 +157,24 @@ def test_workers_started_by_torchrun_join(tmp_path, folder):
         capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
+    # Only the first worker speaks.
+    assert run.stdout.count("best checkpoint") == 1
+    assert run.stderr.count("training ADNet") == run.stderr.count("done: step 4") == 1
     card = load_checkpoint(tmp_path / "run" / "best.pth").card
     assert card.training["device"].startswith("2 x CPU")
     assert len(list((tmp_path / "run").glob("events*"))) == 1
+
+
+def test_of_several_workers_the_first_alone_speaks(config, tmp_path, capfd):
+    config = dataclasses.replace(config, steps=3, batch=4)
+    display = functools.partial(training_display, False, 0.0)
+    run_training(config, tmp_path / "run", workers=Workers(2), display=display)
+    told = [line.partition(",")[0] for line in capfd.readouterr().err.splitlines()]
+    assert [line for line in told if " %: " in line] == [
+        "0.0 %: step 1", "33.3 %: step 2", "66.7 %: step 3",
+    ]  # fmt: skip
+    assert sum(line.startswith("training ADNet") for line in told) == 1
+    assert sum(line.startswith("done: step 3") for line in told) == 1
 
 
 def children(pid):
@@ -243,3 +262,31 @@ def test_a_busy_port_is_named(tmp_path, folder, cli):
             "--batch", 2, "--procs", 1, "--nodes", 2, "--rendezvous", f"127.0.0.1:{port}",
         )  # fmt: skip
     assert_clean_error(result, 1, f"127.0.0.1:{port}", "port")
+
+
+@pytest.mark.parametrize(
+    ("given", "timeout_s", "expected"),
+    [(None, None, "600"), ("300", None, "300"), (None, 60, "120"), (None, 86_400, "7200")],
+)
+def test_hccl_waits_as_long_as_the_process_group(monkeypatch, given, timeout_s, expected):
+    """Its own time for the others to come is two minutes, whatever the process group has."""
+    monkeypatch.setattr(os, "environ", {"RANK": "0", "WORLD_SIZE": "1"})
+    if given is not None:
+        os.environ["HCCL_CONNECT_TIMEOUT"] = given
+    if timeout_s is not None:
+        monkeypatch.setattr(world, "_TIMEOUT", timedelta(seconds=timeout_s))
+    found = []
+    monkeypatch.setattr(world, "count_devices", lambda _: 1)
+    monkeypatch.setattr(world, "resolve_device", lambda _: torch.device("cpu"))
+    monkeypatch.setattr(torch.accelerator, "set_device_index", lambda _: None)
+    monkeypatch.setattr(
+        world.dist,
+        "init_process_group",
+        lambda *_, **__: found.append(os.environ.get("HCCL_CONNECT_TIMEOUT")),
+    )
+    monkeypatch.setattr(world.dist, "destroy_process_group", lambda: None)
+    for kind in ("npu", "cuda"):
+        with join_world(kind):
+            pass
+        os.environ.pop("HCCL_CONNECT_TIMEOUT", None)
+    assert found == [expected, None]

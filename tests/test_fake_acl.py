@@ -4,72 +4,8 @@ import threading
 
 import numpy as np
 import pytest
+from acl_session import D2H, H2D, Session
 from om_helpers import make_om
-
-H2D, D2H = 1, 2
-
-
-class Session:
-    """A loaded model with one set of buffers, each call checked."""
-
-    def __init__(self, acl, path):
-        self.acl = acl
-        assert acl.init() == 0
-        assert acl.rt.set_device(0) == 0
-        self.context = self.get(acl.rt.create_context(0))
-        self.stream = self.get(acl.rt.create_stream())
-        self.model = self.get(acl.mdl.load_from_file(str(path)))
-        self.desc = acl.mdl.create_desc()
-        assert acl.mdl.get_desc(self.desc, self.model) == 0
-        count = acl.mdl.get_num_inputs(self.desc)
-        sizes = [acl.mdl.get_input_size_by_index(self.desc, i) for i in range(count)]
-        self.inputs, self.input_parts = self.dataset(sizes)
-        self.outputs, self.output_parts = self.dataset(
-            [acl.mdl.get_output_size_by_index(self.desc, 0)]
-        )
-
-    @staticmethod
-    def get(pair):
-        value, code = pair
-        assert code == 0
-        return value
-
-    def dataset(self, sizes):
-        handle, parts = self.acl.mdl.create_dataset(), []
-        for size in sizes:
-            address = self.get(self.acl.rt.malloc(size, 0))
-            buffer = self.acl.create_data_buffer(address, size)
-            self.get(self.acl.mdl.add_dataset_buffer(handle, buffer))
-            parts.append((address, size, buffer))
-        return handle, parts
-
-    def write(self, values):
-        address, size, _ = self.input_parts[0]
-        return self.acl.rt.memcpy(address, size, values.ctypes.data, values.nbytes, H2D)
-
-    def read(self, shape):
-        result = np.empty(shape, np.float32)
-        address, _, _ = self.output_parts[0]
-        assert (
-            self.acl.rt.memcpy(result.ctypes.data, result.nbytes, address, result.nbytes, D2H) == 0
-        )
-        return result
-
-    def run(self):
-        return self.acl.mdl.execute(self.model, self.inputs, self.outputs)
-
-    def close(self):
-        acl = self.acl
-        for handle, parts in ((self.inputs, self.input_parts), (self.outputs, self.output_parts)):
-            for address, _, buffer in parts:
-                assert acl.destroy_data_buffer(buffer) == 0
-                assert acl.rt.free(address) == 0
-            assert acl.mdl.destroy_dataset(handle) == 0
-        assert acl.mdl.destroy_desc(self.desc) == 0
-        assert acl.mdl.unload(self.model) == 0
-        assert acl.rt.destroy_stream(self.stream) == 0
-        assert acl.rt.destroy_context(self.context) == 0
-        assert acl.rt.reset_device(0) == 0
 
 
 @pytest.fixture
@@ -159,7 +95,16 @@ def test_memory(acl, static):
     plain = whole.ctypes.data + -whole.ctypes.data % 64
     assert acl.rt.memcpy_async(address, 64, plain, 64, H2D, static.stream) == 100000
     assert acl.rt.memcpy_async(address, 64, pinned + 8, 32, H2D, static.stream) == 107008
+    assert acl.rt.memcpy_async(pinned, 64, pinned + 64, 64, 0, static.stream) == 100000
     assert acl.rt.memcpy_async(address, 64, pinned, 64, H2D, static.stream) == 0
+    for release, what in ((acl.rt.free, address), (acl.rt.free_host, pinned)):
+        with pytest.raises(acl.MisuseError, match="running model or copy"):
+            release(what)
+    with pytest.raises(acl.MisuseError, match="running model or copy"):
+        acl.rt.memcpy(source, 64, address, 64, D2H)
+    with pytest.raises(acl.MisuseError, match="nobody waited"):
+        acl.rt.destroy_stream(static.stream)
+    assert acl.rt.synchronize_stream(static.stream) == 0
     assert acl.rt.free(address) == 0
     assert acl.rt.free(other) == 0
     assert acl.rt.free_host(pinned) == 0
@@ -177,6 +122,10 @@ def test_results_are_there_only_after_waiting(acl, static):
         static.read(batch.shape)
     with pytest.raises(acl.MisuseError, match="running model"):
         static.write(batch)
+    with pytest.raises(acl.MisuseError, match="twice at once"):
+        static.run()
+    with pytest.raises(acl.MisuseError, match="destroy_data_buffer of memory"):
+        acl.destroy_data_buffer(static.input_parts[0][2])
     second = static.get(acl.rt.create_stream())
     with pytest.raises(acl.MisuseError, match="two streams"):
         acl.mdl.execute_async(static.model, static.inputs, static.outputs, second)
@@ -193,9 +142,30 @@ def test_datasets_must_fit_the_model(acl, static, tmp_path):
     bearable, bearable_parts = static.dataset([size - 64])
     assert acl.mdl.execute(static.model, short, static.outputs) == 145000
     assert f"{size} bytes required by the model" in acl.get_recent_err_msg()
-    assert acl.mdl.execute(static.model, static.outputs, short) == 145000
+    assert acl.mdl.execute(static.model, bearable, short) == 145000
     two, two_parts = static.dataset([size, size])
     assert acl.mdl.execute(static.model, two, static.outputs) == 145000
+    assert acl.mdl.execute(static.model, bearable, static.outputs) == 0
+    # What counts is the size that a buffer was made with, not that of the memory behind it.
+    address, _, _ = bearable_parts[0]
+    claim = acl.create_data_buffer(address, 64)
+    small = acl.mdl.create_dataset()
+    static.get(acl.mdl.add_dataset_buffer(small, claim))
+    assert acl.mdl.execute(static.model, small, static.outputs) == 145000
+    assert "The provided 64 bytes" in acl.get_recent_err_msg()
+    assert acl.create_data_buffer(address, 0) == 0
+    assert acl.destroy_data_buffer(claim) == 0
+    assert acl.mdl.destroy_dataset(small) == 0
+    with pytest.raises(acl.MisuseError, match="in the memory of its input"):
+        acl.mdl.execute(static.model, static.inputs, static.inputs)
+    host = static.get(acl.rt.malloc_host(size))
+    claim = acl.create_data_buffer(host, size)
+    wrong = acl.mdl.create_dataset()
+    static.get(acl.mdl.add_dataset_buffer(wrong, claim))
+    with pytest.raises(acl.MisuseError, match="host memory"):
+        acl.mdl.execute(static.model, wrong, static.outputs)
+    assert (acl.destroy_data_buffer(claim), acl.mdl.destroy_dataset(wrong)) == (0, 0)
+    assert acl.rt.free_host(host) == 0
     for handle, parts in ((short, short_parts), (bearable, bearable_parts), (two, two_parts)):
         for address, _, buffer in parts:
             acl.destroy_data_buffer(buffer)
@@ -215,6 +185,21 @@ def test_gears(acl, geared):
     assert choose(geared.model, geared.inputs, 1, 0) == 100000
     assert choose(geared.model, geared.inputs, 1, 3) == 145013
     assert acl.mdl.set_dynamic_hw_size(geared.model, geared.inputs, 1, 64, 48) == 100000
+    assert choose(geared.model, geared.inputs, 0, 1) == 100000  # not the gear's input
+    for wrong in ("1", 1.0, np.int64(1), None):
+        with pytest.raises(TypeError):
+            choose(geared.model, geared.inputs, 1, wrong)
+    for dims in ([1, 1, 64, 48], {"dims": [1, 1, 64, 48], "dimCount": 4}):
+        with pytest.raises(TypeError):
+            acl.mdl.set_input_dynamic_dims(geared.model, geared.inputs, 1, dims)
+    small, parts = geared.dataset([geared.input_parts[0][1], 16])
+    assert choose(geared.model, small, 1, 1) == 145012
+    one, more_parts = geared.dataset([geared.input_parts[0][1]])
+    assert choose(geared.model, one, 1, 1) == 145011
+    for handle, some in ((small, parts), (one, more_parts)):
+        for address, _, buffer in some:
+            assert (acl.destroy_data_buffer(buffer), acl.rt.free(address)) == (0, 0)
+        assert acl.mdl.destroy_dataset(handle) == 0
     # Without a choice the largest gear runs: the second image's place in memory is computed too.
     both = np.stack([np.full((1, 64, 48), value, np.float32) for value in (0.2, 0.8)])
     assert geared.write(both) == 0
@@ -242,6 +227,9 @@ def test_files_that_the_loader_refuses(acl, static, tmp_path):
     assert acl.mdl.load_from_file(str(tmp_path / "none.om")) == (None, 145002)
     om.write_bytes(content[:-1])
     assert acl.mdl.load_from_file(str(om)) == (None, 145006)
+    for at, value in ((0, b"JMOD"), (4, b"\x80"), (256, b"\x02"), (184, b"\x01")):
+        om.write_bytes(content[:at] + value + content[at + len(value) :])
+        assert acl.mdl.load_from_file(str(om)) == (None, 145006), at
     make_om(om, soc="Ascend310P1")  # the same architecture
     model = static.get(acl.mdl.load_from_file(str(om)))
     assert acl.mdl.unload(model) == 0

@@ -11,7 +11,9 @@ import pytest
 from adnet.export.atc_config import AtcConfig
 from adnet.export.atc_errors import explain
 from adnet.export.atc_run import find_atc, run_atc
-from adnet.export.om import convert_to_om, emit, prepare_onnx
+from adnet.export.kit import emit
+from adnet.export.om import convert_to_om, prepare_onnx
+from atc_logs import LOGS
 from conftest import assert_clean_error
 from om_helpers import BSD68, FAKES, install_atc
 
@@ -27,9 +29,8 @@ def model(tmp_path):
 @pytest.fixture
 def atc(tmp_path, monkeypatch):
     """The stand-in on PATH, run by the interpreter that has onnx."""
-    folder = tmp_path / "cann"
-    program = install_atc(folder)
-    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    program = install_atc(tmp_path / "cann")
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     return program
 
 
@@ -91,16 +92,37 @@ def test_success_without_a_file_is_no_success(atc, model, tmp_path, monkeypatch)
         run_atc(atc, config(), model[0], tmp_path / "m.om")
 
 
+@pytest.mark.parametrize("name", LOGS)
+def test_every_failure_seen_in_the_field_has_its_remedy(name):
+    log, status, code, said, remedy, never = LOGS[name]
+    found, text, advice = explain(log, status)
+    assert found == code
+    assert said in text
+    assert remedy in advice
+    if never:
+        assert never not in advice
+
+
+def test_a_failure_in_the_field_is_told_by_the_program(cli, atc, tmp_path):
+    log, status, *_ = LOGS["missing module, with a code"]
+    (tmp_path / f"log.{status}").write_text(log)
+    result = cli("adnet-export", "om", "gray-blind", "-o", tmp_path / "m.om", "--soc",
+                 "Ascend310P3",
+                 env=os.environ | {"ATC_FAKE_LOG": str(tmp_path / f"log.{status}")})  # fmt: skip
+    assert_clean_error(result, 1, "E40020", "pip install decorator", "m.om.log")
+
+
 @pytest.mark.parametrize(
     ("log", "code", "part"),
     [
         ("x\nE16005: The model has [2] [--domain_version] fields.", "E16005", "adnet-export onnx"),
         ("EE1001: [PID: 106] 2025-10-30-08:21:08.817.477 The argument is invalid.", "EE1001",
-         "details"),
+         "compare --soc"),
         ("[PID: 2] 2026-04-09-21:56:40.384.694 Memory_Allocation_Failure(EL0004): no memory",
          "EL0004", "TE_PARALLEL_COMPILER"),
         ("ERROR: unknown command line flag 'x'\nATC run failed", "", "leave the option out"),
         ("ModuleNotFoundError: No module named 'decorator'", "", "pip install decorator"),
+        ("E13999: something new", "E13999", "details"),
         ("Segmentation fault", "", "set_env.sh"),
     ],
 )  # fmt: skip

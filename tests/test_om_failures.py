@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from adnet.runtime.acl_errors import explain_code
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.om_backend import OmBackend
@@ -17,12 +18,29 @@ from adnet.errors import (
     PrecisionError,
     UsageError,
 )
+from adnet.pretrained import WEIGHTS
 
 
 def fault(acl, name, nth, code):
     import acl._state
 
     return acl._state.Fault(name, nth, code)
+
+
+def hot_model(path, layer):
+    """The shipped gray model with one convolution so strong that float16 overflows behind it."""
+    import onnx
+
+    model = onnx.load(WEIGHTS / "gray-blind.onnx")
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    names = convolutions[layer].input[1:]
+    for tensor in model.graph.initializer:
+        if tensor.name in names:
+            values = onnx.numpy_helper.to_array(tensor) * np.float32(2**20)
+            values = np.clip(values, -60000, 60000)  # weights that float16 can hold
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    onnx.save(model, path)
+    return path
 
 
 def test_a_failing_batch_does_not_stop_the_others(acl, tmp_path):
@@ -122,6 +140,42 @@ def test_overflow_is_an_error_not_a_black_image(acl, tmp_path):
     with (
         OmBackend(make_om(tmp_path / "m.om"), RunOptions()) as backend,
         pytest.raises(PrecisionError, match="--precision-mode origin"),
+    ):
+        backend.infer(batch_of(1, 64, 48))
+
+
+FAULTS = [507013, 507034, 507035, 507036, 507048, 507049, 507050, 507053, 507054]
+
+
+@pytest.mark.parametrize("code", [*FAULTS, 507009, 207003, 207016])
+def test_codes_seen_in_the_field_are_explained(acl, tmp_path, code):
+    """Each has its name and a remedy; after a fault of the chip the device is given up."""
+    with OmBackend(make_om(tmp_path / "m.om"), RunOptions()) as backend:
+        acl.state.faults[:] = [fault(acl, "run", 1, code)]
+        with pytest.raises(DeviceError) as err:
+            backend.infer(batch_of(1, 64, 48))
+        acl.state.faults.clear()
+        text = str(err.value)
+        name, hint = explain_code(code)
+        assert f"{code} ({name}). {hint}" in text
+        assert name.startswith("ACL_ERROR_RT_")
+        assert len(hint) > 20
+        assert isinstance(err.value, DeviceLostError) == (code in FAULTS)
+        if code == 507009:
+            assert "--virtual_type=1" in text
+        if code in (207003, 207016):
+            assert "--precision-mode origin" in text
+
+
+@pytest.mark.parametrize("arithmetic", ["fp16", "saturating"])
+@pytest.mark.parametrize("layer", [0, 7, 13, 15])
+def test_overflow_inside_the_network_is_seen(acl, tmp_path, arithmetic, layer):
+    """With inf as with saturation, which the 310P and the first 910 may use."""
+    model = hot_model(tmp_path / "hot.onnx", layer)
+    acl.state.arithmetic = arithmetic
+    with (
+        OmBackend(make_om(tmp_path / "m.om", str(model)), RunOptions()) as backend,
+        pytest.raises(PrecisionError, match="overflowed"),
     ):
         backend.infer(batch_of(1, 64, 48))
 

@@ -5,11 +5,12 @@ import pytest
 import torch
 from PIL import Image
 
+from adnet import cli_data
 from adnet.checkpoint import load_checkpoint
 from adnet.errors import TrainingError, UsageError
 from adnet.training.config import TrainConfig
 from adnet.training.data import load_training_data, make_batch
-from adnet.training.pairs import hold_out_scenes, load_pairs
+from adnet.training.pairs import hold_out_scenes, holds_pairs, load_pairs, scene_of, split_pairs
 from adnet.training.run import run_training
 from adnet.training.world import World
 
@@ -97,3 +98,67 @@ def test_training_on_pairs(polyu, tmp_path):
     assert card.sigma_range is None
     assert card.training["source"] == "2 pairs"
     assert card.training["val_psnr"] > 10
+
+
+def test_the_object_is_the_scene_whatever_the_camera():
+    for name in (
+        "Canon5D2_5_200_3200_toy_12", "Canon600D_4-5_125_1600_toy_1", "Sony_4-5_125_1600_toy_10",
+        "real/Sony_4-5_125_1600_toy_10", "NikonD800_6-3_125_5000_toy__4",
+    ):  # fmt: skip
+        assert scene_of(name) == "toy"
+    assert scene_of("0001_001_S6_00100_00060_3200_L_0001") == "0001_001_S6_00100_00060_3200_L"
+    assert scene_of("kitchen_night_3") == "kitchen_night"
+
+
+def scenes_in(folder):
+    return {scene_of(pair.name) for pair in load_pairs(folder, 3)}
+
+
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_split_shares_no_scene(linked, tmp_path, scenes, monkeypatch, cli_here):
+    """Same objects, two cameras, two layouts: every scene lies in one part, every pair in one."""
+    if not linked:
+        monkeypatch.setattr("pathlib.Path.symlink_to", lambda *_: (_ for _ in ()).throw(OSError))
+    noisy, clean = scenes[0]
+    flat, deep = tmp_path / "flat", tmp_path / "deep"
+    for word in ("toy", "door", "wall", "desk", "book", "stair", "photo", "ball", "chair"):
+        for number, camera in enumerate(("Sony_4_200_3200", "NikonD800_6-3_125_5000")):
+            name = f"{camera}_{word}_{number}"
+            write(flat / f"{name}_real.png", noisy)
+            write(flat / f"{name}_mean.png", clean)
+            write(deep / "noisy" / f"{name}.png", noisy)
+            write(deep / "clean" / f"{name}.png", clean)
+    parts = {}
+    for folder in (flat, deep):
+        for _again in range(2):
+            result = cli_here(cli_data.main, "adnet-data", "split-pairs", folder, "-o", tmp_path)
+            assert result.returncode == 0, result.stderr
+        parts[folder] = [
+            scenes_in(tmp_path / f"{folder.name}-{part}") for part in ("train", "val", "test")
+        ]
+        assert sum(map(len, parts[folder])) == len(set.union(*parts[folder])) == 9
+    assert parts[flat] == parts[deep]
+    assert (tmp_path / "flat-train").is_dir()
+    assert any(path.is_symlink() for path in (tmp_path / "flat-test").iterdir()) == linked
+    write(tmp_path / "flat-test" / "other_real.png", noisy)
+    with pytest.raises(UsageError, match="flat-test: holds other files.*other_real"):
+        split_pairs(flat, tmp_path)
+    with pytest.raises(TrainingError, match="too few scenes"):
+        split_pairs(tmp_path / "flat-val", tmp_path / "again")
+
+
+def test_pairs_are_told_from_clean_images(tmp_path, polyu, scenes):
+    assert holds_pairs(polyu)
+    write(polyu / "photo.png", scenes[0][0])
+    assert not holds_pairs(polyu)
+    write(tmp_path / "alone" / "photo.png", scenes[0][0])
+    assert not holds_pairs(tmp_path / "alone")
+
+
+@pytest.mark.dataset
+def test_polyu_is_split_by_its_23_scenes(shared, tmp_path):
+    counts = split_pairs(shared / "data" / "PolyU", tmp_path)
+    assert counts == {"PolyU-train": 55, "PolyU-val": 24, "PolyU-test": 21}
+    parts = [scenes_in(tmp_path / name) for name in counts]
+    assert [len(part) for part in parts] == [9, 8, 6]
+    assert len(set.union(*parts)) == 23

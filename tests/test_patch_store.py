@@ -1,9 +1,12 @@
+import dataclasses
 import json
 import os
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+import torch
 from conftest import assert_clean_error
 from PIL import Image
 
@@ -11,6 +14,7 @@ from adnet.checkpoint import load_checkpoint
 from adnet.cli_train import main
 from adnet.errors import ImageError, TrainingError, UsageError
 from adnet.training.config import TrainConfig
+from adnet.training.data import load_training_data
 from adnet.training.patch_store import StoreOptions, prepare_stores, read_images, read_patches
 from adnet.training.run import run_training
 
@@ -140,19 +144,46 @@ def test_damaged_stores(photos, tmp_path):
         read_patches(tmp_path / "odd.h5")
 
 
-def test_training_from_a_store(photos, tmp_path):
+@pytest.mark.parametrize("given", ["h5", "h5/train.h5"])
+def test_training_from_a_store(photos, tmp_path, monkeypatch, given):
+    """The file, or the folder that `adnet-data prepare` made: the same data, val.h5 included."""
     prepare_stores(photos, tmp_path / "h5", options())
+    monkeypatch.chdir(tmp_path)
     config = TrainConfig(
-        data=(str(tmp_path / "h5" / "train.h5"),), patch=50, batch=2, steps=2, val_every=2
+        data=(given,), patch=50, batch=2, steps=2, val_every=2, val_images=0, val_sigma=5.0
     )
+    data = load_training_data(config, torch.device("cpu"))
+    assert len(data.val_images) == len(read_images(tmp_path / "h5" / "val.h5"))
     best = run_training(config, tmp_path / "run")
     assert load_checkpoint(best).card.training["source"] == "24 stored patches"
+    assert load_checkpoint(best).card.training["data"] == [Path(given).name]
+
+
+def test_a_store_beside_images_is_not_guessed(photos, tmp_path, make_image):
+    prepare_stores(photos, tmp_path / "h5", options())
+    (photos / "train.h5").write_bytes((tmp_path / "h5" / "train.h5").read_bytes())
+    for data in ((photos,), (tmp_path / "h5", photos)):
+        config = TrainConfig(data=tuple(map(str, data)), steps=2)
+        with pytest.raises(UsageError, match=r"train\.h5, and 4 images: which are meant\? Give"):
+            load_training_data(config, torch.device("cpu"))
+    # Pairs are never in a store.
+    for kind in ("noisy", "clean"):
+        make_image(photos / kind / "a.png")
+    pairs = TrainConfig(
+        data=(str(photos),), noise="pairs", scales=(1.0,), steps=2, patch=16, val=(str(photos),)
+    )
+    assert load_training_data(pairs, torch.device("cpu")).description == "1 pairs"
+    with pytest.raises(UsageError, match="--val-images 0"):
+        dataclasses.replace(pairs, val=(), val_images=0)
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "part"),
     [
         (["h5/train.h5", "photos"], 2, "trained on alone"),
+        (["h5", "photos"], 2, "trained on alone"),
+        (["h5", "--pairs"], 2, "trained on alone"),
+        (["h5", "--channels", "3"], 1, "the run expects (3, 50, 50)"),
         (["h5/train.h5", "--patch", "40"], 1, "holds patches of shape (1, 50, 50)"),
         (["h5/train.h5", "--channels", "3"], 1, "the run expects (3, 50, 50)"),
         (["lone.h5"], 2, "no val.h5 beside it"),

@@ -4,39 +4,24 @@ import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from adnet.benchmarks import models_page
 from adnet.benchmarks.models_page import app as write_page
 from adnet.export import ship
+from adnet.runtime.cli import main as run_main
+from conftest import assert_clean_error
 from PIL import Image
 
-from adnet import cli_train
 from adnet.card import ModelCard
 from adnet.checkpoint import load_checkpoint, save_checkpoint
+from adnet.errors import UsageError
+from adnet.noise import add_published_noise
 from adnet.pretrained import WEIGHTS, PretrainedModel, pretrained_models
-from adnet.training import run
 from adnet.training.config import TrainConfig
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        TrainConfig(data=("BSD432",), sigma=(0.0, 75.0), channels=3, max_minutes=55.0, batch=16,
-                    optimizer="muon", lr=5e-3, precision="bf16", seed=3, ema=0.99),
-        TrainConfig(data=("A", "B"), sigma=(25.0, 25.0), steps=500, init="gray-blind",
-                    freeze_norm=True, augment=False, scales=(1.0, 0.5), clip_norm=0.5,
-                    compile=True),
-        TrainConfig(data=("PolyU",), noise="pairs", channels=3, scales=(1.0,), steps=10),
-    ],
-)  # fmt: skip
-def test_the_recorded_command_starts_the_same_run(config, cli_here, monkeypatch):
-    started = []
-    monkeypatch.setattr(run, "run_training", lambda config, *_, **__: started.append(config))
-    command = ship.train_command(config.to_dict())
-    result = cli_here(cli_train.main, *command.split())
-    assert result.returncode == 0, result.stderr
-    (again,) = started
-    val_sigma = 25.0 if config.sigma[0] != config.sigma[1] else config.sigma[0]
-    assert again == dataclasses.replace(config, val_sigma=val_sigma)
+from adnet.training.data import load_training_data
+from adnet.training.judge import Judgement, validation_set
 
 
 @pytest.fixture
@@ -67,6 +52,150 @@ def test_shipping_writes_the_whole_record(weights, make_image, tmp_path):
     assert entry["card"]["training"] == card.training
     loaded = load_checkpoint(weights / "mine.onnx")
     assert loaded.card.training == card.training
+
+
+@pytest.fixture
+def held_out(tmp_path, make_image):
+    """A folder that holds a small BSD432; the runs of `checkpoint_of` held out 2 of it."""
+    for index in range(4):
+        make_image(tmp_path / "data" / "BSD432" / f"{index:02}.png", size=(40, 32), seed=index)
+    return tmp_path / "data"
+
+
+def checkpoint_of(path, *, damage=0.0):
+    """The shipped gray model, damaged or not, as if it came out of a run."""
+    loaded = load_checkpoint(WEIGHTS / "gray-blind.onnx")
+    state = loaded.network.state_dict()
+    state["conv1_16.weight"] *= 1 - damage
+    config = TrainConfig(data=("BSD432",), steps=20, val_images=2).to_dict()
+    card = ModelCard(1, (0.0, 55.0), training={"config": config, "data": ["BSD432"], "steps": 20})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(path, state, card)
+    return path
+
+
+def test_only_what_is_better_is_shipped(weights, held_out, tmp_path, cli_here, monkeypatch):
+    def run_ship(*arguments):
+        return cli_here(ship.app, "ship", *arguments)
+
+    whole = checkpoint_of(tmp_path / "whole" / "best.pth")
+    worse = checkpoint_of(tmp_path / "worse" / "best.pth", damage=1.0)
+    assert_clean_error(run_ship(whole, "mine"), 2, "--data", "--force")
+    assert_clean_error(run_ship(whole, "mine", "--data", tmp_path), 2, "BSD432 is not here")
+    assert not list(weights.iterdir())
+    assert run_ship(worse, "mine", "--data", held_out).returncode == 0  # nothing to compare with
+    result = run_ship(whole, "mine", "--data", held_out)
+    assert result.returncode == 0, result.stderr
+    before = {path.name: path.read_bytes() for path in weights.iterdir()}
+    for loser in (worse, whole):  # a model does not replace its equal
+        result = run_ship(loser, "mine", "--data", held_out)
+        assert_clean_error(result, 2, "not better than the shipped mine")
+        assert {path.name: path.read_bytes() for path in weights.iterdir()} == before
+    (entry,) = json.loads(before["index.json"])["models"]
+    judged = entry["card"]["training"]["judged"]
+    assert judged["images"] == "2 images held out of BSD432"
+    assert set(judged["psnr"]) == set(judged["replaced"]["psnr"]) == {"15", "25", "50"}
+    assert all(judged["psnr"][level] > judged["replaced"]["psnr"][level] for level in ("15", "25"))
+    assert judged["weights_sha256"] == entry["card"]["weights_sha256"]
+    shipped = []
+    monkeypatch.setattr(ship, "ship", lambda *given: shipped.append(given) or ModelCard(1))
+    assert run_ship(worse, "mine", "--data", held_out, "--force").returncode == 0
+    assert run_ship(worse, "mine", "--force").returncode == 0
+    (_, _, _, verdict), (_, _, _, unseen) = shipped
+    assert verdict.shipped.psnr == judged["psnr"]
+    assert not verdict.is_better
+    assert unseen is None
+
+
+@pytest.mark.parametrize(
+    ("gains", "better"),
+    [
+        ((0.1, 0.1, 0.1), True),
+        ((0.0, 0.0, 0.0), False),
+        ((0.3, -0.04, 0.0), True),
+        ((0.9, -0.06, 0.0), False),  # better at 25 alone is not better
+        ((0.02, -0.04, 0.02), False),
+        ((-0.01, -0.01, -0.01), False),
+    ],
+)
+def test_what_better_means(gains, better):
+    old = Judgement("8 images", "a", "w", {"15": 30.0, "25": 28.0, "50": 25.0})
+    psnr = {level: old.psnr[level] + gain for level, gain in zip(old.psnr, gains, strict=True)}
+    new = Judgement("8 images", "a", "v", psnr)
+    assert new.is_better_than(old) is better
+    for other in (dataclasses.replace(old, images_sha256="b"),
+                  dataclasses.replace(old, psnr={"25": 28.0})):  # fmt: skip
+        with pytest.raises(UsageError, match="do not compare"):
+            new.is_better_than(other)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "channels", "levels"),
+    [
+        ((0.0, 55.0), 1, ("15", "25", "50")),
+        ((0.0, 75.0), 3, ("15", "25", "50", "75")),
+        ((25.0, 25.0), 1, ("25",)),
+        ((35.0, 35.0), 3, ("35",)),
+        ((0.0, 10.0), 1, ("5",)),
+    ],
+)
+def test_blind_models_are_judged_at_several_levels(sigma, channels, levels, held_out):
+    config = TrainConfig(data=("BSD432",), steps=1, sigma=sigma, channels=channels, val_images=2)
+    assert validation_set(config.to_dict(), [held_out.parent, held_out]).levels == levels
+
+
+@pytest.mark.parametrize("noise", ["awgn", "pairs"])
+@pytest.mark.parametrize("given", [False, True])
+def test_judged_is_what_training_validated_on(noise, given, tmp_path, make_image):
+    """The images are found again by the run's record, for every way of naming them."""
+    ends = ("_real", "_mean") if noise == "pairs" else ("",)
+    for folder in ("Mine", "Other"):
+        for index in range(6):
+            for end in ends:
+                name = f"{'abcdef'[index]}{index}{end}.png"
+                make_image(tmp_path / folder / name, size=(24 + index, 20), seed=index)
+    config = TrainConfig(
+        data=(str(tmp_path / "Mine"),), val=(str(tmp_path / "Other"),) if given else (),
+        noise=noise, scales=(1.0,), val_images=2, steps=1, patch=16,
+    )  # fmt: skip
+    used = load_training_data(config, torch.device("cpu")).val_images
+    found = validation_set(config.to_dict(), [tmp_path])
+    assert len(found.images) == len(used) == (6 if given else 2)
+    for one, other in zip(found.images, used, strict=True):
+        assert np.array_equal(one.clean, other.clean)
+        assert (one.noisy is None) == (other.noisy is None) == (noise == "awgn")
+
+
+def test_pairs_are_measured_scene_by_scene(weights, make_image, tmp_path):
+    for index, (camera, scene) in enumerate([("A", "toy"), ("B", "toy"), ("A", "door")]):
+        for end, noise in (("real", 12.0), ("mean", 0.0)):
+            path = make_image(tmp_path / "PolyU" / f"{camera}_4_200_3200_{scene}_1_{end}.png",
+                              seed=index)  # fmt: skip
+            clean = np.asarray(Image.open(path), np.float32) / np.float32(255)
+            pixels = np.clip(np.rint(add_published_noise(clean, noise, index) * 255), 0, 255)
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+    tests = {"PolyU-test": tmp_path / "PolyU"}
+    card = ship.ship(tmp_path / "run" / "best.pth", "mine", tests)
+    measured = card.training["test_pairs"]["PolyU-test"]
+    assert "test_psnr" not in card.training
+    assert measured["pairs"] == 3
+    assert measured["noisy"] == pytest.approx(26.5, abs=0.6)
+    assert measured["denoised"] > measured["noisy"] + 1
+    assert set(measured["scenes"]) == {"toy", "door"}
+    toy, door = measured["scenes"]["toy"], measured["scenes"]["door"]
+    assert (2 * toy[1] + door[1]) / 3 == pytest.approx(measured["denoised"], abs=1e-3)
+
+
+def test_the_terms_of_every_stage_are_stated():
+    """Weights that began as others carry the terms of those, too; unknown terms are refused."""
+    first = {"data": ["BSD432"]}
+    second = {"data": ["PolyU-train"], "init": first}
+    assert set(ship.data_terms(second)) == {"BSD432", "PolyU"}
+    assert set(ship.data_terms({"data": ["Train400"], "init": second})) == {
+        "BSD432", "PolyU", "Train400",
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="'Holiday' are not known"):
+        ship.data_terms({"data": ["BSD432"], "init": {"data": ["Holiday"]}})
 
 
 def test_a_shipped_model_that_is_not_its_card_is_noticed():
@@ -100,7 +229,49 @@ def test_the_page(weights, make_image, monkeypatch, cli_here, tmp_path):
     assert "| 29.14 |" in text
     assert "adnet-train BSD432 -o RUN --steps 20 --seed 4" in text
     assert "research use" in text
+    # Made again without them, the page still shows the published figures.
+    page.unlink()
+    monkeypatch.setattr(models_page, "draw_examples", lambda _: None)
+    result = cli_here(write_page, "models_page", "-o", page)
+    assert result.returncode == 0, result.stderr
+    assert page.read_text("utf-8") == text
     for name in ("models-curves.png", "models-examples.png"):
         assert f"]({name})" in text
         with Image.open(page.with_name(name)) as picture:
             assert picture.width > 500
+    assert page.with_name("models-examples.png").stat().st_size < 600_000
+
+
+def test_the_page_tells_real_noise_by_scene(monkeypatch, tmp_path):
+    """Two models on the same pairs stand side by side; a card without such figures adds nothing."""
+
+    def model(name, psnr, sigma):
+        scenes = {"door": [30.0, psnr - 1], "toy": [34.0, psnr + 1]}
+        found = {"pairs": 4, "noisy": 32.0, "denoised": psnr, "scenes": scenes}
+        config = TrainConfig(
+            data=("PolyU-train",), noise="pairs", scales=(1.0,), channels=3, steps=1
+        ).to_dict()
+        training = {"test_pairs": {"PolyU-test": found}, "config": config,
+                    "data_terms": {"PolyU": "for research use"}}  # fmt: skip
+        return PretrainedModel(name, tmp_path, "", ModelCard(3, sigma, name, training=training))
+
+    models = (model("color-blind", 35.0, (0.0, 75.0)), model("color-real", 36.0, None))
+    monkeypatch.setattr("adnet.benchmarks.models_page.pretrained_models", lambda: models)
+    for drawn in ("draw_curves", "draw_examples"):
+        monkeypatch.setattr(f"adnet.benchmarks.models_page.{drawn}", lambda *_: None)
+    models_page.write_page(tmp_path / "models.md")
+    text = (tmp_path / "models.md").read_text("utf-8")
+    for row in (
+        "| scene       | noisy  | color-blind | color-real |",
+        "| door        | 30.000 | 34.000      | 35.000     |",
+        "| all 4 pairs | 32.000 | 35.000      | 36.000     |",
+        "| PolyU | for research use",
+        "Three planes (RGB); real noise.",
+    ):
+        assert row in text
+
+
+def test_listed_models_state_their_terms(cli_here):
+    result = cli_here(run_main, "adnet-run", "--list-models", "--json")
+    for entry in json.loads(result.stdout):
+        assert "research use" in entry["data_terms"]["BSD432"]

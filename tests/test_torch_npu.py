@@ -4,8 +4,10 @@ It registers itself in the whole process, so the last test runs this module agai
 """
 
 import os
+import runpy
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from adnet.runtime.registry import open_backend
 from conftest import ROOT
 from om_helpers import FAKES
 
+from adnet.device import compile_backend
+from adnet.errors import BackendUnavailable, PrecisionError
 from adnet.model import ADNet
 from adnet.pretrained import WEIGHTS
 from adnet.training.config import TrainConfig
@@ -26,7 +30,7 @@ on_npu = pytest.mark.skipif(not ON_NPU, reason="run in a process of its own")
 LAST, LAST_3D = torch.channels_last, torch.channels_last_3d
 
 if ON_NPU:
-    import torch_npu  # noqa: F401  (registers the device)
+    import torch_npu
 
 WAYS = {
     "to": lambda x: x.to(memory_format=LAST),
@@ -99,6 +103,149 @@ def test_inference(name, precision):
     assert np.abs(result - expected).max() < {"fp32": 1e-5, "fp16": 5e-3, "bf16": 0.06}[precision]
 
 
+def in_a_thread(call):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(call).result()
+
+
+@on_npu
+def test_a_thread_must_set_its_device():
+    def work():
+        return torch.zeros(2, device="npu")
+
+    with pytest.raises(RuntimeError, match="107002"):
+        in_a_thread(work)
+    work()  # where it was imported, it is set
+    in_a_thread(lambda: (torch.npu.set_device("npu:0"), work()))
+
+
+@on_npu
+def test_the_backend_sets_the_device_in_every_thread():
+    batch = np.random.default_rng(0).random((1, 1, 24, 32), np.float32)
+    with open_backend(WEIGHTS / "gray-blind.onnx", "npu") as backend:
+        expected = backend.infer(batch)
+        assert np.array_equal(in_a_thread(lambda: backend.infer(batch)), expected)
+
+
+@on_npu
+def test_a_forked_child_is_refused(monkeypatch):
+    monkeypatch.setattr(torch_npu, "_process", os.getpid() + 1)
+    with pytest.raises(RuntimeError, match="'spawn' start method"):
+        torch.zeros(2, device="npu")
+
+
+@on_npu
+def test_devices_that_are_not_there():
+    for call in (lambda: torch.zeros(2, device="npu:7"), lambda: torch.npu.set_device(7),
+                 lambda: torch.npu.get_device_name("npu:7")):  # fmt: skip
+        with pytest.raises(RuntimeError, match="107001"):
+            call()
+    with pytest.raises(BackendUnavailable, match="npu:7.*Available here: cpu, npu:0"):
+        open_backend(WEIGHTS / "gray-blind.onnx", "npu", RunOptions(device="npu:7"))
+
+
+@on_npu
+def test_tensors_stay_on_their_device():
+    there = torch.zeros(2, 3, device="npu")
+    with pytest.raises(RuntimeError, match="same device"):
+        there + torch.ones(2, 3)
+    with pytest.raises(TypeError, match="Tensor.cpu"):
+        there.numpy()
+
+
+@pytest.fixture(params=["Ascend310P3", "Ascend910A"])
+def float16_chip(request, monkeypatch):
+    monkeypatch.setattr(torch_npu, "SOC", request.param)
+    monkeypatch.setattr(torch_npu, "HAS_BF16", False)
+    return request.param
+
+
+@on_npu
+def test_bf16_is_refused_on_chips_without_it(float16_chip):
+    with pytest.raises(RuntimeError, match="bfloat16 is not supported"):
+        torch.zeros(2, device="npu").to(torch.bfloat16)
+    with pytest.raises(BackendUnavailable, match=f"bf16: {float16_chip} has no bfloat16.*fp16"):
+        open_backend(WEIGHTS / "gray-blind.onnx", "npu", RunOptions(precision="bf16"))
+    config = TrainConfig(data=("x",), steps=2, precision="bf16")
+    with pytest.raises(BackendUnavailable, match=f"bf16: {float16_chip} has no bfloat16"):
+        Learner(config, World(torch.device("npu:0")), None)
+    open_backend(WEIGHTS / "gray-blind.onnx", "npu", RunOptions(precision="fp16")).close()
+
+
+@on_npu
+def test_a_chip_that_multiplies_in_float16_is_checked_in_every_precision(float16_chip, monkeypatch):
+    batch = np.full((1, 1, 24, 32), 0.5, np.float32)
+    with open_backend(WEIGHTS / "gray-blind.onnx", "npu") as backend:
+        assert backend.describe()["precision"] == "fp32 (products in fp16)"
+        backend.infer(batch)
+        network = backend._network
+        monkeypatch.setattr(backend, "_network", lambda image: network(image) * 65504)
+        with pytest.raises(PrecisionError, match="overflowed .*another device"):
+            backend.infer(batch)
+
+
+@on_npu
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
+def test_compiling_goes_through_torchair(monkeypatch):
+    compiled = []
+
+    def graph_backend(module, inputs):
+        compiled.append(len(inputs))
+        return module.forward
+
+    batch = np.random.default_rng(0).random((1, 1, 24, 32), np.float32)
+    torchair = type(sys)("torchair")
+    torchair.get_npu_backend = lambda: graph_backend
+    monkeypatch.setitem(sys.modules, "torchair", torchair)
+    assert compile_backend(torch.device("npu:0")) is graph_backend
+    assert compile_backend(torch.device("cpu")) == "inductor"
+    with pytest.raises(RuntimeError, match="Triton-Ascend"):
+        torch.compile(ADNet(1).to("npu"))
+    given = []
+    monkeypatch.setattr(
+        torch, "compile", lambda network, **options: given.append(options) or network
+    )
+    with open_backend(WEIGHTS / "gray-blind.onnx", "npu", RunOptions(compile=True)) as backend:
+        backend.infer(batch)
+    assert given[0]["backend"] is graph_backend
+    # Optimisers are torch's own here.
+    monkeypatch.setitem(sys.modules, "torch_npu.optim", type(sys)("torch_npu.optim"))
+    config = TrainConfig(data=("x",), steps=2, compile=True)
+    Learner(config, World(torch.device("npu:0")), None)
+    assert given[1]["backend"] is graph_backend
+
+
+@on_npu
+@pytest.mark.parametrize("missing", ["module", "inside"])
+def test_compiling_without_torchair_is_refused(monkeypatch, missing):
+    if missing == "inside":  # torch_npu's stand-in for a TorchAir that it could not load
+        torchair = type(sys)("torchair")
+        torchair.__getattr__ = lambda name: (_ for _ in ()).throw(AssertionError("no torchair"))
+        monkeypatch.setitem(sys.modules, "torchair", torchair)
+    for call in (
+        lambda: open_backend(WEIGHTS / "gray-blind.onnx", "npu", RunOptions(compile=True)),
+        lambda: Learner(
+            TrainConfig(data=("x",), steps=2, compile=True), World(torch.device("npu:0")), None
+        ),
+    ):
+        with pytest.raises(BackendUnavailable, match="TorchAir.*Leave out --compile"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("case", "error"), [("cann", "libhccl.so"), ("cuda", "Two accelerators cannot be used")]
+)
+def test_loading_is_refused(case, error, monkeypatch):
+    if ON_NPU:
+        pytest.skip("it is loaded")
+    if case == "cann":
+        monkeypatch.setenv("TORCH_NPU_FAKE_NO_CANN", "1")
+    else:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises((ImportError, RuntimeError), match=error):
+        runpy.run_path(str(FAKES / "torch_npu.py"))
+
+
 @on_npu
 @pytest.mark.filterwarnings("ignore")  # torch's own, about a device simulated in Python
 @pytest.mark.parametrize("channels", [1, 3])
@@ -129,4 +276,4 @@ def test_on_the_simulated_npu():
         capture_output=True, text=True, timeout=300, check=False, cwd=ROOT,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout
-    assert "1 skipped" in result.stdout
+    assert "3 skipped" in result.stdout

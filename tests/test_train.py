@@ -189,6 +189,12 @@ def test_program_trains(cli, tmp_path, folder):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "best.pth" in result.stdout
+    first, *_, last = result.stderr.splitlines()
+    assert first.startswith("training ADNet (colour, sigma 25, ")
+    assert "on CPU, " in first
+    assert "; 3 images, 1 for validation; 2 steps of 2 patches of 16x16" in first
+    assert last.startswith("done: step 2 after ")
+    assert str(tmp_path / "run" / "best.pth") in last
     card = load_checkpoint(tmp_path / "run" / "best.pth").card
     assert (card.channels, card.sigma_range) == (3, (25.0, 25.0))
 
@@ -209,13 +215,15 @@ def test_program_follows_a_recipe(cli, tmp_path, folder):
     assert result.returncode == 0, result.stderr
     run = tmp_path / "run"
     result = cli(
-        "adnet-train", tmp_path / "h5" / "train.h5", "-o", run, "--recipe", "modelzoo", "--epochs",
-        1, "--batch", 8, "--patch", 16, "--sigma", 25, "--optimizer", "adam",
+        "adnet-train", tmp_path / "h5", "-o", run, "--recipe", "modelzoo", "--epochs",
+        1, "--batch", 8, "--patch", 16, "--sigma", 25, "--optimizer", "adam", "--quiet",
     )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    assert (result.returncode, result.stderr) == (0, "")
     stored = json.loads((run / "config.json").read_text())
     assert (stored["precision"], stored["loss_scale"], stored["loss"]) == ("fp16", 8.0, "sum")
     assert (stored["optimizer"], stored["epochs"], stored["ema"]) == ("adam", 1, 0.0)
+    assert stored["recipe"] == "modelzoo"
+    assert load_checkpoint(run / "best.pth").card.training["config"] == stored
     without_store = cli("adnet-train", folder, "-o", run / "x", "--recipe", "paper")
     assert_clean_error(without_store, 2, "--epochs counts passes over an HDF5 store")
 

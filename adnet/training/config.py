@@ -12,11 +12,12 @@ from typing import Any, Literal
 from adnet.errors import UsageError
 
 _FREE_TO_CHANGE = {
-    "data", "val", "device", "compile", "val_every", "log_every", "save_minutes", "save_every",
-    "keep",
+    "recipe", "data", "val", "device", "compile", "val_every", "log_every", "save_minutes",
+    "save_every", "keep",
 }  # fmt: skip
 """Fields that a resumed run may change: none of them alters what is learned from a step. (That
-`data` holds the same pixels is checked by their fingerprint.)"""
+`data` holds the same pixels is checked by their fingerprint; what a recipe sets are fields of their
+own.)"""
 
 STORE_SUFFIXES = (".h5", ".hdf5")
 
@@ -38,7 +39,7 @@ class TrainConfig:
     """
 
     data: tuple[str, ...]
-    """Folders of images, or one HDF5 store."""
+    """Folders of images, or one HDF5 store (a file, or the folder of `adnet-data prepare`)."""
     val: tuple[str, ...] = ()
     """Folders of validation images; empty: `val_images` images are held out of `data`."""
     val_images: int = 8
@@ -101,6 +102,8 @@ class TrainConfig:
     """Steps between saves of last.pth, beside those by time."""
     keep: int = 3
     """Checkpoints to resume from that are kept, last.pth included."""
+    recipe: str = "default"
+    """The recipe that the other fields came from (`recipe_options`): a record that sets nothing."""
 
     def __post_init__(self) -> None:
         low, high = self.sigma
@@ -123,6 +126,11 @@ class TrainConfig:
             (self.patch < 8, f"patch must be at least 8 pixels, got {self.patch}"),
             (self.batch < 1, f"batch must be at least 1, got {self.batch}"),
             (not self.lr > 0, f"lr must be above 0, got {self.lr}"),
+            (not 0 < self.decay <= 1, f"decay must lie in 0..1, got {self.decay}"),
+            (
+                not 0 <= self.final_lr_ratio <= 1,
+                f"final lr ratio must lie in 0..1, got {self.final_lr_ratio}",
+            ),
             (not 0 <= self.ema < 1, f"ema must lie in 0..1, got {self.ema}"),
             (
                 self.clip_norm is not None and not self.clip_norm > 0,
@@ -168,6 +176,10 @@ class TrainConfig:
                 self.save_every is not None and self.save_every < 1,
                 f"save every must be at least 1, got {self.save_every}",
             ),
+            (
+                not self.save_minutes > 0,
+                f"save minutes must be above 0, got {self.save_minutes}",
+            ),
             (self.val_every < 1, f"val every must be at least 1, got {self.val_every}"),
             (self.log_every < 1, f"log every must be at least 1, got {self.log_every}"),
         ):
@@ -176,15 +188,32 @@ class TrainConfig:
 
     @property
     def _is_store(self) -> bool:
-        return all(path.lower().endswith(STORE_SUFFIXES) for path in self.data)
+        return self.noise != "pairs" and all(store_at(Path(path)) for path in self.data)
 
     def to_dict(self) -> dict[str, Any]:
         """For a record: JSON types, paths reduced to names (a card must not tell whose disk)."""
         values: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        values["data"] = [Path(path).name for path in self.data]
-        values["val"] = [Path(path).name for path in self.val]
-        values["init"] = None if self.init is None else Path(self.init).name
+        values["data"] = [_name(path) for path in self.data]
+        values["val"] = [_name(path) for path in self.val]
+        values["init"] = None if self.init is None else _name(self.init)
         return values
+
+
+def store_at(path: Path) -> Path | None:
+    """Return the HDF5 store that a path of training data means, None for a folder of images.
+
+    A store is named itself, or is the train.h5 in the folder that `adnet-data prepare` made.
+    """
+    if path.is_dir():
+        inside = path / "train.h5"
+        return inside if inside.is_file() else None
+    return path if path.suffix.lower() in STORE_SUFFIXES else None
+
+
+def _name(path: str) -> str:
+    """Last part of a path; of one that ends in a dot, that of the folder which it means."""
+    name = Path(path).name
+    return name if name not in ("", "..") else Path(path).resolve().name
 
 
 def refuse_changes(before: Mapping[str, Any], now: TrainConfig, checkpoint: Path) -> None:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from adnet.errors import TrainingError, UsageError
-from adnet.image import load_folder
-from adnet.training.config import STORE_SUFFIXES, TrainConfig
+from adnet.image import find_images, load_folder
+from adnet.training.config import STORE_SUFFIXES, TrainConfig, store_at
 from adnet.training.pairs import Pair, hold_out_scenes, load_pairs
 from adnet.training.patches import (
     PatchSampler,
@@ -57,11 +57,12 @@ def load_training_data(config: TrainConfig, device: torch.device) -> TrainingDat
     """Load folders of images, folders of pairs, or one HDF5 store, onto the device.
 
     Raises:
-        UsageError: no such folder, no images, or folders and stores mixed.
+        UsageError: no such folder, no images, folders and stores mixed, or a folder that holds
+            both.
         ImageError, TrainingError: data that cannot be used.
     """
     paths = [Path(text) for text in config.data]
-    stores = [path for path in paths if path.suffix.lower() in STORE_SUFFIXES]
+    stores = [store for path in paths if (store := _only_store(path, config))]
     if stores and (len(paths) != 1 or config.noise == "pairs"):
         raise UsageError(
             f"{stores[0]}: an HDF5 store is trained on alone, not beside others or as pairs."
@@ -76,6 +77,23 @@ def load_training_data(config: TrainConfig, device: torch.device) -> TrainingDat
     if config.noise == "pairs":
         return _from_pairs(config, paths, device)
     return _from_folders(config, paths, device)
+
+
+def _only_store(path: Path, config: TrainConfig) -> Path | None:
+    """Return the store that a path means; refuse to choose between a store and images beside it."""
+    store = store_at(path)
+    if store is None or not path.is_dir():
+        return store
+    try:
+        images = len(find_images(path))
+    except UsageError:
+        return store
+    if config.noise == "pairs":
+        return None  # they are never in a store, so the images are meant
+    raise UsageError(
+        f"{path}: holds a store, train.h5, and {images} images: which are meant? Give {store}, or "
+        "a folder with the images alone."
+    )
 
 
 def make_batch(
@@ -119,7 +137,7 @@ def _from_folders(
         _patch_sampler(config, rescaled(images, config.scales), device),
         validation,
         f"{len(images)} images",
-        _fingerprint([*images, *_pixels(validation)]),
+        fingerprint([*images, *pixels_of(validation)]),
     )
 
 
@@ -139,7 +157,7 @@ def _from_pairs(config: TrainConfig, folders: Sequence[Path], device: torch.devi
         _patch_sampler(config, images, device),
         validation,
         f"{len(pairs)} pairs",
-        _fingerprint([*images, *_pixels(validation)]),
+        fingerprint([*images, *pixels_of(validation)]),
     )
 
 
@@ -164,7 +182,7 @@ def _from_store(config: TrainConfig, store: Path, device: torch.device) -> Train
         StoreSampler(patches, device, seed=config.seed, augment=config.augment),
         validation,
         f"{len(patches)} stored patches",
-        _fingerprint([patches, *_pixels(validation)]),
+        fingerprint([patches, *pixels_of(validation)]),
     )
 
 
@@ -199,11 +217,13 @@ def _load_validation(config: TrainConfig) -> list[ValidationImage]:
     return images
 
 
-def _pixels(images: Iterable[ValidationImage]) -> list[UInt8]:
+def pixels_of(images: Iterable[ValidationImage]) -> list[UInt8]:
+    """List all arrays of pixels, the clean and the noisy ones."""
     return [part for image in images for part in (image.clean, image.noisy) if part is not None]
 
 
-def _fingerprint(arrays: Iterable[UInt8]) -> str:
+def fingerprint(arrays: Iterable[UInt8]) -> str:
+    """Digest pixels and shapes (SHA-256)."""
     digest = hashlib.sha256()
     for array in arrays:
         digest.update(str(array.shape).encode())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adnet.checkpoint import Checkpoint
+from adnet.device import compile_backend, require_precision
 from adnet.model import ADNet
 from adnet.training.allocator import keep_freed_memory
 from adnet.training.config import TrainConfig
@@ -28,6 +29,8 @@ class Learner:
     def __init__(self, config: TrainConfig, world: World, start: Checkpoint | None) -> None:
         self._config, self._world = config, world
         set_hf32(world.device, config.hf32)
+        require_precision(world.device, config.precision)
+        compiler = compile_backend(world.device) if config.compile else None
         torch.manual_seed(config.seed)
         self.averaged = start.network if start is not None else ADNet(config.channels)
         self.averaged.to(world.device).eval()
@@ -50,7 +53,9 @@ class Learner:
         self._parameters = list(self.network.parameters())
         self._optimizer = make_optimizer(config, self._parameters, world.device)
         self.scaler = LossScaler(config.loss_scale) if config.precision == "fp16" else None
-        self._forward = torch.compile(self.network) if config.compile else self.network
+        self._forward: Any = self.network
+        if compiler is not None:
+            self._forward = torch.compile(self.network, backend=compiler)
         self.step = 0
 
     def learn(self, noisy: Tensor, clean: Tensor, lr: float) -> Tensor:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +12,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from adnet.errors import TrainingError
+from adnet.errors import TrainingError, UsageError
 from adnet.image import find_images, load_image
 
 _SUFFIXES = {"_real": "_mean", "_noisy": "_clean"}
 """End of a noisy image's name -> end of its clean one's, where both lie in one folder."""
+
+_CAMERA_SETTINGS = re.compile(r"(?:.*/)?[^_/]+(?:_[\d-]+){3}_+([A-Za-z]+)$")
+"""Camera, aperture, shutter, ISO, object: `Canon600D_4-5_125_1600_toy`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +31,15 @@ class Pair:
     clean: NDArray[np.uint8]
 
 
-def load_pairs(folder: Path, channels: int) -> list[Pair]:
-    """Read all pairs of a folder, sorted by name.
+def find_pairs(folder: Path) -> dict[str, tuple[Path, Path]]:
+    """Find all pairs of a folder: name -> paths of the noisy and of the clean image, sorted.
 
     Two layouts are known: sub-folders `noisy/` and `clean/` with equal names (suffixes may
     differ), and names that end in `_real` and `_mean` (PolyU) or `_noisy` and `_clean`.
 
-    Args:
-        channels: 1 reads gray, 3 RGB.
-
     Raises:
         UsageError: no such folder, or no image in it.
-        TrainingError: an image without its counterpart, or of another size.
-        ImageError: an image cannot be decoded.
+        TrainingError: an image without its counterpart, or no pair at all.
     """
     found = find_images(folder)
     noisy: dict[str, Path] = {}
@@ -61,9 +62,32 @@ def load_pairs(folder: Path, channels: int) -> list[Pair]:
             f"{folder}: {problem}. Expected folders noisy/ and clean/ with equal names, or names "
             "that end in _real and _mean, or in _noisy and _clean."
         )
+    return {name: (noisy[name], clean[name]) for name in sorted(noisy)}
+
+
+def holds_pairs(folder: Path) -> bool:
+    """Tell whether the images of a folder are pairs, all of them."""
+    try:
+        pairs = find_pairs(folder)
+    except TrainingError:
+        return False
+    return 2 * len(pairs) == len(find_images(folder))
+
+
+def load_pairs(folder: Path, channels: int) -> list[Pair]:
+    """Read all pairs of a folder, sorted by name; the layouts are those of `find_pairs`.
+
+    Args:
+        channels: 1 reads gray, 3 RGB.
+
+    Raises:
+        UsageError: no such folder, or no image in it.
+        TrainingError: an image without its counterpart, or of another size.
+        ImageError: an image cannot be decoded.
+    """
     pairs = [
-        Pair(name, load_image(noisy[name], channels), load_image(clean[name], channels))
-        for name in sorted(noisy)
+        Pair(name, load_image(noisy, channels), load_image(clean, channels))
+        for name, (noisy, clean) in find_pairs(folder).items()
     ]
     for pair in pairs:
         if pair.noisy.shape != pair.clean.shape:
@@ -74,22 +98,94 @@ def load_pairs(folder: Path, channels: int) -> list[Pair]:
     return pairs
 
 
+def scene_of(name: str) -> str:
+    """Name the physical scene that a pair shows.
+
+    Names that differ only in a number at their end are crops of one scene. In PolyU's names
+    (camera_aperture_shutter_ISO_object_number) the object alone is the scene, because the same
+    objects were photographed with several cameras and settings.
+    """
+    scene = re.sub(r"[\W_]*\d*$", "", name)
+    settings = _CAMERA_SETTINGS.match(scene)
+    return settings.group(1).lower() if settings else scene
+
+
+def group_scenes(names: Sequence[str]) -> dict[str, list[int]]:
+    """Group names by scene; where all are one scene by their names, every name is a scene."""
+    scenes: dict[str, list[int]] = {}
+    for index, name in enumerate(names):
+        scenes.setdefault(scene_of(name), []).append(index)
+    return {name: [i] for i, name in enumerate(names)} if len(scenes) == 1 else scenes
+
+
+def split_pairs(folder: Path, output: Path) -> dict[str, int]:
+    """Part a folder of pairs by scene, into three folders to train, validate and test on.
+
+    What a scene is for follows from its name alone (the SHA-256 of it, modulo 3), so it is the
+    same on every machine, and more scenes move none. The remainders are dealt so that PolyU gives
+    55 pairs of 9 scenes to train on, 24 of 8 to validate and 21 of 6 to test, of all five cameras.
+
+    Args:
+        output: receives NAME-train, NAME-val and NAME-test (NAME is that of `folder`), which hold
+            symbolic links, or copies where links cannot be made. What is there already must be
+            the same split.
+
+    Returns:
+        Folder name -> pairs in it.
+
+    Raises:
+        TrainingError: no pairs, or too few scenes to fill three folders.
+        UsageError: a folder of that name holds something else.
+    """
+    pairs = find_pairs(folder)
+    names = list(pairs)
+    parts: dict[str, list[str]] = {part: [] for part in ("train", "val", "test")}
+    for scene, members in group_scenes(names).items():
+        digest = int(hashlib.sha256(scene.encode()).hexdigest(), 16)
+        parts[("val", "train", "test")[digest % 3]] += [names[index] for index in members]
+    if not all(parts.values()):
+        empty = ", ".join(part for part, chosen in parts.items() if not chosen)
+        raise TrainingError(
+            f"{folder}: too few scenes to split {len(names)} pairs in three, nothing is left for: "
+            f"{empty}. Give more scenes, or sort them into folders yourself."
+        )
+    label = folder.resolve().name
+    files = {
+        output / f"{label}-{part}": {
+            path.relative_to(folder): path.resolve() for name in chosen for path in pairs[name]
+        }
+        for part, chosen in parts.items()
+    }
+    for target, wanted in files.items():
+        if target.exists():
+            there = {path.relative_to(target) for path in target.rglob("*") if path.is_file()}
+            if not there <= wanted.keys():
+                raise UsageError(
+                    f"{target}: holds other files than this part of {folder}, for example "
+                    f"{min(there - wanted.keys())}. Choose another --output, or remove it."
+                )
+        for relative, source in wanted.items():
+            link = target / relative
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.unlink(missing_ok=True)  # a link into nowhere
+                try:
+                    link.symlink_to(source)
+                except OSError:  # a file system, or a Windows account, without links
+                    shutil.copyfile(source, link)
+    return {target.name: len(wanted) // 2 for target, wanted in files.items()}
+
+
 def hold_out_scenes(names: Sequence[str], count: int) -> set[int]:
     """Choose at least `count` of `names` for validation, whole scenes at a time.
 
-    Names that differ only in a number at their end are taken for crops of one scene: a crop beside
-    one that was trained on would flatter the validation. Where that makes all of them one scene,
-    every name is a scene.
+    A crop beside one that was trained on would flatter the validation; `scene_of` says what is
+    taken for one scene.
 
     Raises:
         TrainingError: nothing would be left to train on.
     """
-    scenes: dict[str, list[int]] = {}
-    for index, name in enumerate(names):
-        scenes.setdefault(re.sub(r"[\W_]*\d*$", "", name), []).append(index)
-    if len(scenes) == 1:
-        scenes = {name: [index] for index, name in enumerate(names)}
-    groups = list(scenes.values())
+    groups = list(group_scenes(names).values())
     every = max(1, len(names) // max(1, count))  # spread over the names
     held: set[int] = set()
     for start in range(every):

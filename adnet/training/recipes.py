@@ -47,4 +47,43 @@ def recipe_options(name: str) -> dict[str, Any]:
     """
     if name not in RECIPES:
         raise UsageError(f"recipe {name!r} is not known; there are {', '.join(RECIPES)}.")
-    return dict(RECIPES[name])
+    return {"recipe": name, **RECIPES[name]}
+
+
+def complete_options(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring together what is asked for, a recipe, and defaults that depend on other options.
+
+    Args:
+        given: fields of TrainConfig that are asked for; they win over the recipe's.
+
+    Returns:
+        Fields of TrainConfig; what is left out keeps its default.
+
+    Raises:
+        UsageError: there is no such recipe, or an option has no effect beside the others.
+    """
+    options = recipe_options(recipe) | dict(given)
+    for name in without_effect(options):
+        if name in given:
+            raise UsageError(f"--{name.replace('_', '-')} has no effect in such a run.")
+    low, high = options.get("sigma", (0.0, 55.0))
+    options.setdefault("val_sigma", low if low == high else 25.0)
+    if options.get("noise") == "pairs":
+        options.setdefault("scales", (1.0,))
+    # A length that is asked for replaces the recipe's.
+    if "epochs" not in given and given.keys() & {"steps", "max_minutes"}:
+        options.pop("epochs", None)
+    if options.get("precision") != "fp16" and "loss_scale" not in given:
+        options.pop("loss_scale", None)
+    return options
+
+
+def without_effect(options: Mapping[str, Any]) -> set[str]:
+    """Name the fields of TrainConfig that change nothing beside these (or their defaults)."""
+    idle: set[str] = set()
+    if options.get("noise") == "pairs":
+        idle |= {"sigma", "val_sigma"}
+    if options.get("optimizer", "adam") != "sgd":
+        idle |= {"momentum"}
+    cosine = options.get("schedule", "cosine") == "cosine"
+    return idle | ({"milestones", "decay"} if cosine else {"final_lr_ratio"})

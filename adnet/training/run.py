@@ -10,7 +10,8 @@ from pathlib import Path
 
 from adnet.training.config import TrainConfig
 from adnet.training.launch import Workers, launch
-from adnet.training.train import TrainProgress, train
+from adnet.training.progress import TrainProgress
+from adnet.training.train import train
 from adnet.training.world import join_world
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,6 @@ import platform
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from adnet.training.config import TrainConfig, refuse_changes
 from adnet.training.data import TrainingData, load_training_data, make_batch
 from adnet.training.guard import LossGuard
 from adnet.training.learner import Learner
+from adnet.training.progress import TrainProgress, describe_start, describe_time
 from adnet.training.run_directory import RunDirectory
 from adnet.training.run_log import RunLog
 from adnet.training.schedule import fraction_done, learning_rate
@@ -36,17 +36,6 @@ log = logging.getLogger(__name__)
 _AGREE_EVERY = 10
 """Steps between exchanges about time and stopping on an accelerator, where each one waits for the
 device. On a CPU, where steps are slow and waiting costs nothing, every step."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrainProgress:
-    """What a progress display needs; sent after every step."""
-
-    fraction: float
-    step: int
-    patches_per_s: float
-    loss: float | None
-    val_psnr: float | None
 
 
 def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to bottom)
@@ -156,6 +145,12 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
         recent: list[float] = []  # losses since the last line of metrics
         began = logged_at = time.monotonic()
         saved_at = elapsed = elapsed_before
+        if world.is_main:
+            log.info("%s", describe_start(
+                config, length, learner.step, device=_device_name(world),
+                parameters=sum(weight.numel() for weight in learner.network.parameters()),
+                data=f"{data.description}, {len(data.val_images)} for validation",
+            ))  # fmt: skip
         loss: float | None = None
         val_psnr: float | None = None
         rate, logged_step = 0.0, learner.step
@@ -179,6 +174,14 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
                     )
             elif guard.wants_snapshot(learner.step):
                 guard.keep(learner.state_dict())
+
+        def newest_loss() -> float | None:
+            """Mean of the losses since the last line of metrics, without waiting for a device."""
+            if recent:
+                return sum(recent) / len(recent)
+            if loss is None and pending and world.device.type == "cpu":
+                return float(pending[-1])  # steps may take minutes: better this worker's than none
+            return loss
 
         while True:
             fraction = fraction_done(config, length, learner.step, elapsed)
@@ -226,10 +229,20 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
                 save_last()
                 saved_at = elapsed
             if world.is_main:
-                on_progress(TrainProgress(fraction, learner.step, rate, loss, val_psnr))
+                now_rate = rate or (learner.step - logged_step) * config.batch / max(
+                    1e-9, time.monotonic() - logged_at
+                )
+                on_progress(
+                    TrainProgress(fraction, learner.step, now_rate, newest_loss(), val_psnr)
+                )
             if agreed:
                 raise KeyboardInterrupt
         save_last()
+        if world.is_main:
+            log.info(
+                "done: step %d after %s, validation PSNR %.3f dB; the best, %.3f dB, is in %s",
+                learner.step, describe_time(elapsed), val_psnr, best_psnr, directory.best,
+            )  # fmt: skip
     return directory.best
 
 

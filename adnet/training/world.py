@@ -25,6 +25,9 @@ _COLLECTIVES = {"cpu": "gloo", "cuda": "nccl", "npu": "hccl", "xpu": "xccl"}
 _TIMEOUT = timedelta(minutes=10)
 """How long a worker waits for the others, e.g. while one loads its data from a slow disk."""
 
+_HCCL_WAITS_S = (120, 7200)
+"""The range of HCCL_CONNECT_TIMEOUT; its default is the shortest."""
+
 
 class PeerFailed(TrainingError):
     """Another worker failed; its own message says why."""
@@ -101,6 +104,11 @@ def started_as_worker() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def speaks_for_all() -> bool:
+    """Whether this process tells the user: it is the first worker, or no worker at all."""
+    return not started_as_worker() or os.environ["RANK"] == "0"
+
+
 @contextmanager
 def join_world(device: str) -> Iterator[World]:
     """Take this process's place among the workers, and leave it at the end.
@@ -141,6 +149,8 @@ def join_world(device: str) -> Iterator[World]:
         torch.accelerator.set_device_index(place)
     if kind not in _COLLECTIVES:
         raise UsageError(f"device {kind!r} cannot be used by several workers.")
+    if kind == "npu":
+        _let_hccl_wait(_TIMEOUT)
     try:
         dist.init_process_group(_COLLECTIVES[kind], timeout=_TIMEOUT)
     except (RuntimeError, ValueError) as err:
@@ -154,3 +164,14 @@ def join_world(device: str) -> Iterator[World]:
         yield World(place, rank, size)
     finally:
         dist.destroy_process_group()
+
+
+def _let_hccl_wait(timeout: timedelta) -> None:
+    """Let HCCL wait for the other workers as long as the process group does.
+
+    It has a time of its own, two minutes, and reads it when it is initialised (EI0006 after that).
+    What the user has set stays.
+    """
+    shortest, longest = _HCCL_WAITS_S
+    seconds = min(longest, max(shortest, int(timeout.total_seconds())))
+    os.environ.setdefault("HCCL_CONNECT_TIMEOUT", str(seconds))

@@ -4,22 +4,53 @@ Importing it registers the device, as the real package does. Tensors on it are o
 do not mix with the CPU's; operators come one by one through PyTorch's dispatcher. Not simulated:
 HCCL, streams, memory, the chip's arithmetic. As on the device, only contiguous_format and
 preserve_format can be asked for, and what comes from the CPU arrives contiguous (the real package
-words the refusals of `contiguous` and `empty` a little differently). Variables of its own:
+words the refusals of `contiguous` and `empty` a little differently).
+
+What the real one refuses, and this one with it (test_torch_npu.py):
+
+    loading without CANN's libraries, or beside a CUDA build of torch that sees a GPU
+    channels_last, however it is asked for
+    work in a thread that has not set its device (107002; LlamaFactory#2385)
+    a device that is not there (107001)
+    work in a forked child
+    bfloat16 on chips whose matrix unit lacks it (unconfirmed how); autocast only warns there
+    NumPy arrays of tensors on the device; operators on tensors of two devices
+    torch.compile with inductor, which needs Triton-Ascend; `torchair` is not part of this package
+
+Stricter than the real one: the first thread must be the one that imports it, or set its device.
+Not simulated: torch_npu.optim, set_option, autoload, its check of versions.
+
+Variables of its own:
 
     TORCH_NPU_FAKE_DEVICES    how many devices there are (1)
+    TORCH_NPU_FAKE_SOC        what chip they are (Ascend910B3)
     TORCH_NPU_FAKE_NO_CANN    fail as the real package does when CANN's libraries are not found
 """
 
 import os
+import re
+import threading
 
 if "TORCH_NPU_FAKE_NO_CANN" in os.environ:
     raise ImportError("libhccl.so: cannot open shared object file: No such file or directory")
 
 import torch
+
+if torch.cuda.is_available():
+    raise RuntimeError(
+        "Two accelerators cannot be used at the same time in PyTorch: npu and cuda. Please check "
+        "the torch version, it should be the CPU build."
+    )
+
 import torch.utils.backend_registration as registration
 from torch.utils._pytree import tree_leaves, tree_map
 
 DEVICES = int(os.environ.get("TORCH_NPU_FAKE_DEVICES", "1"))
+SOC = os.environ.get("TORCH_NPU_FAKE_SOC", "Ascend910B3")
+HAS_BF16 = not re.fullmatch(r"Ascend310(P\d)?|Ascend910(A|B|ProA|ProB|PremiumA)", SOC)
+_process = os.getpid()
+_device_of = threading.local()
+_device_of.index = 0
 _values = {}  # storage -> (storage, kept alive; CPU tensor)
 _REFUSED = (torch.channels_last, torch.channels_last_3d)
 _QUESTIONS = (torch.Tensor.is_contiguous,)
@@ -47,8 +78,42 @@ class _Npu(registration._DummyBackendModule):
     def synchronize(self, device=None):
         pass
 
+    def get_device_name(self, device=None):
+        _check_index(torch.device(device).index if device is not None else 0)
+        return SOC
+
+    def set_device(self, device):
+        index = device if isinstance(device, int) else torch.device(device).index
+        _check_index(index)
+        _device_of.index = index or 0
+
+    def current_device(self):
+        _refuse_thread()
+        return _device_of.index
+
     def get_amp_supported_dtype(self):
-        return [torch.float16, torch.bfloat16]
+        return [torch.float16, torch.bfloat16] if HAS_BF16 else [torch.float16]
+
+
+def _check_index(index):
+    if (index or 0) >= DEVICES:
+        raise RuntimeError(f"Invalid device ID npu:{index}; there are {DEVICES} (107001)")
+
+
+def _refuse_thread():
+    if os.getpid() != _process:
+        raise RuntimeError(
+            "Cannot re-initialize NPU in forked subprocess. To use NPU with multiprocessing, you "
+            "must use the 'spawn' start method"
+        )
+    # The threads of autograd's engine are no threads of Python's; they set their device themselves.
+    if type(threading.current_thread()) is threading._DummyThread:
+        return
+    if not hasattr(_device_of, "index"):
+        raise RuntimeError(
+            "107002: The context is empty. Check whether acl.rt.set_context or acl.rt.set_device "
+            "is called."
+        )
 
 
 class _Hook(registration._DummyPrivateUse1Hook):
@@ -108,14 +173,19 @@ def _inside(one):
     if _is_ours(one):
         return _value(one)
     if isinstance(one, torch.device) and one.type == "npu":
-        if (one.index or 0) >= DEVICES:
-            raise RuntimeError(f"Invalid device ID npu:{one.index}; there are {DEVICES}")
+        _check_index(one.index)
         return torch.device("cpu")
     return one
 
 
 def _run(operator, *arguments, **options):
     _refuse_formats(arguments, options)
+    _refuse_thread()
+    if not HAS_BF16 and any(
+        one is torch.bfloat16 or (isinstance(one, torch.Tensor) and one.dtype is torch.bfloat16)
+        for one in tree_leaves((arguments, options))
+    ):
+        raise RuntimeError(f"{operator}: bfloat16 is not supported on {SOC}")
     if operator is torch.ops.aten.empty_strided.default:  # a copy of what is on the CPU
         operator, arguments = torch.ops.aten.empty.memory_format, arguments[:1]
     if (
@@ -160,6 +230,17 @@ def _convolution_backward(gradient, image, weight, stride, padding, dilation, *r
     )  # fmt: skip
 
 
+_torch_compile = torch.compile
+
+
+def _compile(model=None, *, backend="inductor", **options):
+    parameters = model.parameters() if isinstance(model, torch.nn.Module) else ()
+    if backend == "inductor" and any(_is_ours(one) for one in parameters):
+        raise RuntimeError("inductor has no code generator for npu: Triton-Ascend is not installed")
+    return _torch_compile(model, backend=backend, **options)
+
+
+torch.compile = _compile
 npu = _Npu()
 registration._setup_privateuseone_for_python_backend("npu", npu, _Hook(), _Guard())
 _library = torch.library.Library("_", "IMPL")

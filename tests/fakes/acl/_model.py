@@ -1,8 +1,11 @@
 """A loaded OM: what it takes, and its arithmetic, by ONNX Runtime."""
 
+import ctypes
+import os
 import re
 import struct
 from pathlib import Path
+from weakref import WeakSet
 
 import numpy as np
 
@@ -11,10 +14,21 @@ ARCHITECTURES = (  # NpuArch by name; the 2026 runtime compares these when it lo
     (r"Ascend310P\d", 2002), (r"Ascend310B\d", 3002), (r"Ascend910B\d.*|Ascend910_9\d+", 2201),
     (r"Ascend910(A|B|Pro[AB]|PremiumA)", 1001),
 )  # fmt: skip
+SATURATING = (2002, 1001)  # unconfirmed: torch_npu leaves these out of its INF/NaN mode
 FLOAT, FLOAT16, UINT8 = 0, 1, 4
 NCHW, NHWC, ND = 0, 1, 2
 _GEAR_MARK = 0x6765_6172
 HALF_MODES = (None, "fp16", "force_fp16")
+_sessions = WeakSet()
+
+
+def _keep_sessions():
+    """The real driver has no objects that wait for threads when a forked child ends."""
+    for session in list(_sessions):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(session))
+
+
+os.register_at_fork(after_in_child=_keep_sessions)
 
 
 def architecture(soc):
@@ -30,14 +44,18 @@ def parse(path):
     if len(content) < 256 or content[:4] != MAGIC:
         return None, 145006
     (length,) = struct.unpack_from("<Q", content, 184)
-    if length != len(content) - 256:
+    header_size, _ = struct.unpack_from("<II", content, 4)
+    if length != len(content) - 256 or header_size != 256:
         return None, 145006
     count, _ = struct.unpack_from("<II", content, 256)
-    parts = {}
+    parts, end = {}, 264 + 24 * count
     for index in range(count):
         kind, _, offset, size = struct.unpack_from("<IIQQ", content, 264 + 24 * index)
         start = 264 + 24 * count + offset
         parts[kind] = content[start : start + size]
+        end = max(end, start + size)
+    if end != len(content) or not {0, 1, 2} <= parts.keys():
+        return None, 145006  # "do not get the complete model"
     return Model(parts), 0
 
 
@@ -119,12 +137,13 @@ class Model:
             batch = image[:count].view(dtype).reshape(n, self.channels, h, w).astype(np.float32)
         if arithmetic == "auto":
             mode = self.flags.get("precision_mode_v2", self.flags.get("precision_mode"))
-            arithmetic = "fp16" if mode in HALF_MODES else "fp32"
-        (result,) = self._open(arithmetic == "fp16").run(None, {self.name: batch})
+            half = "saturating" if architecture(self.soc) in SATURATING else "fp16"
+            arithmetic = half if mode in HALF_MODES else "fp32"
+        (result,) = self._open(arithmetic).run(None, {self.name: batch})
         dtype = np.float16 if self.output_type == FLOAT16 else np.float32
         return np.ascontiguousarray(result.astype(dtype)).view(np.uint8).reshape(-1)
 
-    def _open(self, half):
+    def _open(self, arithmetic):
         if self._session is None:
             import onnx
             import onnxruntime as ort
@@ -133,17 +152,20 @@ class Model:
             for value in [*model.graph.input, *model.graph.output]:
                 for index in (0, 2, 3):  # ATC puts its own sizes in place of the file's
                     value.type.tensor_type.shape.dim[index].dim_param = f"d{index}"
-            if half:
-                _round_to_half(model)
+            if arithmetic in ("fp16", "saturating"):
+                _round_to_half(model, saturating=arithmetic == "saturating")
             options = ort.SessionOptions()
             options.log_severity_level = 3
             self._session = ort.InferenceSession(model.SerializeToString(), options,
                                                  providers=["CPUExecutionProvider"])  # fmt: skip
+            _sessions.add(self._session)
         return self._session
 
 
-def _round_to_half(model):
+def _round_to_half(model, saturating):
     """Weights, the input and every result are rounded to float16; sums are kept in float32.
+
+    What is too large becomes inf or, saturating, the largest number.
 
     That is the cube unit's f32f16f16 mode. Unconfirmed: which results a chip really keeps in
     float32 between fused layers.
@@ -159,7 +181,15 @@ def _round_to_half(model):
     outputs = {value.name for value in graph.output}
     nodes = []
 
+    limits = [numpy_helper.from_array(np.float32(one), f"limit_{one}") for one in (-65504, 65504)]
+    if saturating:
+        graph.initializer.extend(limits)
+
     def rounding(source, target):
+        if saturating:
+            clip = [source, *(limit.name for limit in limits)]
+            nodes.append(helper.make_node("Clip", clip, [target + "_clipped"]))
+            source = target + "_clipped"
         nodes.append(helper.make_node("Cast", [source], [target + "_half"], to=TensorProto.FLOAT16))
         nodes.append(helper.make_node("Cast", [target + "_half"], [target], to=TensorProto.FLOAT))
 
@@ -170,6 +200,8 @@ def _round_to_half(model):
             if name == image:
                 node.input[index] = image + "_rounded"
         nodes.append(node)
+        if node.op_type == "QuantizeLinear":  # its result has 8 bits
+            continue
         for index, name in enumerate(node.output):
             raw = name + "_raw"
             node.output[index] = raw

@@ -17,6 +17,10 @@ RELEASES = (
     "rt.free", "rt.free_host", "destroy_data_buffer", "mdl.destroy_dataset", "mdl.destroy_desc",
     "mdl.unload", "rt.destroy_stream", "rt.destroy_context", "rt.reset_device",
 )  # fmt: skip
+FAULTS = (  # of the chip; 507011 and the like end one run alone
+    507010, 507013, 507014, 507015, 507018, 507034, 507035, 507036, 507046, 507048, 507049, 507050,
+    507053, 507054,
+)  # fmt: skip
 NO_CONTEXT = (
     "The context is empty. Check whether acl.rt.set_context or acl.rt.set_device is called."
 )
@@ -35,6 +39,7 @@ class Context:
 class Stream:
     context: int
     pending: list = field(default_factory=list)
+    broken: int = 0  # the code of the fault after which the chip does nothing more
 
 
 @dataclass(eq=False)
@@ -61,8 +66,10 @@ class State:
         self.device_count = int(os.environ.get("ACL_FAKE_DEVICES", "1"))
         self.run_mode = int(os.environ.get("ACL_FAKE_RUN_MODE", "1"))  # 1: host
         self.soc = os.environ.get("ACL_FAKE_SOC", "Ascend310P3")
+        self.is_part = "ACL_FAKE_VNPU" in os.environ  # the device is a part of a chip
         self.memory_limit = int(os.environ.get("ACL_FAKE_MEMORY", str(20 << 30)))
-        # auto: by the OM's precision mode; fp32; fp16; none: zeros; nan: not a number;
+        # auto: by the OM's precision mode and chip; fp32; fp16; saturating: fp16 without inf;
+        # none: zeros; nan: not a number;
         # hang: never end, after making the file ACL_FAKE_HANGING
         self.arithmetic = os.environ.get("ACL_FAKE_ARITHMETIC", "auto")
         self.trace = []  # (name, thread) of every call
@@ -114,6 +121,12 @@ class State:
         if 0x12_0000_0000 <= address < self._next_address:
             raise MisuseError(f"{address:#x} is device memory that was freed, or never allocated")
         return None
+
+    def refuse_race(self, block, what):
+        """Memory that the chip still works on must be left alone."""
+        for one in self.ledger.values():
+            if isinstance(one, Stream) and any(block in task.blocks for task in one.pending):
+                raise MisuseError(f"{what} of memory that a running model or copy uses")
 
     def device_bytes(self, device):
         return sum(

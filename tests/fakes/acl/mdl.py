@@ -4,6 +4,8 @@ import os
 import time
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from ._model import NCHW, ND, NHWC, Model, architecture, parse
 from ._state import INVALID_PARAM, STREAM_CONTEXT, MisuseError, Stream, api, require_int, state
 
@@ -34,7 +36,7 @@ class Task:
 
     @property
     def blocks(self):
-        return [*self.inputs, self.output]
+        return [part.block for part in [*self.inputs, self.output]]
 
     def run(self):
         self.model.running_on = None
@@ -49,7 +51,11 @@ class Task:
         if state.arithmetic == "none":
             self.output.data[:] = 0
         elif state.arithmetic != "nan":
-            result = self.model.run(self.inputs[0].data, self.gear, state.arithmetic)
+            image = self.inputs[0].data
+            # What a tolerated input lacks is whatever lies behind it in memory.
+            rubbish = np.full(max(0, self.model.image_size - image.nbytes), 0xFF, np.uint8)
+            image = np.concatenate([image, rubbish]) if rubbish.size else image
+            result = self.model.run(image, self.gear, state.arithmetic)
             self.output.data[: result.nbytes] = result
         return 0
 
@@ -67,6 +73,8 @@ def load_from_file(path):
             f"socVersion={state.soc}, but the model socVersion={model.soc}"
         )
         return None, 500002
+    if state.is_part and model.flags.get("virtual_type") != "1":
+        return None, 507009
     model.context, model.device = state.context(), state.device()
     return state.handle(model), 0
 
@@ -106,6 +114,17 @@ def _model(description):
     return state.take(description, Description).model
 
 
+def _inputs(model):
+    return [model.name] if model.kind == "static" else [model.name, GEAR_INPUT]
+
+
+def _nth(values, index):
+    require_int(index)
+    if not 0 <= index < len(values):
+        raise MisuseError(f"the model has no input or output {index}")
+    return values[index]
+
+
 @api("never")
 def get_num_inputs(description):
     return 1 if _model(description).kind == "static" else 2
@@ -119,51 +138,54 @@ def get_num_outputs(description):
 
 @api("never")
 def get_input_name_by_index(description, index):
-    return [_model(description).name, GEAR_INPUT][index]
+    return _nth(_inputs(_model(description)), index)
 
 
 @api("never")
 def get_output_name_by_index(description, index):
-    return "Sub_40:0:denoised"
+    _model(description)
+    return _nth(["Sub_40:0:denoised"], index)
 
 
 @api("pair")
 def get_input_index_by_name(description, name):
-    names = [_model(description).name]
-    if _model(description).kind != "static":
-        names.append(GEAR_INPUT)
+    names = _inputs(_model(description))
     return (names.index(name), 0) if name in names else (None, INVALID_PARAM)
 
 
 @api("never")
 def get_input_size_by_index(description, index):
-    return [_model(description).image_size, GEAR_BYTES][index]
+    model = _model(description)
+    return _nth([model.image_size, GEAR_BYTES][: len(_inputs(model))], index)
 
 
 @api("never")
 def get_output_size_by_index(description, index):
-    return [_model(description).output_size][index]
+    return _nth([_model(description).output_size], index)
 
 
 @api("never")
 def get_input_data_type(description, index):
-    return [_model(description).input_type, 3][index]
+    model = _model(description)
+    return _nth([model.input_type, 3][: len(_inputs(model))], index)
 
 
 @api("never")
 def get_output_data_type(description, index):
-    return [_model(description).output_type][index]
+    return _nth([_model(description).output_type], index)
 
 
 @api("never")
 def get_input_format(description, index):
     model = _model(description)
-    return NHWC if model.aipp else ND if model.kind == "dims" else NCHW
+    image = NHWC if model.aipp else ND if model.kind == "dims" else NCHW
+    return _nth([image, ND][: len(_inputs(model))], index)
 
 
 @api("pair")
 def get_input_dims(description, index):
     model = _model(description)
+    _nth(_inputs(model), index)
     if index != 0:
         return {"name": GEAR_INPUT, "dimCount": 1, "dims": [4]}, 0
     n, c, h, w = model.shape
@@ -174,6 +196,7 @@ def get_input_dims(description, index):
 @api("pair")
 def get_output_dims(description, index):
     model = _model(description)
+    _nth([0], index)
     n, h, w = model.largest
     return {"name": "denoised", "dimCount": 4, "dims": [n, model.channels, h, w]}, 0
 
@@ -250,8 +273,10 @@ def set_dynamic_hw_size(model, dataset, index, height, width):
 
 @api("code")
 def set_input_dynamic_dims(model, dataset, index, dims):
+    if not isinstance(dims, dict) or not {"name", "dimCount", "dims"} <= dims.keys():
+        raise TypeError("dims must be a dict with name, dimCount and dims")
     values = dims["dims"]
-    require_int(*values)
+    require_int(dims["dimCount"], *values)
     found = state.take(model, Model)
     if dims["dimCount"] != len(values) or len(values) != 4 or values[1] != found.channels:
         return INVALID_PARAM
@@ -259,46 +284,55 @@ def set_input_dynamic_dims(model, dataset, index, dims):
 
 
 def _set_gear(model, dataset, index, kind, gear):
+    require_int(index)
     if model.kind == "static":
         return 100019
     if model.kind != kind or index != 1 or 0 in gear:
         return INVALID_PARAM
     if gear not in model.gears:
         return 145013
-    blocks, code = _blocks(dataset)
-    if code or len(blocks) != 2:
-        return code or 145011
-    if blocks[1].data.nbytes < 16:
+    parts = _parts(dataset)
+    if len(parts) != 2:
+        return 145011
+    if parts[1].data.nbytes < GEAR_BYTES:
         return 145012
-    for one in state.ledger.values():
-        if isinstance(one, Stream) and any(blocks[1] in task.blocks for task in one.pending):
-            raise MisuseError("the gear of a running model was changed")
-    model.write_gear(blocks[1].data, gear)
+    state.refuse_race(parts[1].block, "change of the gear")
+    model.write_gear(parts[1].data, gear)
     return 0
 
 
-def _blocks(dataset):
-    """The device memory of a dataset's buffers."""
+@dataclass
+class Part:
+    """A data buffer of a dataset: the bytes that it was made for, and the memory they lie in."""
+
+    data: object
+    block: object
+
+
+def _parts(dataset):
     from . import DataBuffer
 
-    blocks = []
+    parts = []
     for handle in state.take(dataset, Dataset).buffers:
         buffer = state.take(handle, DataBuffer)
         block = state.memory_at(buffer.buffer_address, buffer.size)
         if block is None or block.device is None:
             raise MisuseError("a model was given host memory")
-        blocks.append(block)
-    return blocks, 0
+        if block.device != state.device():
+            raise MisuseError("a model was given the memory of another device")
+        parts.append(Part(block.view(buffer.buffer_address, buffer.size), block))
+    return parts
 
 
 def _prepare(model, inputs, outputs):
     found = state.take(model, Model)
     if found.context != state.context():
         return None, STREAM_CONTEXT  # unconfirmed code; the manual demands one context
-    given, _ = _blocks(inputs)
-    made, _ = _blocks(outputs)
+    given, made = _parts(inputs), _parts(outputs)
     if len(given) != (1 if found.kind == "static" else 2) or len(made) != 1:
         return None, 145000
+    if any(part.block is made[0].block for part in given):
+        raise MisuseError("the output of a model lies in the memory of its input")
     if given[0].data.nbytes + TOLERANCE < found.image_size:
         state.last_error = (
             f"E13025: Input tensor is invalid. Reason: The input memory size set by the user is "
@@ -315,7 +349,13 @@ def _prepare(model, inputs, outputs):
 @api("code")
 def execute(model, inputs, outputs):
     task, code = _prepare(model, inputs, outputs)
-    return code or task.run()
+    if code:
+        return code
+    if task.model.running_on is not None:
+        raise MisuseError("one model runs twice at once")
+    for block in task.blocks:
+        state.refuse_race(block, "execute")
+    return task.run()
 
 
 @api("code")
@@ -323,6 +363,8 @@ def execute_async(model, inputs, outputs, stream):
     queue = state.take(stream, Stream)
     if queue.context != state.context():
         return STREAM_CONTEXT
+    if queue.broken:
+        return queue.broken
     task, code = _prepare(model, inputs, outputs)
     if code:
         return code

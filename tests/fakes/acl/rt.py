@@ -1,10 +1,12 @@
 """acl.rt: devices, contexts, streams, memory, copies."""
 
 import threading
+from dataclasses import dataclass
 
 import numpy as np
 
 from ._state import (
+    FAULTS,
     INVALID_DEVICE_ID,
     INVALID_PARAM,
     OUT_OF_MEMORY,
@@ -105,8 +107,12 @@ def synchronize_stream(stream):
     if found.context != state.context():
         return STREAM_CONTEXT
     pending, found.pending[:] = list(found.pending), []
-    codes = [task.run() for task in pending]
-    return next((code for code in codes if code), 0)
+    codes = []
+    for task in pending:
+        codes.append(found.broken or task.run())
+        if codes[-1] in FAULTS:
+            found.broken = codes[-1]
+    return found.broken or next((code for code in codes if code), 0)
 
 
 @api("pair")
@@ -127,7 +133,7 @@ def free(address):
     found = state.take(address, Memory)
     if found.device is None:
         raise MisuseError("free of host memory")
-    _refuse_race(found, "free")
+    state.refuse_race(found, "free")
     if state.alive(lambda _, one: found.address == getattr(one, "buffer_address", None)):
         raise MisuseError("free of memory that a data buffer points to")
     del state.ledger[address]
@@ -146,8 +152,10 @@ def malloc_host(size):
 
 @api("code")
 def free_host(address):
-    if state.take(address, Memory).device is not None:
+    found = state.take(address, Memory)
+    if found.device is not None:
         raise MisuseError("free_host of device memory")
+    state.refuse_race(found, "free_host")
     state.ledger.pop(address).data[:] = 0xDD  # whoever still reads it sees rubbish
     return 0
 
@@ -167,17 +175,32 @@ def memcpy_async(target, room, source, count, kind, stream):
     if target % 64 or source % 64:
         return UNALIGNED
     host = source if kind == H2D else target
-    if kind in (H2D, D2H) and state.memory_at(host, count) is None:
+    if kind == H2H or (kind in (H2D, D2H) and state.memory_at(host, count) is None):
         return INVALID_PARAM  # host memory that malloc_host did not give
-    return _copy(target, room, source, count, kind)
+    if found.broken:
+        return found.broken
+    return _copy(target, room, source, count, kind, found)
 
 
-def _copy(target, room, source, count, kind):
+@dataclass
+class Copy:
+    """A copy in a stream; carried out as late as possible, when the stream is waited for."""
+
+    source: np.ndarray
+    target: np.ndarray
+    blocks: list
+
+    def run(self):
+        self.target[:] = self.source
+        return 0
+
+
+def _copy(target, room, source, count, kind, stream=None):
     if count > room or kind not in (H2H, H2D, D2H, D2D):
         return INVALID_PARAM
     if count == 0:
         return 0
-    ends = []
+    ends, blocks = [], []
     # On a board where the program runs beside the chip, all memory counts as the device's.
     wanted = {H2H: (False, False), H2D: (False, True), D2H: (True, False), D2D: (True, True)}
     if state.run_mode == 0 and kind != D2D:
@@ -187,18 +210,15 @@ def _copy(target, room, source, count, kind):
         is_device = block is not None and block.device is not None
         if state.run_mode == 1 and is_device != on_device:
             raise MisuseError(f"memcpy of kind {kind} with the wrong kind of memory")
-        if is_device:
-            if block.device != state.device():
-                raise MisuseError("memcpy to the memory of another device")
-            _refuse_race(block, "memcpy")
+        if is_device and block.device != state.device():
+            raise MisuseError("memcpy to the memory of another device")
+        if block is not None:
+            state.refuse_race(block, "memcpy")
         ends.append(host_view(address, count) if block is None else block.view(address, count))
-    ends[1][:] = ends[0]
+        blocks.append(block)
+    copy = Copy(*ends, blocks)
+    if stream is None:
+        return copy.run()
+    copy.target[:] = 0xFF  # rubbish, until the stream is waited for
+    stream.pending.append(copy)
     return 0
-
-
-def _refuse_race(block, what):
-    for one in state.ledger.values():
-        if isinstance(one, Stream):
-            for task in one.pending:
-                if block in task.blocks:
-                    raise MisuseError(f"{what} of memory that a running model uses")

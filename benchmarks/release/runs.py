@@ -1,0 +1,182 @@
+"""Runs of a campaign: OUT/NAME each, begun, resumed and finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from adnet.benchmarks.release.catalogue import Model
+
+from adnet.atomic import atomic_path
+from adnet.errors import UsageError
+from adnet.pretrained import pretrained_models
+from adnet.training.config import TrainConfig, refuse_changes
+from adnet.training.pairs import split_pairs
+from adnet.training.progress import TrainProgress
+from adnet.training.run import Show, run_training
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """One model's run: best.pth is the result once `done` exists.
+
+    Args:
+        out: the campaign's folder.
+    """
+
+    def __init__(self, out: Path, model: Model) -> None:
+        self.model = model
+        self.path = out / model.name
+        self.best = self.path / "best.pth"
+        self._out = out
+        self._init = self.path / ".init"
+        self._done = self.path / "done"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it came to the end of its schedule."""
+        return self._done.exists()
+
+    def describe(self) -> str:
+        """Say how far it is, e.g. `4000 of 16000 steps`."""
+        if self.is_done:
+            return "done"
+        if not (self.path / "config.json").exists():
+            return "not begun"
+        steps = json.loads((self.path / "config.json").read_text("utf-8"))["steps"]
+        reached = 0
+        metrics = self.path / "metrics.jsonl"
+        if metrics.exists():
+            for line in metrics.read_text("utf-8").splitlines():
+                if line.endswith("}"):
+                    reached = json.loads(line)["step"]
+        return f"{reached} of {steps} steps"
+
+    def settings(self, folders: Mapping[str, Path], device: str) -> TrainConfig:
+        """Return its settings: those it began with, or the catalogue's for this device.
+
+        Raises:
+            UsageError: what lies in its folder was made with other settings.
+        """
+        init = self._start()
+        fresh = self.model.config(folders, init, device)
+        stored = self.path / "config.json"
+        if not stored.exists():
+            return fresh
+        before = json.loads(stored.read_text("utf-8"))
+        problem = ""
+        # A run that began on another kind of device goes on with the schedule of that one.
+        for config in (fresh, *(self.model.config(folders, init, on) for on in ("cpu", "cuda"))):
+            now = config.to_dict()
+            moved = [name for name in ("data", "val") if before[name] != now[name]]
+            if moved:  # only what they are called; training itself compares the pixels
+                problem = f"{moved[0]} was {before[moved[0]]}, is {now[moved[0]]}"
+                continue
+            try:
+                refuse_changes(before, config, stored)
+            except UsageError as err:
+                problem = problem or str(err)
+            else:
+                return dataclasses.replace(config, device=device, compile=fresh.compile)
+        raise UsageError(
+            f"{self.path}: was made with other settings than the catalogue's ({problem}). Move it "
+            f"away to train {self.model.name} anew."
+        )
+
+    def train(
+        self,
+        folders: Mapping[str, Path],
+        device: str,
+        deadline: float | None,
+        on_progress: Callable[[TrainProgress], None] = lambda _: None,
+    ) -> bool:
+        """Begin it, or go on with it, until it is done or the deadline passes.
+
+        Args:
+            deadline: of `time.monotonic`; None: no deadline.
+
+        Returns:
+            Whether it is done.
+
+        Raises:
+            AdnetError: as `run_training` and `settings`.
+            KeyboardInterrupt: after a signal; last.pth is saved.
+        """
+        config = self.settings(folders, device)
+        self.path.mkdir(parents=True, exist_ok=True)
+        with atomic_path(self._init) as path:
+            path.write_text(f"{config.init}\n", encoding="utf-8")
+        is_late = False
+
+        @contextmanager
+        def display() -> Iterator[Show]:
+            def show(progress: TrainProgress) -> None:
+                nonlocal is_late
+                on_progress(progress)
+                if not is_late and deadline is not None and time.monotonic() > deadline:
+                    is_late = True
+                    signal.raise_signal(signal.SIGTERM)  # it saves its state, as for anybody
+
+            yield show
+
+        resume = (self.path / "last.pth").exists()
+        log.info("%s: %s, from %s", self.model.name, "goes on" if resume else "begins", config.init)
+        try:
+            run_training(config, self.path, resume=resume, display=display)
+        except KeyboardInterrupt:
+            if is_late:
+                return False
+            raise
+        self._done.touch()
+        return True
+
+    def _start(self) -> str:
+        if self._init.exists():  # fixed when a run begins
+            return self._init.read_text("utf-8").strip()
+        stored = self.path / "config.json"
+        if stored.exists():
+            return str(json.loads(stored.read_text("utf-8"))["init"])
+        shipped = {one.name for one in pretrained_models()}
+        for name in self.model.start:
+            finished = self._out / name
+            if name != self.model.name and (finished / "done").exists():
+                return str(finished / "best.pth")
+            if name in shipped:
+                return name
+        raise UsageError(
+            f"{self.model.name}: none of {', '.join(self.model.start)}, which it may start from, "
+            "is finished or shipped. Train one of them first."
+        )
+
+
+def find_folders(models: Sequence[Model], data: Path, out: Path) -> dict[str, Path]:
+    """Find the data sets of a campaign, test sets as far as they are here.
+
+    PolyU is split by scene (`split_pairs`) into folders of links below `out`.
+
+    Raises:
+        UsageError: a set to train or validate on is missing.
+    """
+    wanted = {name for one in models for name in (one.data, one.val, *one.tests) if name}
+    folders = {name: data / name for name in wanted if (data / name).is_dir()}
+    if (
+        any(name.startswith("PolyU-") for name in wanted - folders.keys())
+        and (data / "PolyU").is_dir()
+    ):
+        parts = out / "pairs"
+        folders |= {name: parts / name for name in split_pairs(data / "PolyU", parts)}
+    for model in models:
+        for name in (model.data, model.val):
+            if name is not None and name not in folders:
+                raise UsageError(
+                    f"{model.name} needs the data set {name.partition('-')[0]}, which is not in "
+                    f"{data}. Give its parent folder with --data, or name other models with --only."
+                )
+    return folders
