@@ -152,7 +152,6 @@ def scaling(
         default_counts,
         measure_scaling,
     )
-
     from adnet.cores import usable_cores  # noqa: PLC0415
 
     counts = ",".join(map(str, default_counts(usable_cores())))
@@ -252,7 +251,6 @@ def tables(
     from adnet.benchmarks.markdown import table  # noqa: PLC0415
     from adnet.benchmarks.quality import find_dataset  # noqa: PLC0415
     from adnet.benchmarks.tables import measure_real, measure_tables  # noqa: PLC0415
-
     from adnet.pretrained import pretrained_models  # noqa: PLC0415
 
     names = model or [one.name for one in pretrained_models()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from adnet.benchmarks.results import Result
 from adnet.benchmarks.timing import Interval, between_runs, bootstrap_medians
 

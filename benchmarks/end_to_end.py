@@ -17,9 +17,6 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.folder import run_jobs
-from adnet.runtime.jobs import plan_jobs
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -27,6 +24,9 @@ from adnet._cli import make_app, reports_errors
 from adnet.image import load_folder
 from adnet.noise import add_published_noise
 from adnet.pretrained import default_model
+from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.folder import run_jobs
+from adnet.runtime.jobs import plan_jobs
 
 app = make_app("Measure the folder runner beside a bare onnxruntime session.")
 

@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from adnet._cli import DebugOption, make_app, reports_errors
+from adnet.atomic import atomic_path
 from adnet.benchmarks.markdown import table
 from adnet.benchmarks.models_pictures import EXAMPLE_SIGMA, draw_curves, draw_examples
 from adnet.benchmarks.paper import paper_psnr
 from adnet.benchmarks.quality import find_dataset
 from adnet.benchmarks.tables import Entry, measure_psnr
-from adnet.runtime.denoiser import Denoiser
-
-from adnet._cli import DebugOption, make_app, reports_errors
-from adnet.atomic import atomic_path
 from adnet.errors import UsageError
 from adnet.pretrained import PretrainedModel, pretrained_models
+from adnet.runtime.denoiser import Denoiser
 from adnet.training.command import train_command
 
 if TYPE_CHECKING:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from adnet.runtime.denoiser import Denoiser
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -16,6 +15,7 @@ from adnet.atomic import write_atomically
 from adnet.evaluate import compare
 from adnet.noise import add_published_noise
 from adnet.pretrained import PretrainedModel, default_model
+from adnet.runtime.denoiser import Denoiser
 from adnet.scenes import SCENES
 
 if TYPE_CHECKING:

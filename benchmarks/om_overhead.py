@@ -24,10 +24,10 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from adnet.runtime.backend import RunOptions
-from adnet.runtime.om_backend import OmBackend
 
 from adnet._cli import make_app, reports_errors
+from adnet.runtime.backend import RunOptions
+from adnet.runtime.om_backend import OmBackend
 
 app = make_app("Measure the host's share of the OM backend.")
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from adnet.benchmarks.machine import flop_per_byte
-from adnet.benchmarks.results import Result
 
 from adnet.architecture import flops
+from adnet.benchmarks.machine import flop_per_byte
+from adnet.benchmarks.results import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

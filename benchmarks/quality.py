@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from adnet.benchmarks.paper import paper_psnr
-from adnet.benchmarks.subject import Subject
 from numpy.typing import NDArray
 from PIL import Image
 
+from adnet.benchmarks.paper import paper_psnr
+from adnet.benchmarks.subject import Subject
 from adnet.errors import AdnetError, UsageError
 from adnet.evaluate import Float32, Quality, compare, mean_psnr
 from adnet.image import load_folder

@@ -9,11 +9,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from adnet.atomic import atomic_path
 from adnet.benchmarks.plots import plots
 from adnet.benchmarks.results import Result
 from adnet.benchmarks.sections import Section, environment_text, remarks, sections
-
-from adnet.atomic import atomic_path
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 

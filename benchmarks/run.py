@@ -12,7 +12,6 @@ from adnet.benchmarks.quality import PROTOCOL, load_clean, measure_quality
 from adnet.benchmarks.results import Result
 from adnet.benchmarks.speed import measure_end_to_end, measure_speed, rendered_images
 from adnet.benchmarks.subject import Subject, open_subjects
-
 from adnet.errors import UsageError
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
+
 from adnet.benchmarks.machine import is_under_roof, roof_actions, roofs
 from adnet.benchmarks.memory import forget_peak, peak_memory
 from adnet.benchmarks.results import Result
 from adnet.benchmarks.speed import noisy_batch
 from adnet.benchmarks.subject import Recipe, Subject
 from adnet.benchmarks.timing import interleave, rate
-from numpy.typing import NDArray
-
 from adnet.errors import AdnetError, UsageError
 from adnet.pretrained import resolve_model
 from adnet.synthetic import render

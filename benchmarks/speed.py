@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from adnet.benchmarks.machine import is_under_roof, roof_actions, roofs
-from adnet.benchmarks.results import Result
-from adnet.benchmarks.subject import Subject
-from adnet.benchmarks.timing import interleave, median, rate, ratio
-from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.folder import run_jobs
-from adnet.runtime.jobs import plan_jobs
 from numpy.typing import NDArray
 from PIL import Image
 
 from adnet.architecture import flops
+from adnet.benchmarks.machine import is_under_roof, roof_actions, roofs
+from adnet.benchmarks.results import Result
+from adnet.benchmarks.subject import Subject
+from adnet.benchmarks.timing import interleave, median, rate, ratio
 from adnet.errors import ImageError
 from adnet.noise import add_published_noise
+from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.folder import run_jobs
+from adnet.runtime.jobs import plan_jobs
 from adnet.synthetic import render
 
 Size = tuple[int, int]

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from adnet.benchmarks.peers import PEERS
-from adnet.benchmarks.peers.peer import PeerModel
-from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.registry import BackendEntry, backends, import_backend
 from numpy.typing import NDArray
 
+from adnet.benchmarks.peers import PEERS
+from adnet.benchmarks.peers.peer import PeerModel
 from adnet.errors import AdnetError, BackendUnavailable, ModelError, UsageError
 from adnet.pretrained import resolve_model
+from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.registry import BackendEntry, backends, import_backend
 
 if TYPE_CHECKING:
     from adnet.runtime.backend import Backend, RunKeywords

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from adnet.benchmarks.paper import paper_psnr
 from adnet.benchmarks.quality import load_clean
-from adnet.runtime.denoiser import Denoiser
-
 from adnet.evaluate import PAPER_SIGMAS, evaluate, mean_psnr
 from adnet.image import find_images, read_image
+from adnet.runtime.denoiser import Denoiser
 from adnet.training.pair_quality import PairsQuality, measure_pairs
 from adnet.training.pairs import load_pairs
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from adnet.export.soc_names import check_soc, is_listed
-
 from adnet.architecture import RECEPTIVE_RADIUS
 from adnet.cann import has_float32_cube
 from adnet.errors import UsageError
+from adnet.export.soc_names import check_soc, is_listed
 
 Io = Literal["fp32", "fp16", "uint8"]
 Gears = Literal["static", "batch", "size", "dims"]

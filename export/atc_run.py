@@ -14,14 +14,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from adnet.atomic import atomic_path
+from adnet.cann import cann_homes
+from adnet.errors import BackendUnavailable, ExportError
 from adnet.export.aipp import aipp_text
 from adnet.export.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig
 from adnet.export.atc_errors import explain
 from adnet.export.cann_install import atc_environment
-
-from adnet.atomic import atomic_path
-from adnet.cann import cann_homes
-from adnet.errors import BackendUnavailable, ExportError
 from adnet.om_file import read_om
 
 _SUCCESS = "ATC run success"

@@ -73,7 +73,6 @@ def onnx(
     _require("export", "torch", "onnx", "onnxsim")
     from adnet.export.pipeline import Variant, checkpoint_to_onnx  # noqa: PLC0415  (imports torch)
     from adnet.export.torch_to_onnx import OnnxShape  # noqa: PLC0415
-
     from adnet.pretrained import resolve_model  # noqa: PLC0415
 
     variant = Variant(precision, io, calibrate)  # type: ignore[arg-type]
@@ -265,7 +264,6 @@ def verify(
 ) -> None:
     """Compare an OM on its device with its ONNX on the CPU, at every gear and on tiled images."""
     from adnet.export.verify_om import OmCase, table, verify_om  # noqa: PLC0415
-
     from adnet.pretrained import resolve_model  # noqa: PLC0415
 
     done = 0

@@ -51,8 +51,9 @@ def _inspect_checkpoint(path: Path) -> dict[str, Any]:
 
 def _inspect_onnx(path: Path) -> dict[str, Any]:
     import onnx
-    from adnet.export.structure import check_structure  # noqa: PLC0415
     from google.protobuf.message import DecodeError  # noqa: PLC0415
+
+    from adnet.export.structure import check_structure  # noqa: PLC0415
 
     try:
         model = onnx.load(str(path))

@@ -9,14 +9,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from adnet.export.aipp import aipp_text
-from adnet.export.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig
-from adnet.export.om import sidecar
-
 from adnet import __version__
 from adnet.cann import HAL
 from adnet.card import ModelCard
 from adnet.errors import UsageError
+from adnet.export.aipp import aipp_text
+from adnet.export.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig
+from adnet.export.om import sidecar
 
 AMCT_FILE = "to_int8.py"
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from adnet.export.atc_config import AtcConfig
-from adnet.export.atc_run import find_atc, run_atc
-from adnet.export.structure import check_structure
 from google.protobuf.message import DecodeError
 
 from adnet import __version__
 from adnet.atomic import atomic_path
 from adnet.card import METADATA_KEY, ModelCard
 from adnet.errors import ModelError, ParityError, UsageError
+from adnet.export.atc_config import AtcConfig
+from adnet.export.atc_run import find_atc, run_atc
+from adnet.export.structure import check_structure
 from adnet.pretrained import resolve_model
 
 

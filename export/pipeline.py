@@ -12,6 +12,11 @@ from typing import Literal
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
+
+from adnet.atomic import atomic_path
+from adnet.checkpoint import load_checkpoint
+from adnet.errors import UsageError
 from adnet.export.calibration import load_pairs
 from adnet.export.quantize import quantize_onnx
 from adnet.export.simplify import simplify_onnx
@@ -19,11 +24,6 @@ from adnet.export.structure import check_structure
 from adnet.export.torch_to_onnx import DEFAULT_OPSET, OnnxShape, export_onnx
 from adnet.export.variants import to_half, with_8_bit_io
 from adnet.export.verify import ParityCase, verify_onnx, verify_variant
-from numpy.typing import NDArray
-
-from adnet.atomic import atomic_path
-from adnet.checkpoint import load_checkpoint
-from adnet.errors import UsageError
 
 Precision = Literal["fp32", "fp16", "int8"]
 OnnxIo = Literal["fp32", "fp16", "uint8"]

@@ -21,9 +21,6 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from adnet.export.pipeline import checkpoint_to_onnx
-from adnet.export.torch_to_onnx import OnnxShape
-from adnet.runtime.denoiser import Denoiser
 
 from adnet._cli import DebugOption, make_app, reports_errors
 from adnet.atomic import atomic_path
@@ -31,8 +28,11 @@ from adnet.card import ModelCard
 from adnet.checkpoint import load_checkpoint, save_checkpoint
 from adnet.errors import UsageError
 from adnet.evaluate import PAPER_SIGMAS, Float32, evaluate, mean_psnr
+from adnet.export.pipeline import checkpoint_to_onnx
+from adnet.export.torch_to_onnx import OnnxShape
 from adnet.image import load_folder
 from adnet.pretrained import WEIGHTS, pretrained_models
+from adnet.runtime.denoiser import Denoiser
 from adnet.synthetic import render
 from adnet.training.command import train_command
 from adnet.training.judge import Judgement, judge, validation_set

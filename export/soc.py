@@ -7,10 +7,9 @@ import shutil
 import subprocess
 from importlib import import_module
 
-from adnet.export.soc_names import SOCS
-
 from adnet.cann import soc_name
 from adnet.errors import UsageError
+from adnet.export.soc_names import SOCS
 
 _TIMEOUT = 30  # seconds; npu-smi hangs on a device in trouble
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 
-from adnet.export.cann_install import platform_socs
-
 from adnet.errors import UsageError
+from adnet.export.cann_install import platform_socs
 
 SOCS = (
     "Ascend310", "Ascend310P1", "Ascend310P3", "Ascend310P5", "Ascend310P7", "Ascend310B1",

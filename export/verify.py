@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import torch
-from adnet.export.calibration import Pair
-from adnet.export.torch_to_onnx import INPUT, OnnxShape
 from numpy.typing import NDArray
 
 from adnet.card import ModelCard
 from adnet.errors import ParityError
+from adnet.export.calibration import Pair
+from adnet.export.torch_to_onnx import INPUT, OnnxShape
 from adnet.metrics import psnr
 from adnet.model import ADNet
 from adnet.noise import add_published_noise

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from adnet.runtime.backend import Backend, InputSpec
-from adnet.runtime.denoiser import Denoiser
 from numpy.typing import NDArray
 
 from adnet import __version__
@@ -24,6 +22,8 @@ from adnet.metrics import psnr
 from adnet.noise import add_published_noise
 from adnet.om_file import read_om
 from adnet.pretrained import pretrained_models
+from adnet.runtime.backend import Backend, InputSpec
+from adnet.runtime.denoiser import Denoiser
 from adnet.synthetic import render
 
 TOLERANCE = 0.01

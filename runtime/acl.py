@@ -21,11 +21,11 @@ from typing import Any, Protocol
 from weakref import WeakSet
 
 import numpy as np
-from adnet.runtime.acl_errors import explain_code
 from numpy.typing import NDArray
 
 from adnet.cann import SOURCE_SET_ENV
 from adnet.errors import BackendUnavailable, DeviceError, UsageError
+from adnet.runtime.acl_errors import explain_code
 
 REPEAT_INITIALIZE = 100002
 REPEAT_FINALIZE = 100037

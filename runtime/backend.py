@@ -9,11 +9,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
 import numpy as np
-from adnet.runtime.fork import OfOneProcess
 from numpy.typing import NDArray
 
 from adnet.card import ModelCard
 from adnet.errors import PrecisionError, ShapeError, UsageError
+from adnet.runtime.fork import OfOneProcess
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -129,12 +129,11 @@ def run(
     if output is None:
         raise typer.BadParameter("say where the results go", param_hint="--output")
 
+    from adnet.errors import DeviceLostError  # noqa: PLC0415
     from adnet.runtime.denoiser import Denoiser  # noqa: PLC0415  (keeps --help fast)
     from adnet.runtime.folder import Listener, Summary, run_jobs  # noqa: PLC0415
     from adnet.runtime.jobs import Plan, make_plan  # noqa: PLC0415
     from adnet.runtime.report import as_json, as_text  # noqa: PLC0415
-
-    from adnet.errors import DeviceLostError  # noqa: PLC0415
 
     plan, summary, models = Plan(), Summary(), []
     try:

@@ -14,19 +14,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from adnet.runtime.backend import Backend, RunOptions
-from adnet.runtime.fork import OfOneProcess
-from adnet.runtime.registry import open_backend
-from adnet.runtime.tiling import Tile, balanced_tile, fits, plan_batches, plan_tiles
 from numpy.typing import NDArray
 
 from adnet.architecture import RECEPTIVE_RADIUS
 from adnet.errors import ShapeError, UsageError
 from adnet.pretrained import default_model, resolve_model
+from adnet.runtime.backend import Backend, RunOptions
+from adnet.runtime.fork import OfOneProcess
+from adnet.runtime.registry import open_backend
+from adnet.runtime.tiling import Tile, balanced_tile, fits, plan_batches, plan_tiles
 
 if TYPE_CHECKING:
-    from adnet.runtime.backend import RunKeywords
     from typing_extensions import Self, Unpack
+
+    from adnet.runtime.backend import RunKeywords
 
 DEFAULT_TILE = 512
 """Largest tile side in pixels: bounds the memory, for at most a fifth more work than one piece."""

@@ -15,14 +15,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from adnet.runtime import host
-from adnet.runtime.inventory import Row, rows_of
-from adnet.runtime.registry import backends
-
 from adnet import __version__
 from adnet.cann import HAL, SOURCE_SET_ENV, cann_homes, cann_version, devlib_places
 from adnet.errors import UsageError
 from adnet.npu_versions import installed, misfit, remedy, version_key
+from adnet.runtime import host
+from adnet.runtime.inventory import Row, rows_of
+from adnet.runtime.registry import backends
 
 State = Literal["ok", "note", "no"]
 

@@ -12,9 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from adnet.runtime.budget import ByteBudget
-from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.jobs import Job
 from numpy.typing import NDArray
 
 from adnet.atomic import require_writable
@@ -26,6 +23,9 @@ from adnet.image import (
     read_image,
     write_image,
 )
+from adnet.runtime.budget import ByteBudget
+from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.jobs import Job
 
 Result = TypeVar("Result")
 Frames = list[NDArray[Any]]

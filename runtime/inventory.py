@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-from adnet.runtime.registry import BACKENDS, backends, import_backend
-
 from adnet.cann import soc_name
 from adnet.errors import AdnetError, BackendUnavailable
+from adnet.runtime.registry import BACKENDS, backends, import_backend
 
 _REMEDIES = {
     "cuda": "an NVIDIA GPU with its driver, and a CUDA build of torch",

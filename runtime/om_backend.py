@@ -8,11 +8,6 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from adnet.runtime.acl import Acl, in_use, load_acl
-from adnet.runtime.backend import Backend, Batch, RunOptions, require_finite
-from adnet.runtime.om_model import read_card
-from adnet.runtime.om_worker import SETS, DeviceWorker
-
 from adnet.cann import soc_name
 from adnet.errors import (
     BackendUnavailable,
@@ -22,6 +17,10 @@ from adnet.errors import (
     UsageError,
 )
 from adnet.om_file import OmFile, read_om
+from adnet.runtime.acl import Acl, in_use, load_acl
+from adnet.runtime.backend import Backend, Batch, RunOptions, require_finite
+from adnet.runtime.om_model import read_card
+from adnet.runtime.om_worker import SETS, DeviceWorker
 
 _log = logging.getLogger(__name__)
 

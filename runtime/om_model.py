@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from adnet.runtime.acl import DTYPES, Acl
-from adnet.runtime.backend import InputSpec, Shape
 
 from adnet.card import ModelCard
 from adnet.errors import ModelError
+from adnet.runtime.acl import DTYPES, Acl
+from adnet.runtime.backend import InputSpec, Shape
 
 GEAR_INPUT = "ascend_mbatch_shape_data"
 """Name of the extra input of a model with gears; it says which gear runs."""

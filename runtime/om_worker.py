@@ -20,6 +20,9 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from adnet.errors import AdnetError, DeviceError, DeviceLostError, UsageError
 from adnet.runtime.acl import (
     FORKED,
     Acl,
@@ -34,9 +37,6 @@ from adnet.runtime.acl import (
 from adnet.runtime.acl_errors import LOST_CODES
 from adnet.runtime.backend import Batch, Shape
 from adnet.runtime.om_model import OmModel, describe_model
-from numpy.typing import NDArray
-
-from adnet.errors import AdnetError, DeviceError, DeviceLostError, UsageError
 
 MOST_FAILURES = 3
 """Failures in a row after which a device counts as lost, whatever their codes."""

@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
-from adnet.runtime.acl import is_initialised
-from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
-from adnet.runtime.ort_providers import Provider, choose_provider
 from numpy.typing import NDArray
 
 from adnet.card import METADATA_KEY, PRECISION_KEY, ModelCard
 from adnet.cores import usable_cores
 from adnet.errors import BackendUnavailable, ModelError, UsageError
+from adnet.runtime.acl import is_initialised
+from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
+from adnet.runtime.ort_providers import Provider, choose_provider
 
 _DTYPES: dict[str, tuple[Literal["float32", "float16", "uint8"], np.dtype[Any]]] = {
     "tensor(float)": ("float32", np.dtype(np.float32)),

@@ -9,10 +9,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from adnet.runtime.backend import Backend, RunOptions
-
 from adnet.errors import AdnetError, BackendUnavailable, UsageError
 from adnet.npu_versions import PAIRS, explain_import_error
+from adnet.runtime.backend import Backend, RunOptions
 
 ENTRY_POINT_GROUP = "adnet.backends"
 """Another package adds a backend by an entry point of this group: NAME = "module:ENTRY", ENTRY

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from adnet.runtime.folder import Summary
-
 from adnet.images.kinds import UNSUPPORTED
+from adnet.runtime.folder import Summary
 from adnet.scan import Found
 
 _LINES = 10

@@ -10,8 +10,6 @@ from queue import SimpleQueue
 from typing import Any
 
 import torch
-from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
-from adnet.runtime.fork import forked_with_torch
 from torch import Tensor
 
 from adnet.card import ModelCard
@@ -26,6 +24,8 @@ from adnet.device import (
 from adnet.errors import BackendUnavailable, UsageError
 from adnet.model import ADNet, fold_batch_norm
 from adnet.onnx_weights import load_onnx_network
+from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
+from adnet.runtime.fork import forked_with_torch
 
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 

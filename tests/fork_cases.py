@@ -12,9 +12,9 @@ import threading
 import time
 
 import numpy as np
-from adnet.runtime.denoiser import Denoiser
 
 from adnet.errors import UsageError
+from adnet.runtime.denoiser import Denoiser
 
 LIMIT_S = 20.0
 BACKEND, MODEL, OPTIONS = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])

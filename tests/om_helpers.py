@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from fakes.om_writer import om_bytes
+
 from adnet.export.aipp import aipp_text
 from adnet.export.atc_config import AtcConfig
 from adnet.export.om import prepare_onnx, sidecar
-from fakes.om_writer import om_bytes
-
 from adnet.noise import add_published_noise
 from adnet.synthetic import render
 

@@ -2,10 +2,10 @@ import os
 import platform
 
 import pytest
-from adnet.export.aipp import aipp_text
-from adnet.export.atc_config import AtcConfig
 
 from adnet.errors import UsageError
+from adnet.export.aipp import aipp_text
+from adnet.export.atc_config import AtcConfig
 
 BSD68 = ((321, 481), (481, 321))
 

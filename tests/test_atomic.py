@@ -163,9 +163,10 @@ def _store(tmp_path, make_image):
 
 def _figure(tmp_path, make_image):
     pytest.importorskip("matplotlib")
-    from adnet.benchmarks.models_pictures import save_figure
     from matplotlib.figure import Figure
     from PIL import Image
+
+    from adnet.benchmarks.models_pictures import save_figure
 
     figure = Figure()
     figure.subplots().imshow(noise(), interpolation="nearest")

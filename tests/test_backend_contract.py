@@ -12,9 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from adnet.runtime.backend import RunOptions
-from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.registry import open_backend
 from conftest import HAS_TORCH, ROOT
 from contract_worker import infer
 from om_helpers import FAKES, make_om
@@ -22,6 +19,9 @@ from om_helpers import FAKES, make_om
 from adnet.errors import ShapeError, UsageError
 from adnet.noise import add_published_noise
 from adnet.pretrained import WEIGHTS
+from adnet.runtime.backend import RunOptions
+from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.registry import open_backend
 from adnet.synthetic import render
 
 SIZES = ((64, 48), (48, 64))

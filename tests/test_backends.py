@@ -8,23 +8,23 @@ from importlib.metadata import EntryPoint
 import numpy as np
 import onnxruntime
 import pytest
-from adnet.runtime import inventory, registry
-from adnet.runtime.backend import Backend, InputSpec, RunOptions, require_finite
-from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.ort_providers import PROVIDERS, choose_provider
-from adnet.runtime.registry import BackendEntry, open_backend
 from conftest import EXAMPLES, HAS_TORCH, assert_clean_error
 from om_helpers import FAKES
 
 from adnet.errors import BackendUnavailable, ModelError, PrecisionError, UsageError
 from adnet.pretrained import WEIGHTS
+from adnet.runtime import inventory, registry
+from adnet.runtime.backend import Backend, InputSpec, RunOptions, require_finite
+from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.ort_providers import PROVIDERS, choose_provider
+from adnet.runtime.registry import BackendEntry, open_backend
 
 if HAS_TORCH:
     import torch
-    from adnet.runtime import torch_backend
 
     from adnet.checkpoint import load_checkpoint, save_checkpoint
     from adnet.onnx_weights import load_onnx_network
+    from adnet.runtime import torch_backend
 
 ONNX = WEIGHTS / "gray-blind.onnx"
 BATCH = np.full((1, 1, 24, 32), 0.5, np.float32)

@@ -6,17 +6,17 @@ import sys
 
 import numpy as np
 import pytest
-from adnet.benchmarks.cli import main
-from adnet.benchmarks.paper import paper_psnr
-from adnet.benchmarks.results import read_result
-from adnet.benchmarks.subject import open_subjects
-from adnet.runtime.denoiser import Denoiser
 from conftest import assert_clean_error
 from om_helpers import FAKES, make_om
 from PIL import Image
 
+from adnet.benchmarks.cli import main
+from adnet.benchmarks.paper import paper_psnr
+from adnet.benchmarks.results import read_result
+from adnet.benchmarks.subject import open_subjects
 from adnet.evaluate import evaluate
 from adnet.noise import add_published_noise
+from adnet.runtime.denoiser import Denoiser
 
 SMALL = ["--rounds", "3", "--size", "45,60", "--quiet"]
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from conftest import assert_clean_error
+
 from adnet.benchmarks import compare, results
 from adnet.benchmarks.cli import main
 from adnet.benchmarks.results import new_result, write_result
-from conftest import assert_clean_error
-
 from adnet.errors import UsageError
 
 

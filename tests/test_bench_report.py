@@ -9,11 +9,12 @@ import subprocess
 
 import numpy as np
 import pytest
+from conftest import hasten_benchmarks
+from PIL import Image
+
 from adnet.benchmarks.cli import main
 from adnet.benchmarks.report import report_html
 from adnet.benchmarks.results import new_result, read_result, write_result
-from conftest import hasten_benchmarks
-from PIL import Image
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 

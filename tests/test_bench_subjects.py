@@ -3,14 +3,14 @@
 import shutil
 
 import pytest
+from conftest import assert_clean_error
+
 from adnet.benchmarks import speed
 from adnet.benchmarks.cli import main
 from adnet.benchmarks.results import new_result, read_result
 from adnet.benchmarks.subject import open_subjects
-from adnet.export import variants as onnx_variants
-from conftest import assert_clean_error
-
 from adnet.checkpoint import load_checkpoint, save_checkpoint
+from adnet.export import variants as onnx_variants
 from adnet.pretrained import WEIGHTS
 
 

@@ -7,8 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from adnet.benchmarks import timing
 from om_helpers import FAKES, make_om
+
+from adnet.benchmarks import timing
 
 pytestmark = pytest.mark.slow
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import campaign_worker
 import pytest
-from adnet.benchmarks.release import campaign, shipping
-from adnet.benchmarks.release.catalogue import CATALOGUE
-from adnet.benchmarks.release.runs import Run, find_folders
 from conftest import assert_clean_error
 
 from adnet import cli_train
+from adnet.benchmarks.release import campaign, shipping
+from adnet.benchmarks.release.catalogue import CATALOGUE
+from adnet.benchmarks.release.runs import Run, find_folders
 from adnet.card import ModelCard
 from adnet.checkpoint import load_checkpoint
 from adnet.errors import UsageError

@@ -6,13 +6,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import assert_clean_error
+from om_helpers import DEVLIBS, install_atc
+
 from adnet.export.atc_config import AtcConfig
 from adnet.export.atc_run import find_atc
 from adnet.export.cann_install import atc_environment
 from adnet.export.kit import emit
 from adnet.export.om import prepare_onnx
-from conftest import assert_clean_error
-from om_helpers import DEVLIBS, install_atc
 
 LAYOUTS = [*DEVLIBS]
 

@@ -5,12 +5,12 @@ import os
 import numpy as np
 import onnxruntime
 import pytest
-from adnet.runtime import acl
-from adnet.runtime.backend import RunOptions
-from adnet.runtime.registry import open_backend
 
 from adnet.errors import BackendUnavailable, PrecisionError
 from adnet.pretrained import WEIGHTS
+from adnet.runtime import acl
+from adnet.runtime.backend import RunOptions
+from adnet.runtime.registry import open_backend
 
 ONNX = WEIGHTS / "gray-blind.onnx"
 BATCH = np.full((1, 1, 24, 32), 0.5, np.float32)

@@ -1,8 +1,5 @@
 import numpy as np
 import pytest
-from adnet.runtime import registry
-from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.registry import BackendEntry, open_backend
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +8,9 @@ from adnet.errors import BackendUnavailable, ModelError, ShapeError, UsageError
 from adnet.metrics import psnr
 from adnet.noise import add_published_noise
 from adnet.pretrained import WEIGHTS, default_model, pretrained_models, resolve_model
+from adnet.runtime import registry
+from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.registry import BackendEntry, open_backend
 from adnet.synthetic import render
 
 

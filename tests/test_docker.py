@@ -7,12 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from adnet.export.atc_config import AtcConfig
-from adnet.export.kit import emit
-from adnet.export.om import prepare_onnx
 from conftest import ROOT
 from om_helpers import install_atc
 from test_cann_install import without_cann
+
+from adnet.export.atc_config import AtcConfig
+from adnet.export.kit import emit
+from adnet.export.om import prepare_onnx
 
 DOCKER = ROOT / "docker"
 

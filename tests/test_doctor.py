@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from adnet.runtime import doctor, host, inventory
-from adnet.runtime.cli import main
 from om_helpers import FAKES
 
 from adnet import npu_versions
 from adnet.errors import UsageError
+from adnet.runtime import doctor, host, inventory
+from adnet.runtime.cli import main
 
 MACHINE = platform.machine()
 X86 = "model name\t: Some CPU\nflags\t\t: fpu sse2 avx2 avx512f avx512_vnni amx_tile avx512_bf16\n"

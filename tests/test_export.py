@@ -6,16 +6,16 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from adnet.export import pipeline
-from adnet.export.pipeline import checkpoint_to_onnx
-from adnet.export.structure import check_structure
-from adnet.export.torch_to_onnx import OnnxShape, export_onnx
 from conftest import assert_clean_error
 from test_model import trained_like
 
 from adnet.card import METADATA_KEY, ModelCard
 from adnet.checkpoint import save_checkpoint
 from adnet.errors import ParityError, UsageError
+from adnet.export import pipeline
+from adnet.export.pipeline import checkpoint_to_onnx
+from adnet.export.structure import check_structure
+from adnet.export.torch_to_onnx import OnnxShape, export_onnx
 from adnet.onnx_weights import NORMS_KEY
 
 

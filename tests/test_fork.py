@@ -42,12 +42,12 @@ def test_a_forked_child_never_hangs(backend, options, tmp_path):
 def test_torch_in_a_forked_child_has_one_thread(monkeypatch):
     """Threads that were asked for are refused, not taken away in silence."""
     import torch
-    from adnet.runtime import fork
-    from adnet.runtime.backend import RunOptions
-    from adnet.runtime.registry import open_backend
 
     from adnet.errors import UsageError
     from adnet.pretrained import WEIGHTS
+    from adnet.runtime import fork
+    from adnet.runtime.backend import RunOptions
+    from adnet.runtime.registry import open_backend
 
     before = torch.get_num_threads()
     monkeypatch.setattr(fork, "_torch_before_fork", True)

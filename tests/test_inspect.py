@@ -4,11 +4,11 @@ import shutil
 
 import pytest
 import torch
-from adnet.export.inspect_model import describe, inspect_file
 from conftest import ROOT, assert_clean_error
 from fakes.om_writer import om_bytes
 
 from adnet.errors import ModelError
+from adnet.export.inspect_model import describe, inspect_file
 
 WEIGHTS = ROOT / "adnet" / "weights"
 

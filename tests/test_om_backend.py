@@ -4,13 +4,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from om_helpers import batch_of, make_om, noisy_image
+
+from adnet.errors import BackendUnavailable, ModelError, ShapeError, UsageError
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.om_backend import OmBackend
 from adnet.runtime.registry import open_backend
-from om_helpers import batch_of, make_om, noisy_image
-
-from adnet.errors import BackendUnavailable, ModelError, ShapeError, UsageError
 
 TWO_SIZES = ((64, 48), (48, 64))
 

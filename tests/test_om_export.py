@@ -8,16 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
-from adnet.export.atc_config import AtcConfig
-from adnet.export.atc_errors import explain
-from adnet.export.atc_run import find_atc, run_atc
-from adnet.export.kit import emit
-from adnet.export.om import convert_to_om, prepare_onnx
 from atc_logs import LOGS
 from conftest import assert_clean_error
 from om_helpers import BSD68, FAKES, install_atc
 
 from adnet.errors import BackendUnavailable, ExportError, ModelError, UsageError
+from adnet.export.atc_config import AtcConfig
+from adnet.export.atc_errors import explain
+from adnet.export.atc_run import find_atc, run_atc
+from adnet.export.kit import emit
+from adnet.export.om import convert_to_om, prepare_onnx
 from adnet.om_file import read_om
 
 
@@ -214,7 +214,6 @@ def test_an_interrupt_takes_the_program_behind_the_script_along(model, tmp_path)
 
 def test_variants_are_not_converted(tmp_path):
     from adnet.export.variants import with_8_bit_io
-
     from adnet.pretrained import resolve_model
 
     with_8_bit_io(resolve_model("gray-blind"), tmp_path / "u8.onnx")

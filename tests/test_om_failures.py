@@ -5,10 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from adnet.runtime.acl_errors import explain_code
-from adnet.runtime.backend import RunOptions
-from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.om_backend import OmBackend
 from om_helpers import batch_of, make_om
 
 from adnet.errors import (
@@ -19,6 +15,10 @@ from adnet.errors import (
     UsageError,
 )
 from adnet.pretrained import WEIGHTS
+from adnet.runtime.acl_errors import explain_code
+from adnet.runtime.backend import RunOptions
+from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.om_backend import OmBackend
 
 
 def fault(acl, name, nth, code):

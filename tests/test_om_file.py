@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from adnet.export.inspect_model import describe, inspect_file
 from fakes.om_writer import om_bytes
 
 from adnet.errors import ModelError
+from adnet.export.inspect_model import describe, inspect_file
 from adnet.om_file import HEADER, HEADER_SIZE, read_om
 
 ATTRIBUTES = {

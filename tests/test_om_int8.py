@@ -6,16 +6,16 @@ import sys
 
 import onnx
 import pytest
+from conftest import assert_clean_error
+from om_helpers import FAKES, install_atc
+from test_cann_install import without_cann
+
 from adnet.export import calibration
 from adnet.export.atc_config import AtcConfig
 from adnet.export.cli import main
 from adnet.export.kit import emit
 from adnet.export.om import prepare_onnx
 from adnet.export.verify_om import verify_om
-from conftest import assert_clean_error
-from om_helpers import FAKES, install_atc
-from test_cann_install import without_cann
-
 from adnet.pretrained import WEIGHTS
 
 

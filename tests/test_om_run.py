@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from adnet.runtime.denoiser import Denoiser
 from conftest import EXAMPLES, assert_clean_error
 from om_helpers import ARITHMETIC_FP32, BSD68, FAKES, install_atc, make_om
 from PIL import Image
+
+from adnet.runtime.denoiser import Denoiser
 
 
 @pytest.fixture
@@ -130,10 +131,9 @@ def test_a_lost_device_stops_the_run_and_keeps_what_is_finished(cli, ascend, tmp
 @pytest.mark.dataset
 @pytest.mark.parametrize(("arithmetic", "expected"), [("fp32", 29.2523), ("fp16", 29.2521)])
 def test_published_weights_reach_their_psnr(acl, shared, tmp_path, arithmetic, expected):
+    from adnet.evaluate import evaluate, mean_psnr
     from adnet.export.pipeline import checkpoint_to_onnx
     from adnet.export.torch_to_onnx import OnnxShape
-
-    from adnet.evaluate import evaluate, mean_psnr
     from adnet.image import load_folder
 
     onnx = tmp_path / "a.onnx"

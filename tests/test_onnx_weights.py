@@ -6,14 +6,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from adnet.export.cli import main as export_main
-from adnet.export.torch_to_onnx import OnnxShape, export_onnx
 from conftest import assert_clean_error
 from test_model import trained_like
 
 from adnet.card import ModelCard
 from adnet.checkpoint import load_checkpoint
 from adnet.errors import ModelError
+from adnet.export.cli import main as export_main
+from adnet.export.torch_to_onnx import OnnxShape, export_onnx
 from adnet.onnx_weights import NORMS_KEY, load_onnx_checkpoint
 
 

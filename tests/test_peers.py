@@ -4,16 +4,16 @@ import json
 
 import numpy as np
 import pytest
+from om_helpers import make_om
+
 from adnet.benchmarks.cli import main
 from adnet.benchmarks.peers import PEERS
 from adnet.benchmarks.peers.peer import Peer, PeerModel
 from adnet.benchmarks.subject import open_subjects
-from adnet.export.variants import to_half
-from adnet.runtime.registry import BackendEntry, import_backend, open_backend
-from om_helpers import make_om
-
 from adnet.errors import BackendUnavailable, UsageError
+from adnet.export.variants import to_half
 from adnet.pretrained import WEIGHTS
+from adnet.runtime.registry import BackendEntry, import_backend, open_backend
 
 LARGEST = {"ncnn": 3e-3, "mnn": 1e-3}
 """Winograd transforms round more; everything else is within 1e-5."""

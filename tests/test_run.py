@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from adnet.runtime.jobs import plan_jobs
 from conftest import EXAMPLES, assert_clean_error
 from PIL import Image
 
 from adnet.errors import UsageError
 from adnet.metrics import psnr
+from adnet.runtime.jobs import plan_jobs
 
 
 def tree(folder: Path) -> list[str]:

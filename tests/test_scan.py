@@ -7,10 +7,10 @@ import socket
 from pathlib import Path
 
 import pytest
-from adnet.runtime.jobs import make_plan, plan_jobs
 
 from adnet.errors import UsageError
 from adnet.image import FORMATS, find_images, load_folder
+from adnet.runtime.jobs import make_plan, plan_jobs
 from adnet.scan import scan_folder
 
 

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from adnet.benchmarks import models_page
-from adnet.benchmarks.models_page import app as write_page
-from adnet.export import ship
-from adnet.runtime.cli import main as run_main
 from conftest import assert_clean_error
 from PIL import Image
 
+from adnet.benchmarks import models_page
+from adnet.benchmarks.models_page import app as write_page
 from adnet.card import ModelCard
 from adnet.checkpoint import load_checkpoint, save_checkpoint
 from adnet.errors import UsageError
+from adnet.export import ship
 from adnet.noise import add_published_noise
 from adnet.pretrained import WEIGHTS, PretrainedModel, pretrained_models
+from adnet.runtime.cli import main as run_main
 from adnet.training.config import TrainConfig
 from adnet.training.data import load_training_data
 from adnet.training.judge import Judgement, validation_set

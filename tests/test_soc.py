@@ -5,9 +5,9 @@ import stat
 import sys
 
 import pytest
-from adnet.export.soc import detect_soc
 
 from adnet.errors import UsageError
+from adnet.export.soc import detect_soc
 
 HEAD = """\
 +------------------------------------------------------------------------------------------------+

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from adnet.runtime.tiling import balanced_tile, fits, plan_batches, plan_tiles
 from hypothesis import given
 from hypothesis import strategies as st
 
 from adnet.errors import ShapeError
+from adnet.runtime.tiling import balanced_tile, fits, plan_batches, plan_tiles
 
 lengths = st.integers(1, 400)
 halos = st.integers(0, 24)

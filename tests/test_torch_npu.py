@@ -12,8 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import torch
-from adnet.runtime.backend import RunOptions
-from adnet.runtime.registry import open_backend
 from conftest import ROOT
 from om_helpers import FAKES
 
@@ -21,6 +19,8 @@ from adnet.device import compile_backend
 from adnet.errors import BackendUnavailable, PrecisionError
 from adnet.model import ADNet
 from adnet.pretrained import WEIGHTS
+from adnet.runtime.backend import RunOptions
+from adnet.runtime.registry import open_backend
 from adnet.training.config import TrainConfig
 from adnet.training.learner import Learner
 from adnet.training.world import World

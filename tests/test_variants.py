@@ -5,19 +5,19 @@ import json
 import numpy as np
 import onnx
 import pytest
-from adnet.export import calibration, verify
-from adnet.export.pipeline import Variant, checkpoint_to_onnx
-from adnet.export.torch_to_onnx import OnnxShape
-from adnet.runtime.backend import RunOptions
-from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.registry import open_backend
 from conftest import assert_clean_error
 
 from adnet.checkpoint import load_checkpoint, save_checkpoint
 from adnet.errors import ExportError, ParityError, PrecisionError, UsageError
+from adnet.export import calibration, verify
+from adnet.export.pipeline import Variant, checkpoint_to_onnx
+from adnet.export.torch_to_onnx import OnnxShape
 from adnet.metrics import psnr
 from adnet.noise import add_published_noise
 from adnet.pretrained import WEIGHTS
+from adnet.runtime.backend import RunOptions
+from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.registry import open_backend
 from adnet.synthetic import render
 
 GRAY, COLOUR = (WEIGHTS / f"{name}-blind.onnx" for name in ("gray", "color"))

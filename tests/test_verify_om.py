@@ -7,12 +7,12 @@ import sys
 
 import onnx
 import pytest
-from adnet.export.verify_om import verify_om
 from conftest import ROOT, assert_clean_error
 from om_helpers import FAKES, install_atc, make_om
 from test_cann_install import without_cann
 
 from adnet.errors import ParityError, UsageError
+from adnet.export.verify_om import verify_om
 from adnet.pretrained import WEIGHTS
 
 SMALL = ((64, 80), (80, 64))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import onnxruntime as ort
+
 from adnet.benchmarks.peers.peer import Peer, PeerModel
 from adnet.runtime.backend import Batch
 

@@ -16,12 +16,12 @@ import numpy as np
 
 # The converter behind the command mnnconvert, which itself would call pip to send usage records.
 from _tools import mnnconvert
-from adnet.benchmarks.peers.peer import Peer, PeerModel
-from adnet.runtime.backend import Batch
 from MNN import expr, nn
 
+from adnet.benchmarks.peers.peer import Peer, PeerModel
 from adnet.cores import usable_cores
 from adnet.errors import BackendUnavailable
+from adnet.runtime.backend import Batch
 
 
 class Mnn(Peer):

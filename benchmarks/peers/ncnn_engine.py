@@ -12,10 +12,10 @@ from typing import Any
 
 import ncnn
 import numpy as np
-from adnet.benchmarks.peers.peer import Peer, PeerModel
-from adnet.runtime.backend import Batch
 
+from adnet.benchmarks.peers.peer import Peer, PeerModel
 from adnet.errors import BackendUnavailable
+from adnet.runtime.backend import Batch
 
 
 class Ncnn(Peer):

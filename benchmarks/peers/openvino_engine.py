@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import openvino
+
 from adnet.benchmarks.peers.peer import Peer, PeerModel
 from adnet.runtime.backend import Batch
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from adnet.runtime.backend import Backend, Batch, InputSpec
-
 from adnet.card import ModelCard
 from adnet.errors import AdnetError, BackendUnavailable, UsageError
+from adnet.runtime.backend import Backend, Batch, InputSpec
 
 
 @dataclass(frozen=True, slots=True)

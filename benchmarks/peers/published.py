@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from adnet.benchmarks.peers.peer import Peer, PeerModel
-from adnet.runtime.backend import Batch
-from adnet.runtime.torch_backend import cpu_threads
 
+from adnet.benchmarks.peers.peer import Peer, PeerModel
 from adnet.checkpoint import load_checkpoint
 from adnet.errors import BackendUnavailable
+from adnet.runtime.backend import Batch
+from adnet.runtime.torch_backend import cpu_threads
 
 
 class Published(Peer):

@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from adnet.benchmarks.release.catalogue import Model
-
 from adnet.atomic import atomic_path
+from adnet.benchmarks.release.catalogue import Model
 from adnet.errors import UsageError
 from adnet.pretrained import pretrained_models
 from adnet.training.config import TrainConfig, refuse_changes

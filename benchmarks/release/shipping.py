@@ -7,11 +7,10 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from adnet.benchmarks.release.runs import Run
-from adnet.export import ship
-
 from adnet.atomic import atomic_path
+from adnet.benchmarks.release.runs import Run
 from adnet.checkpoint import load_checkpoint
+from adnet.export import ship
 from adnet.pretrained import pretrained_models
 
 log = logging.getLogger(__name__)

@@ -6,15 +6,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from adnet.runtime import folder as folder_module
-from adnet.runtime.budget import ByteBudget, free_memory
-from adnet.runtime.folder import run_jobs
-from adnet.runtime.jobs import plan_jobs
 from image_files import pixels_of
 
 from adnet.errors import ShapeError
 from adnet.images.codec import encode_image
 from adnet.images.image_file import ImageFile
+from adnet.runtime import folder as folder_module
+from adnet.runtime.budget import ByteBudget, free_memory
+from adnet.runtime.folder import run_jobs
+from adnet.runtime.jobs import plan_jobs
 
 
 class Identity:

@@ -6,15 +6,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.folder import run_jobs
-from adnet.runtime.jobs import plan_jobs
 from image_files import make, pixels_of
 from PIL import Image
 
 from adnet.image import read_image, write_image
 from adnet.images.codec import check_writable, encode_image
 from adnet.images.image_file import ImageFile
+from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.folder import run_jobs
+from adnet.runtime.jobs import plan_jobs
 from adnet.synthetic import render
 
 
