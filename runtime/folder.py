@@ -23,6 +23,7 @@ from adnet.images.image import (
     read_image,
     write_image,
 )
+from adnet.runtime.budget import ByteBudget
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.jobs import Job
 
@@ -30,7 +31,7 @@ Result = TypeVar("Result")
 Frames = list[NDArray[Any]]
 
 _AHEAD = 2
-"""Images read ahead, and images waiting to be written: bounds the memory of the pipeline."""
+"""Images read ahead, and images waiting to be written; fewer where `ByteBudget` says so."""
 
 
 @dataclass(slots=True)
@@ -107,6 +108,7 @@ class _Pipeline:
         self._listener = listener
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+        self._budget = ByteBudget()
         self._working: deque[tuple[Job, Future[tuple[ImageFile, Frames]]]] = deque()
         self._writes: deque[tuple[Job, Future[None]]] = deque()
 
@@ -118,7 +120,7 @@ class _Pipeline:
             ThreadPoolExecutor(1, "write") as writer,
         ):
             try:
-                for job, image in _read_ahead(jobs, reader, read):
+                for job, image in _read_ahead(jobs, reader, partial(self._read, read)):
                     self._working.append((job, workers.submit(self._denoise, image)))
                     if len(self._working) > lanes:
                         self._hand_over(writer)
@@ -126,6 +128,7 @@ class _Pipeline:
                     self._hand_over(writer)
             finally:
                 self._stopped.set()
+                self._budget.close()
                 reader.shutdown(cancel_futures=True)
                 workers.shutdown(cancel_futures=True)
                 while self._working:  # after an interrupt: what is finished is kept
@@ -137,6 +140,12 @@ class _Pipeline:
                 while self._writes:
                     self._finish_write()
 
+    def _read(self, read: Callable[[Job], ImageFile], job: Job) -> ImageFile:
+        self._budget.wait()
+        file = read(job)
+        self._budget.take(_count_bytes(file))
+        return file
+
     def _denoise(self, image: Future[ImageFile]) -> tuple[ImageFile, Frames]:
         file = image.result()
         total = _count_pixels(file)
@@ -147,7 +156,17 @@ class _Pipeline:
             with self._lock:
                 self._listener.on_pixels(done, total)
 
-        return file, [self._denoiser(frame, on_pixels) for frame in file.frames]
+        try:
+            return file, [self._denoiser(frame, on_pixels) for frame in file.frames]
+        except BaseException:
+            self._budget.give_back(_count_bytes(file))
+            raise
+
+    def _write(self, job: Job, denoised: Frames, file: ImageFile) -> None:
+        try:
+            write_image(job.target, denoised, file)
+        finally:
+            self._budget.give_back(_count_bytes(file))
 
     def _hand_over(self, writer: ThreadPoolExecutor) -> None:
         """Wait for the oldest image in work and give it to the writer."""
@@ -167,7 +186,7 @@ class _Pipeline:
         self.summary.colour_with_gray += gray_model and file.colour_channels == 3
         self.summary.pixels += _count_pixels(file)
         self.summary.notes += [(job.source, note) for note in file.notes]
-        self._writes.append((job, writer.submit(write_image, job.target, denoised, file)))
+        self._writes.append((job, writer.submit(self._write, job, denoised, file)))
         while self._writes and (len(self._writes) > _AHEAD or self._writes[0][1].done()):
             self._finish_write()
 
@@ -198,6 +217,11 @@ def _read(job: Job, max_pixels: int, *, strip_metadata: bool) -> ImageFile:
 
 def _count_pixels(file: ImageFile) -> int:
     return sum(frame.shape[0] * frame.shape[1] for frame in file.frames)
+
+
+def _count_bytes(file: ImageFile) -> int:
+    """What an image takes in work: its pixels and as many denoised ones."""
+    return 2 * sum(frame.nbytes for frame in file.frames)
 
 
 def _read_ahead(

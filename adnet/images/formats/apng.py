@@ -150,7 +150,7 @@ def _compose(frames: Sequence[_Frame], parts: Any, size: tuple[int, int]) -> lis
         pictures.append(shown)
         if frame.dispose == 0:
             canvas = shown
-        elif frame.dispose == 1 or len(pictures) == 1:
+        elif frame.dispose == 1:
             canvas = shown.copy()
             canvas[area] = 0
     return pictures
