@@ -9,8 +9,8 @@ import pytest
 from image_files import pixels_of
 
 from adnet.errors import ShapeError
-from adnet.images.codec import encode_image
-from adnet.images.image_file import ImageFile
+from adnet.images.formats.codec import encode_image
+from adnet.images.formats.image_file import ImageFile
 from adnet.runtime import folder as folder_module
 from adnet.runtime.budget import ByteBudget, free_memory
 from adnet.runtime.folder import run_jobs
