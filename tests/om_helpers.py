@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from fakes.om_writer import om_bytes
 
-from adnet.export.ascend.aipp import aipp_text
-from adnet.export.ascend.atc_config import AtcConfig
+from adnet.export.ascend.atc_config import AtcConfig, aipp_text
 from adnet.export.to_om import prepare_onnx, sidecar
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render

@@ -12,8 +12,7 @@ from pathlib import Path
 from adnet import __version__
 from adnet.cann import HAL
 from adnet.errors import UsageError
-from adnet.export.ascend.aipp import aipp_text
-from adnet.export.ascend.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig
+from adnet.export.ascend.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig, aipp_text
 from adnet.export.to_om import sidecar
 from adnet.models.card import ModelCard
 

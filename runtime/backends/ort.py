@@ -10,9 +10,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from adnet.cores import usable_cores
 from adnet.errors import BackendUnavailable, ModelError, UsageError
 from adnet.models.card import METADATA_KEY, PRECISION_KEY, ModelCard
+from adnet.provenance import usable_cores
 from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
 from adnet.runtime.backends.acl import is_initialised
 from adnet.runtime.backends.ort_providers import Provider, choose_provider
