@@ -20,7 +20,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from adnet._cli import DebugOption, make_app, reports_errors
@@ -32,6 +31,7 @@ from adnet.export.to_onnx import checkpoint_to_onnx
 from adnet.export.torch_to_onnx import OnnxShape
 from adnet.images.evaluate import PAPER_SIGMAS, Float32, evaluate, mean_psnr
 from adnet.images.image import load_folder
+from adnet.images.levels import from_levels
 from adnet.images.synthetic import render
 from adnet.models.card import ModelCard
 from adnet.models.checkpoint import load_checkpoint, save_checkpoint
@@ -157,7 +157,7 @@ def _measure_tests(
             pairs[title] = measure_pairs(denoiser, load_pairs(folder, card.channels)).to_dict()
         elif card.sigma_range is not None:  # of real noise only: no level to measure at
             images = load_folder(folder, card.channels).values()
-            clean[title] = _measure(denoiser, [one / np.float32(255) for one in images], card)
+            clean[title] = _measure(denoiser, [from_levels(one) for one in images], card)
     found = {"test_psnr": clean, "test_pairs": pairs}
     return {key: value for key, value in found.items() if value}
 

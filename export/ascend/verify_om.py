@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from adnet import __version__
 from adnet.errors import ParityError, ShapeError, UsageError
+from adnet.images.levels import from_levels, to_levels
 from adnet.images.metrics import psnr
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
@@ -180,7 +181,7 @@ def _compare(report: OmReport, what: str, shape: tuple[int, int, int, int], pair
         image = render(height, width, channels, seed)
         seen = add_published_noise(image, (low + high) / 2, seed)
         if pair.ours.spec.dtype == "uint8":  # what such a model is given
-            seen = np.clip(np.rint(seen * np.float32(255)), 0, 255) / np.float32(255)
+            seen = from_levels(to_levels(seen))
         clean.append(_planes(image))
         noisy.append(_planes(seen))
         if what == "gear":

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from adnet.errors import BackendUnavailable, ModelError, UsageError
+from adnet.images.levels import from_levels, to_levels
 from adnet.models.card import METADATA_KEY, PRECISION_KEY, ModelCard
 from adnet.provenance import usable_cores
 from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
@@ -85,9 +86,8 @@ class OrtBackend(Backend):
             (result,) = session.run(None, {self._input: _to_dtype(batch, self._dtype)})
         finally:
             self._sessions.put(session)
-        values: Batch = np.asarray(result, np.float32)
-        if result.dtype == np.uint8:
-            values /= np.float32(255)
+        is_levels = result.dtype == np.uint8
+        values: Batch = from_levels(result) if is_levels else np.asarray(result, np.float32)
         if self._is_half:
             require_finite(values, self.name, self._half_remedy, given=batch)
         return values
@@ -181,7 +181,4 @@ def _check_is_adnet(session: Any, model: Path) -> tuple[ModelCard, InputSpec, np
 
 
 def _to_dtype(batch: Batch, dtype: np.dtype[Any]) -> NDArray[Any]:
-    if dtype == np.uint8:
-        levels: NDArray[Any] = np.clip(np.rint(batch * np.float32(255)), 0, 255)
-        return levels.astype(np.uint8)
-    return batch.astype(dtype, copy=False)
+    return to_levels(batch) if dtype == np.uint8 else batch.astype(dtype, copy=False)
