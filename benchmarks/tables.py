@@ -49,8 +49,7 @@ def measure_tables(
             card = denoiser.model_for(3).card
             if card.is_for_real_noise:
                 continue  # see `measure_real`
-            low, high = card.sigma_range or (0.0, 255.0)
-            sigmas = [sigma for sigma in PAPER_SIGMAS[card.channels] if low <= sigma <= high]
+            sigmas = [sigma for sigma in PAPER_SIGMAS[card.channels] if card.covers(sigma)]
             for dataset, folder in datasets:
                 first = read_image(find_images(folder)[0])
                 if first.colour_channels != card.channels:

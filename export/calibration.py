@@ -47,7 +47,7 @@ def load_pairs(card: ModelCard, folder: Path | None) -> tuple[list[Pair], list[P
                 f"{folder}: calibrating needs at least {_LEAST} images of {_SIDE}x{_SIDE} pixels "
                 f"or more, found {len(images)}."
             )
-    low, high = card.sigma_range or (25.0, 25.0)
+    low, high = card.noise_range()
     low = max(low, high / 10)  # below, the error of 8 bits is larger than the noise
     pairs = []
     for index, clean in enumerate(images):

@@ -63,7 +63,7 @@ def verify_onnx(
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    low, high = card.sigma_range or (25.0, 25.0)
+    low, high = card.noise_range()
     batches = _BATCHES if shape.batch is None else (shape.batch,)
     sizes = _SIZES if shape.size is None else (shape.size,)
     cases = []

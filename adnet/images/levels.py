@@ -17,7 +17,8 @@ WHITE = 255
 
 def from_levels(levels: NDArray[Any]) -> NDArray[np.float32]:
     """Turn levels 0 to 255, of any dtype and shape, into float32 from 0 to 1."""
-    return np.divide(levels, np.float32(WHITE), dtype=np.float32)
+    floats: NDArray[np.float32] = np.divide(levels, np.float32(WHITE), dtype=np.float32)
+    return floats
 
 
 def to_levels(values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -39,4 +40,5 @@ def round_to_levels(
     scaled = np.empty(np.shape(values), np.float32) if out is None else out
     np.multiply(values, np.float32(WHITE), out=scaled, casting="same_kind")
     np.rint(scaled, out=scaled)
-    return np.clip(scaled, 0, WHITE, out=scaled)
+    np.clip(scaled, 0, WHITE, out=scaled)
+    return scaled

@@ -5,8 +5,8 @@ r"""Put a trained checkpoint among the weights that the package ships.
 
 Compares with the shipped model on the run's validation images (held out of DATA/BSD432), refuses
 what is not better, writes NAME.onnx (parity proven) into adnet/weights of a source checkout and
-updates index.json. `adnet.models.onnx_file` rebuilds the trained network from that file, for export
-and fine-tuning.
+updates index.json. `adnet.models.onnx_network` rebuilds the trained network from that file, for
+export and fine-tuning.
 """
 
 from __future__ import annotations
@@ -223,11 +223,10 @@ def data_terms(training: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _measure(denoiser: Denoiser, images: Iterable[Float32], card: ModelCard) -> dict[str, float]:
-    low, high = card.sigma_range or (0.0, 0.0)
     return {
         f"{sigma}": round(mean_psnr(evaluate(denoiser, images, sigma)), 4)
         for sigma in PAPER_SIGMAS[card.channels]
-        if low <= sigma <= high
+        if card.covers(sigma)
     }
 
 
