@@ -19,6 +19,7 @@ from adnet.benchmarks.results import Result
 from adnet.benchmarks.speed import noisy_batch
 from adnet.benchmarks.timing import interleave, rate
 from adnet.errors import AdnetError, UsageError
+from adnet.images.levels import WHITE, to_levels
 from adnet.images.synthetic import render
 from adnet.models.shipped import resolve_model
 
@@ -165,8 +166,8 @@ def _page(megapixels: float, channels: int) -> NDArray[np.uint8]:
     height = max(48, round((megapixels * 1e6 / 1.5) ** 0.5))
     width = max(48, round(1.5 * height))
     scene = render(min(height, _PAGE), min(width, _PAGE), channels)
-    noise = np.random.default_rng(0).normal(0, 25, scene.shape)
-    levels = np.clip(np.rint(scene * 255 + noise), 0, 255).astype(np.uint8)
+    noise = np.random.default_rng(0).normal(0, 25 / WHITE, scene.shape)
+    levels = to_levels(scene + noise)
     repeats = (-(-height // levels.shape[0]), -(-width // levels.shape[1]), 1)
     page: NDArray[np.uint8] = np.tile(levels, repeats[: levels.ndim])[:height, :width]
     return page

@@ -24,6 +24,7 @@ from adnet.benchmarks.machine import is_under_roof, roof_actions, roofs
 from adnet.benchmarks.results import Result
 from adnet.benchmarks.timing import interleave, median, rate, ratio
 from adnet.errors import ImageError
+from adnet.images.levels import to_levels
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
 from adnet.models.architecture import flops
@@ -219,5 +220,5 @@ def rendered_images(channels: int, size: Size, count: int) -> list[NDArray[np.ui
     images = []
     for seed in range(count):
         noisy = add_published_noise(render(*size, channels, seed), 25)
-        images.append(np.rint(np.clip(noisy, 0, 1) * 255).astype(np.uint8))
+        images.append(to_levels(noisy))
     return images
