@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -20,14 +20,13 @@ from adnet.errors import ShapeError, UsageError
 from adnet.models.architecture import RECEPTIVE_RADIUS
 from adnet.models.shipped import default_model, resolve_model
 from adnet.runtime.backend import Backend, RunOptions
+from adnet.runtime.choices import Pad
 from adnet.runtime.fork import OfOneProcess
 from adnet.runtime.registry import open_backend
 from adnet.runtime.tiling import Tile, balanced_tile, fits, plan_batches, plan_tiles
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
-
-    from adnet.runtime.backend import RunKeywords
+    from typing_extensions import Self
 
 DEFAULT_TILE = 512
 """Largest tile side in pixels: bounds the memory, for at most a fifth more work than one piece."""
@@ -51,8 +50,8 @@ class Denoiser(OfOneProcess):
         pad: what to do with an image smaller than the smallest of a model's fixed sizes: None
             refuses it, "reflect" mirrors its right and lower border, which changes the result
             there (up to 20 pixels deep, by up to 0.07 of white).
-        options: what is asked of the backend, see `RunOptions`: threads, device, precision,
-            provider, streams, compile.
+        options: what is asked of the backend.
+        asked: fields of `RunOptions`, such as threads=2, device="cpu"; they win over `options`.
 
     Several threads may call it at once. A process forked from the one that opened it gets a
     UsageError, and cannot release what belongs to its parent: `close` does nothing there.
@@ -69,8 +68,9 @@ class Denoiser(OfOneProcess):
         backend: str | None = None,
         tile: int | None = None,
         batch: int | None = None,
-        pad: str | None = None,
-        **options: Unpack[RunKeywords],
+        pad: Pad | None = None,
+        options: RunOptions | None = None,
+        **asked: Any,
     ) -> None:
         super().__init__()
         smallest = 2 * RECEPTIVE_RADIUS + 1
@@ -87,7 +87,7 @@ class Denoiser(OfOneProcess):
         self._batch = batch
         self._pad = pad
         self._backend_name = backend
-        self._options = RunOptions(**options)
+        self._options = replace(options or RunOptions(), **asked)
         self._lock = threading.Lock()
         self._closed = False
         self._stack = ExitStack()
