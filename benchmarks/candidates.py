@@ -21,7 +21,7 @@ from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.registry import BackendEntry, backends, import_backend
 
 if TYPE_CHECKING:
-    from adnet.runtime.backend import Backend, RunKeywords
+    from adnet.runtime.backend import Backend, RunOptions
 
 Float32 = NDArray[np.float32]
 
@@ -32,7 +32,7 @@ class Recipe:
 
     backend: str
     model: Path
-    options: RunKeywords
+    options: RunOptions
     peer_model: PeerModel | None = None
     """Of a peer."""
 
@@ -44,13 +44,13 @@ class Recipe:
         """
         if self.peer_model is None:
             denoiser = stack.enter_context(
-                Denoiser(self.model, backend=self.backend, **self.options)
+                Denoiser(self.model, backend=self.backend, options=self.options)
             )
             # For colour: a gray model takes it plane by plane.
             return Subject(name or self.backend, self, denoiser.model_for(3), denoiser)
         try:
             kind = import_backend(self.backend, PEERS[self.backend])
-            peer: Backend = kind(self.peer_model, self.options.get("threads"))
+            peer: Backend = kind(self.peer_model, self.options.threads)
         except AdnetError:
             raise
         except Exception as err:  # of another project: it must not end the run
@@ -128,7 +128,7 @@ class Subjects:
 def open_subjects(
     names: Sequence[str],
     models: Sequence[str],
-    options: RunKeywords,
+    options: RunOptions,
     peers: Sequence[str] = (),
 ) -> Iterator[Subjects]:
     """Open every backend on every model that it runs.
@@ -167,7 +167,7 @@ def open_subjects(
 def _open_backend(
     name: str,
     titles: Mapping[Path, str],
-    options: RunKeywords,
+    options: RunOptions,
     found: Subjects,
     stack: ExitStack,
     problems: dict[Path, AdnetError],
@@ -208,7 +208,7 @@ def _open_backend(
 def _open_peer(
     name: str,
     paths: Sequence[Path],
-    options: RunKeywords,
+    options: RunOptions,
     found: Subjects,
     stack: ExitStack,
     *,
@@ -222,10 +222,10 @@ def _open_peer(
         found.left_out[name] = str(err)
 
 
-def _peer(name: str, paths: Sequence[Path], options: RunKeywords) -> Recipe:
+def _peer(name: str, paths: Sequence[Path], options: RunOptions) -> Recipe:
     entry = _entry(name, PEERS, "peer")
-    refused = [f"--{key}" for key in options if key not in ("threads", "streams")]
-    if refused and options.get("device") != "cpu":
+    refused = [f"--{key}" for key in options.given() if key not in ("threads", "streams")]
+    if refused and options.device != "cpu":
         raise UsageError(
             f"{name}: peers run on the CPU in float32. Leave out {', '.join(refused)}, or them."
         )

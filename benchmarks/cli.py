@@ -23,6 +23,7 @@ from adnet._cli import (
     reports_errors,
 )
 from adnet.errors import UsageError
+from adnet.runtime.choices import Precision
 
 JsonFileOption = Annotated[
     Path | None,
@@ -73,7 +74,9 @@ def bench(
         int | None, typer.Option(help="Use only the first images of the data.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="Device, as for adnet-run.")] = None,
-    precision: Annotated[str | None, typer.Option(help="Precision, as for adnet-run.")] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Precision, as for adnet-run.")
+    ] = None,
     provider: Annotated[str | None, typer.Option(help="Provider, as for adnet-run.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads, as for adnet-run.")] = None,
     streams: Annotated[int | None, typer.Option(help="Streams, as for adnet-run.")] = None,
@@ -92,16 +95,15 @@ def bench(
         return
     from adnet.benchmarks.measure import BenchConfig, run_benchmark  # noqa: PLC0415
     from adnet.benchmarks.quality import find_dataset  # noqa: PLC0415
+    from adnet.runtime.backend import RunOptions  # noqa: PLC0415
 
     sizes = [parse_whole_numbers(text, "--size", 2) for text in size or ["321,481"]]
-    options: Any = {
-        "device": device, "precision": precision, "provider": provider, "threads": threads,
-        "streams": streams,
-    }  # fmt: skip
     config = BenchConfig(
         backends=_names(backend),
         models=tuple(model or ["gray-blind"]),
-        options={name: value for name, value in options.items() if value is not None},  # type: ignore[arg-type]
+        options=RunOptions(
+            threads=threads, device=device, precision=precision, provider=provider, streams=streams
+        ),
         peers=_names(peers),
         batches=_counts(batch, "--batch"),
         sizes=tuple((height, width) for height, width in sizes),
@@ -153,6 +155,7 @@ def scaling(
         measure_scaling,
     )
     from adnet.provenance import usable_cores  # noqa: PLC0415
+    from adnet.runtime.backend import RunOptions  # noqa: PLC0415
 
     counts = ",".join(map(str, default_counts(usable_cores())))
     sizes = (
@@ -163,7 +166,7 @@ def scaling(
         size=(height, width),
         backend=backend,
         model=model,
-        options={} if device is None else {"device": device},
+        options=RunOptions(device=device),
         megapixels=sizes,
         batches=_counts(batch, "--batch"),
         threads=_counts(counts if threads is None else threads, "--threads"),

@@ -15,7 +15,7 @@ from adnet.benchmarks.speed import measure_end_to_end, measure_speed, rendered_i
 from adnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from adnet.runtime.backend import RunKeywords
+    from adnet.runtime.backend import RunOptions
 
 _END_TO_END_IMAGES = 8
 
@@ -26,8 +26,8 @@ class BenchConfig:
 
     backends: tuple[str, ...]
     models: tuple[str, ...]
-    options: RunKeywords
-    """Asked of every backend, see `RunOptions`."""
+    options: RunOptions
+    """Asked of every backend."""
     peers: tuple[str, ...] = ()
     batches: tuple[int, ...] = (1,)
     sizes: tuple[tuple[int, int], ...] = ((321, 481),)

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from adnet.images.synthetic import render
 from adnet.models.shipped import resolve_model
 
 if TYPE_CHECKING:
-    from adnet.runtime.backend import RunKeywords
+    from adnet.runtime.backend import RunOptions
 
 _SIZE_ROUNDS = 5
 _SIZE_BUDGET = 20.0
@@ -40,7 +40,7 @@ class ScalingConfig:
 
     backend: str
     model: str
-    options: RunKeywords
+    options: RunOptions
     megapixels: tuple[float, ...]
     batches: tuple[int, ...]
     threads: tuple[int, ...]
@@ -121,7 +121,7 @@ def _lanes(
     with ExitStack() as stack:
         actions: dict[str, Callable[[], object]] = {}
         for count in places:
-            options = cast("RunKeywords", {**recipe.options, axis: count})
+            options = replace(recipe.options, **{axis: count})  # type: ignore[arg-type]
             try:
                 backend = Recipe(recipe.backend, recipe.model, options).open(stack).backend
             except AdnetError as err:

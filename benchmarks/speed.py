@@ -181,7 +181,7 @@ def _entry(cell: _Cell, seconds: dict[str, list[float]], result: Result) -> dict
     alone = cell.alone[-len(times) :]  # without the warm-up
     (facts,) = (one for one in result["subjects"] if one["subject"] == subject.name)
     machine = result["machine"]
-    has_roof = machine and is_under_roof(facts, subject.recipe.options.get("threads"))
+    has_roof = machine and is_under_roof(facts, subject.recipe.options.threads)
     first = result["subjects"][0]["subject"]
     base = seconds.get(cell.name_for(first))
     times_as_fast = None

@@ -17,6 +17,7 @@ from adnet.benchmarks.results import read_result
 from adnet.images.evaluate import evaluate
 from adnet.images.levels import from_levels, to_levels
 from adnet.images.noise import add_published_noise
+from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
 
 SMALL = ["--rounds", "3", "--size", "45,60", "--quiet"]
@@ -65,7 +66,7 @@ def test_figures_are_those_of_the_product(clean):
     images = [from_levels(image) for image in speed_images(clean)]
     with Denoiser("gray-blind") as denoise:
         direct = evaluate(denoise, images, 25)
-    with open_subjects(["onnx"], ["gray-blind"], {}) as subjects:
+    with open_subjects(["onnx"], ["gray-blind"], RunOptions()) as subjects:
         from adnet.benchmarks.quality import measure_quality
 
         named = dict(zip("abc", speed_images(clean), strict=True))

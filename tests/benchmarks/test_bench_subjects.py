@@ -12,6 +12,7 @@ from adnet.benchmarks.results import new_result, read_result
 from adnet.export import variants as onnx_variants
 from adnet.models.checkpoint import load_checkpoint, save_checkpoint
 from adnet.models.shipped import WEIGHTS
+from adnet.runtime.backend import RunOptions
 
 
 @pytest.fixture
@@ -28,19 +29,19 @@ def measured_cells():
 
 
 def test_peak_is_what_a_matrix_product_reaches(measured_cells):
-    with open_subjects(["onnx"], ["gray-blind"], {}) as subjects:
+    with open_subjects(["onnx"], ["gray-blind"], RunOptions()) as subjects:
         result = measured_cells(subjects.opened, [1], [(45, 60)])
     machine, (entry,) = result["machine"], result["speed"]
     assert machine["gflop_per_s"] > 1
     assert machine["copy_gb_per_s"] > 0.1
     assert entry["share_of_peak"] == pytest.approx(entry["gflop_per_s"] / machine["gflop_per_s"])
     # The roof is that of all cores in float32.
-    with open_subjects(["onnx"], ["gray-blind"], {"threads": 1}) as subjects:
+    with open_subjects(["onnx"], ["gray-blind"], RunOptions(threads=1)) as subjects:
         assert measured_cells(subjects.opened, [1], [(45, 60)])["speed"][0]["share_of_peak"] is None
 
 
 def test_device_only_leaves_the_warm_up_out(measured_cells):
-    with open_subjects(["onnx"], ["gray-blind"], {}) as subjects:
+    with open_subjects(["onnx"], ["gray-blind"], RunOptions()) as subjects:
         (subject,) = subjects.opened
         infer, calls = subject.backend.infer, []
 
@@ -56,7 +57,7 @@ def test_device_only_leaves_the_warm_up_out(measured_cells):
 
 def test_a_cell_that_fails_leaves_the_others(measured_cells):
     """Whatever an engine raises, out of memory for example."""
-    with open_subjects(["onnx"], ["gray-blind"], {}) as subjects:
+    with open_subjects(["onnx"], ["gray-blind"], RunOptions()) as subjects:
         (subject,) = subjects.opened
         infer = subject.backend.infer
 
@@ -77,7 +78,7 @@ def test_shapes_that_a_model_does_not_take_are_told(measured_cells, checkpoint, 
 
     checkpoint_to_onnx(checkpoint, tmp_path / "f.onnx", OnnxShape(1, (45, 60)), verify=False)
     models = [str(tmp_path / "f.onnx"), "gray-blind"]
-    with open_subjects(["onnx"], models, {}, ["bare-onnxruntime"]) as subjects:
+    with open_subjects(["onnx"], models, RunOptions(), ["bare-onnxruntime"]) as subjects:
         fixed, free, peer = subjects.opened
         result = measured_cells([fixed, free, peer], [1, 2], [(45, 60)])
         nothing = measured_cells([fixed], [2], [(48, 64)])

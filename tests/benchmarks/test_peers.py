@@ -13,6 +13,7 @@ from adnet.benchmarks.peers.peer import Peer, PeerModel
 from adnet.errors import BackendUnavailable, UsageError
 from adnet.export.variants import to_half
 from adnet.models.shipped import WEIGHTS
+from adnet.runtime.backend import RunOptions
 from adnet.runtime.registry import BackendEntry, import_backend, open_backend
 
 LARGEST = {"ncnn": 3e-3, "mnn": 1e-3}
@@ -95,7 +96,7 @@ def test_a_broken_peer_is_named_and_the_rest_goes_on(broken, cli_here, make_imag
 @pytest.mark.torch
 def test_a_peer_is_beside_ours(broken, monkeypatch):
     monkeypatch.setattr(Broken, "_infer", lambda _self, batch: batch)
-    with open_subjects(["onnx"], ["gray-blind"], {"threads": 1}, ["broken"]) as subjects:
+    with open_subjects(["onnx"], ["gray-blind"], RunOptions(threads=1), ["broken"]) as subjects:
         ours, peer = subjects.opened
         assert (ours.facts()["is_peer"], peer.facts()["is_peer"]) == (False, True)
         assert peer.backend.threads == 1
@@ -103,7 +104,7 @@ def test_a_peer_is_beside_ours(broken, monkeypatch):
         assert np.array_equal(peer.denoise(image), image)
     with (
         pytest.raises(UsageError, match="float32. Leave out --precision"),
-        open_subjects(["torch"], ["gray-blind"], {"precision": "bf16"}, ["broken"]),
+        open_subjects(["torch"], ["gray-blind"], RunOptions(precision="bf16"), ["broken"]),
     ):
         pass
 
@@ -111,18 +112,18 @@ def test_a_peer_is_beside_ours(broken, monkeypatch):
 def test_missing_peers(monkeypatch, acl, tmp_path):
     entry = BackendEntry("no_such_engine:Engine", (".onnx",), "pip install 'adnet[peers]'")
     monkeypatch.setitem(PEERS, "openvino", entry)
-    with open_subjects(["onnx"], ["gray-blind"], {}, ["all"]) as subjects:
+    with open_subjects(["onnx"], ["gray-blind"], RunOptions(), ["all"]) as subjects:
         assert "onnx" in [one.name for one in subjects.opened]
         assert "pip install 'adnet[peers]'" in subjects.left_out["openvino"]
     with (
         pytest.raises(BackendUnavailable, match="pip install 'adnet"),
-        open_subjects(["onnx"], ["gray-blind"], {}, ["openvino"]),
+        open_subjects(["onnx"], ["gray-blind"], RunOptions(), ["openvino"]),
     ):
         pass
     om = make_om(tmp_path / "m.om")
     with (
         pytest.raises(UsageError, match="needs a model as .onnx"),
-        open_subjects(["om"], [str(om)], {}, ["ncnn"]),
+        open_subjects(["om"], [str(om)], RunOptions(), ["ncnn"]),
     ):
         pass
 
