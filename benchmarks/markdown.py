@@ -11,7 +11,7 @@ from adnet.benchmarks.sections import environment_text, remarks, sections
 
 def markdown(result: Result) -> str:
     """Show a result: where it ran, what was measured, what failed."""
-    lines = [environment_text(result), f"`{result['environment']['command']}`"]
+    lines = [environment_text(result), f"`{result.environment.command}`"]
     for section in sections(result):
         lines += ["", *table(section.head, section.rows)]
         if section.note:
