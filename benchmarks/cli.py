@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +24,9 @@ from adnet._cli import (
 )
 from adnet.errors import UsageError
 from adnet.runtime.choices import Precision
+
+if TYPE_CHECKING:
+    from adnet.benchmarks.results import Result
 
 JsonFileOption = Annotated[
     Path | None,
@@ -117,7 +120,7 @@ def bench(
     )
     if data is None:
         typer.echo("Quality: give --data FOLDER, or fetch a set with 'adnet-data fetch BSD68'.")
-    if result["errors"]:
+    if result.errors:
         raise typer.Exit(1)
 
 
@@ -185,7 +188,7 @@ def report(
 ) -> None:
     """Turn a stored result into a page."""
     from adnet.benchmarks.report import write_report  # noqa: PLC0415
-    from adnet.benchmarks.results import read_result  # noqa: PLC0415
+    from adnet.benchmarks.results_json import read_result  # noqa: PLC0415
 
     _check_target(output, "--output")
     write_report(read_result(result), output)
@@ -207,7 +210,7 @@ def compare(
         differences,
         lost_figures,
     )
-    from adnet.benchmarks.results import read_result  # noqa: PLC0415
+    from adnet.benchmarks.results_json import read_result  # noqa: PLC0415
     from adnet.benchmarks.sections import markdown_changes  # noqa: PLC0415
 
     first, second = read_result(before), read_result(after)
@@ -215,7 +218,7 @@ def compare(
     if not changes:
         raise UsageError(f"{before} and {after} have no figure in common.")
     for path, one in ((before, first), (after, second)):
-        if not one["complete"]:
+        if not one.complete:
             typer.echo(f"note: {path} is of a run that was interrupted or failed", err=True)
     for difference in differences(first, second):
         typer.echo(f"note: the machines differ, {difference}", err=True)
@@ -293,14 +296,15 @@ def tables(
 
 
 def _recorded(
-    measure: Callable[[dict[str, Any], Callable[[float, str], None]], None],
+    measure: Callable[[Result, Callable[[float, str], None]], None],
     json_file: Path | None,
     report: Path | None,
     quiet: bool,
-) -> dict[str, Any]:
+) -> Result:
     """Measure into a new result, write what is asked for and print it."""
+    from adnet.benchmarks import results  # noqa: PLC0415
     from adnet.benchmarks.environment import environment  # noqa: PLC0415
-    from adnet.benchmarks.results import new_result, write_result  # noqa: PLC0415
+    from adnet.benchmarks.results_json import write_result  # noqa: PLC0415
     from adnet.benchmarks.sections import markdown  # noqa: PLC0415
 
     for path, option in ((json_file, "--json"), (report, "--report")):
@@ -308,13 +312,13 @@ def _recorded(
             _check_target(path, option)
     if report is not None:
         import_module("matplotlib")  # missing: better said before the measurement
-    result = new_result(environment())
+    result = results.Result(environment())
     try:
         with progress_bar("measuring", quiet) as bar:
             measure(result, bar.show)
     finally:
         # Interrupted, too: what was measured is kept, and marked as incomplete.
-        if any(result[part] for part in ("speed", "end_to_end", "quality", "scaling")):
+        if result.has_figures:
             typer.echo(markdown(result))
             if json_file is not None:
                 write_result(result, json_file)

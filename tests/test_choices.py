@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from adnet.errors import UsageError
 from adnet.export.ascend.atc_config import AtcConfig
 from adnet.export.choices import Dynamic, Io, PrecisionMode
-from adnet.export.choices import Precision as ExportPrecision
+from adnet.models.card import Precision as ExportPrecision
 from adnet.runtime.choices import Pad, Precision
 
 CASES = {
