@@ -22,6 +22,7 @@ from adnet._cli import (
     reports_errors,
 )
 from adnet.errors import BackendUnavailable, UsageError
+from adnet.extras import install_extra
 
 app = make_app("Convert ADNet checkpoints into models to deploy.")
 
@@ -291,7 +292,7 @@ def _require(extra: str, *packages: str) -> None:
     if missing:
         raise UsageError(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed. Install"
-            f" what this command needs: pip install 'adnet[{extra}]'."
+            f" what this command needs: {install_extra(extra)}."
         )
 
 

@@ -18,6 +18,7 @@ from typing import Literal
 from adnet import __version__
 from adnet.cann import HAL, SOURCE_SET_ENV, cann_homes, cann_version, devlib_places
 from adnet.errors import UsageError
+from adnet.extras import install_extra
 from adnet.npu_versions import installed, misfit, remedy, version_key
 from adnet.runtime import host
 from adnet.runtime.inventory import Row, rows_of
@@ -151,7 +152,7 @@ def _torch() -> Finding:
         return Finding("torch", "note", found, problem, remedy())
     if torch is None:
         return Finding("torch", "note", found, "only for training, export and --backend torch",
-                       "pip install 'adnet[train,export]'")  # fmt: skip
+                       install_extra("train", "export"))  # fmt: skip
     return Finding("torch", "ok", found)
 
 

@@ -196,7 +196,7 @@ def test_devlib_in_both_layouts(machine, monkeypatch, devlib):
         ("2.9.0+cpu", "2.9.0", "8.5.0", None),
         ("2.13.0", "2.9.0", "8.5.0", ["needs torch 2.9.0", "torch-npu==2.9.0"]),
         ("2.12.0", "2.12.0", "8.5.0", ["needs CANN 9.1", "torch-npu==2.9.0"]),
-        (None, None, None, ["only for training", "adnet[train,export]"]),
+        (None, None, None, ["only for training", "pip install '.[train,export]'"]),
     ],
 )
 def test_the_pair(machine, monkeypatch, torch, torch_npu, cann, parts):
