@@ -25,7 +25,7 @@ else
 fi
 """
 
-_PIP = f"""\
+PIP = f"""\
 #!{sys.executable}
 import pathlib, re, sys
 declared = pathlib.Path("{ROOT}/pyproject.toml").read_text()
@@ -158,7 +158,7 @@ def machine(folder, make_image, photos):
         file.write(f'export PYTHONPATH="{FAKES}${{PYTHONPATH:+:$PYTHONPATH}}"\n')
     programs = folder / "bin"
     programs.mkdir()
-    texts = {"python3": _PYTHON, "python": _PYTHON, "pip": _PIP, "ssh": _SSH, "scp": _SCP,
+    texts = {"python3": _PYTHON, "python": _PYTHON, "pip": PIP, "ssh": _SSH, "scp": _SCP,
              "docker": _DOCKER}  # fmt: skip
     table = HEAD + ROW.format(npu=0, name="310P3", phy=100)
     texts["npu-smi"] = f"#!/bin/sh\ncat <<'TABLE'\n{table}TABLE\n"
