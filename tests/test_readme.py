@@ -1,4 +1,4 @@
-"""The README's commands, run as they stand but for the sizes, and what it says the models are for."""
+"""The README: its commands, run as they stand but for the sizes, and what the models are for."""
 
 import io
 import os
