@@ -122,7 +122,7 @@ def available_devices() -> list[str]:
 
 
 def _chip_name(device: torch.device) -> str | None:
-    """Name an NPU's chip, such as Ascend910B3; None for other devices, or where it is not told."""
+    """Name an NPU's chip, such as Ascend910B3; None for other devices, or where it is unknown."""
     if device.type != "npu":
         return None
     try:

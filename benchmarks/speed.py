@@ -42,7 +42,7 @@ class _Cell:
     batch: int
     size: Size
     alone: list[float] = field(default_factory=list)
-    """Seconds that the device took by itself, warm-up included."""
+    """Seconds of execution on the device alone, warm-up included."""
 
     @property
     def name(self) -> str:

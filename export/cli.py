@@ -220,7 +220,7 @@ def om(
                 if folder_here.exists():
                     raise BackendUnavailable(
                         f"{missing} {folder_here} is there already: run 'bash convert.sh' in it on "
-                        "a machine with CANN, or delete it to have it written anew."
+                        "a machine with CANN, or delete it and run this command again."
                     ) from err
                 emit(onnx_path, card, folder_here, output.stem, config)
                 raise BackendUnavailable(

@@ -11,7 +11,7 @@ from adnet.models.card import METADATA_KEY, ModelCard
 from adnet.models.om_file import read_om
 
 _GFLOP_SIZE = (321, 481)
-"""Size for which the cost is told, that of the BSD68 images."""
+"""Size for which the cost is computed, that of the BSD68 images."""
 
 
 def inspect_file(path: Path) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def fetch(
 
     Raises:
         UsageError: there is no set of this name.
-        FetchError: a file cannot be had, or is not what it should be; what was fetched stays.
+        FetchError: a file cannot be fetched, or is not what it should be; the others stay.
         OSError: the disk is full or the folder cannot be written.
     """
     import pooch  # noqa: PLC0415  (only for fetching)

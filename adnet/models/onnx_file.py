@@ -1,7 +1,7 @@
 """Take the weights out of an ONNX file of ours: the shipped models come as ONNX alone.
 
 The batch norms are folded into the convolutions there. What they were (15 KB) travels in the file's
-metadata, so that the trained network can be had back from it, to train on or to export anew.
+metadata, so that the trained network can be restored from it, to train on or to export again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def load_onnx_checkpoint(path: Path) -> tuple[ADNet, ModelCard]:
         norms = torch.from_numpy(np.frombuffer(raw, "<f4").reshape(_NORMS_SHAPE).copy())
     except (KeyError, ValueError, binascii.Error) as err:
         raise ModelError(
-            f"{path}: the trained network cannot be had back from this file, which lacks its batch "
+            f"{path}: the trained network cannot be restored from this file, which lacks its batch "
             "norms (an older adnet-export made it) or holds damaged ones. Give the checkpoint."
         ) from err
     network = ADNet(card.channels).eval()

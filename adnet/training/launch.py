@@ -23,7 +23,7 @@ from adnet.training.world import PeerFailed, started_as_worker
 Result = TypeVar("Result")
 
 MOST_RESTARTS = 3
-"""How often the workers are started anew after one of them died."""
+"""How often the workers are restarted after one of them died."""
 
 _PATIENCE_S = 15
 """How long a rendezvous may take to answer."""

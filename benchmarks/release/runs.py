@@ -71,7 +71,7 @@ class Run:
             return fresh
         before = json.loads(stored.read_text("utf-8"))
         problem = ""
-        # A run that began on another kind of device goes on with the schedule of that one.
+        # A run that began on another kind of device keeps the schedule of that one.
         for config in (fresh, *(self.model.config(folders, init, on) for on in ("cpu", "cuda"))):
             now = config.to_dict()
             moved = [name for name in ("data", "val") if before[name] != now[name]]

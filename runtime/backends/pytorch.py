@@ -220,4 +220,4 @@ def _forbid_rounding(device: torch.device) -> None:
         npu: Any = torch.npu  # type: ignore[attr-defined]
         npu.conv.allow_hf32 = False
         npu.matmul.allow_hf32 = False
-        npu.set_compile_mode(jit_compile=False)  # the default compiles anew for each shape
+        npu.set_compile_mode(jit_compile=False)  # the default compiles again for each shape
