@@ -74,7 +74,7 @@ def computes_in_half(device: torch.device) -> bool:
 def require_precision(device: torch.device, precision: str) -> None:
     """Make sure that the device has a precision: fp32, fp16 or bf16.
 
-    torch itself only warns, and goes on in float32.
+    torch itself only warns, and continues in float32.
 
     Raises:
         BackendUnavailable: bf16 on a chip without it.

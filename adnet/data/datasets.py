@@ -132,7 +132,7 @@ def fetch(
             except requests.RequestException as err:
                 raise FetchError(
                     f"{dataset.name}: cannot download {address + file} ({err}). Run it again to "
-                    f"go on, use --mirror, or put the files into {target} yourself."
+                    f"continue, use --mirror, or put the files into {target} yourself."
                 ) from err
             except ValueError as err:  # pooch's word for a wrong checksum
                 raise FetchError(

@@ -179,7 +179,7 @@ def _guarded(work: Callable[..., Result], args: tuple[Any, ...]) -> Result | _Fa
 
 
 def _end_with(launcher: int) -> None:
-    """End this worker when its launcher is gone: nobody else would, and it would go on writing."""
+    """End this worker when its launcher is gone: nobody else would, and it would keep writing."""
     while os.getppid() == launcher:
         time.sleep(0.5)
     os._exit(1)

@@ -96,7 +96,7 @@ class Run:
         deadline: float | None,
         on_progress: Callable[[TrainProgress], None] = lambda _: None,
     ) -> bool:
-        """Begin it, or go on with it, until it is done or the deadline passes.
+        """Begin it, or continue it, until it is done or the deadline passes.
 
         Args:
             deadline: of `time.monotonic`; None: no deadline.
@@ -126,7 +126,7 @@ class Run:
             yield show
 
         resume = (self.path / "last.pth").exists()
-        log.info("%s: %s, from %s", self.model.name, "goes on" if resume else "begins", config.init)
+        log.info("%s: %s, from %s", self.model.name, "resumes" if resume else "begins", config.init)
         try:
             run_training(config, self.path, resume=resume, display=display)
         except KeyboardInterrupt:

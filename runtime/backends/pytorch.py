@@ -156,7 +156,7 @@ class TorchBackend(Backend):
             cause = " ".join(str(err).split())[:200]
             raise BackendUnavailable(
                 f"{self.name} backend: torch.compile failed ({cause}). It needs a C++ compiler "
-                "on the CPU, Triton on a GPU and TorchAir on an NPU; leave out --compile to go on "
+                "on the CPU, Triton on a GPU and TorchAir on an NPU; leave out --compile to run "
                 "without."
             ) from err
         return compiled
