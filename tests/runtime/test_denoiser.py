@@ -137,6 +137,7 @@ def test_public_names():
 
 @pytest.fixture(scope="module")
 def fixed(tmp_path_factory):
+    pytest.importorskip("torch", reason="needs torch: exports a model")
     path = tmp_path_factory.mktemp("fixed") / "fixed.onnx"
     from adnet.export.to_onnx import checkpoint_to_onnx
     from adnet.export.torch_to_onnx import OnnxShape
@@ -198,6 +199,7 @@ def test_files_that_nothing_runs(tmp_path):
         open_backend(tmp_path / "m.tflite")
 
 
+@pytest.mark.torch
 def test_shipped_models_match_their_cards():
     import hashlib
 

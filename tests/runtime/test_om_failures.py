@@ -37,7 +37,9 @@ def hot_model(path, layer):
     for tensor in model.graph.initializer:
         if tensor.name in names:
             values = onnx.numpy_helper.to_array(tensor) * np.float32(2**20)
-            values = np.clip(values, -60000, 60000)  # weights that float16 can hold
+            values = np.clip(
+                values, np.float32(-60000), np.float32(60000)
+            )  # weights that float16 can hold
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
     onnx.save(model, path)
     return path
