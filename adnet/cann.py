@@ -19,7 +19,7 @@ HAL = "libascend_hal.so"
 
 
 def soc_name(acl: Any) -> str | None:
-    """Ask the module `acl` for the chip's name; None where it does not tell.
+    """Ask the module `acl` for the chip's name; None where it does not say.
 
     The manuals of several releases have it as `acl.get_soc_name`, others in `acl.rt`.
     """

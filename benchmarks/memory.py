@@ -27,7 +27,7 @@ def load_alone(recipe: Recipe, size: tuple[int, int]) -> dict[str, float | None]
 
     Returns:
         load_s, imports included; peak_memory_mb of the process. None where it fails, takes over
-        five minutes, or the system does not tell: the figures are a by-product.
+        five minutes, or the system does not say: the figures are a by-product.
     """
     context = get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)

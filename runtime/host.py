@@ -47,7 +47,7 @@ def cpu_features() -> dict[str, bool]:
 
 
 def memory_bytes() -> tuple[int, int] | None:
-    """Return the memory in all and what is free for programs; None where Linux does not tell."""
+    """Return the memory in all and what is free for programs; None where Linux does not say."""
     text = read(PROC / "meminfo")
     found = [re.search(rf"^{key}:\s+(\d+) kB", text, re.MULTILINE)
              for key in ("MemTotal", "MemAvailable")]  # fmt: skip
