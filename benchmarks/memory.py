@@ -27,7 +27,7 @@ def load_alone(recipe: Recipe, size: tuple[int, int]) -> dict[str, float | None]
 
     Returns:
         load_s, imports included; peak_memory_mb of the process. None where it fails, takes over
-        five minutes, or the system does not say: the figures are a by-product.
+        five minutes, or the system does not tell: the figures are a by-product.
     """
     context = get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -59,7 +59,7 @@ def _measure(pipe: Connection, recipe: Recipe, size: tuple[int, int]) -> None:
 
 
 def peak_memory() -> float | None:
-    """Return the largest memory that this process had, in MB; None where it is unknown."""
+    """Return the largest memory that this process had, in MB; None where it is not told."""
     # Linux: ru_maxrss would count what the parent had when it started this process.
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
@@ -73,7 +73,7 @@ def peak_memory() -> float | None:
 
 
 def forget_peak() -> bool:
-    """Reset what `peak_memory` returns; false where the system cannot."""
+    """Let `peak_memory` begin anew; false where the system cannot."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:

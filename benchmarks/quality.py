@@ -70,9 +70,9 @@ def measure_quality(
     *,
     is_whole: bool = True,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Measure every subject on every image; one that fails is marked and the others continue.
+    """Measure every subject on every image; one that fails is marked and the others go on.
 
-    Differences are taken from one subject in float32: PyTorch where it takes part (a peer counts),
+    Differences are told to one subject in float32: PyTorch where it takes part (a peer counts),
     else ONNX Runtime, else the first.
 
     Args:

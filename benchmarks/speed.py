@@ -42,7 +42,7 @@ class _Cell:
     batch: int
     size: Size
     alone: list[float] = field(default_factory=list)
-    """Seconds of execution on the device alone, warm-up included."""
+    """Seconds that the device took by itself, warm-up included."""
 
     @property
     def name(self) -> str:
@@ -66,7 +66,7 @@ def measure_speed(
 
     Into `result`, also when it is interrupted: `speed`, one entry per subject, batch and size, and
     `machine`, the roofs, measured in the same rounds. A cell that fails is noted in `errors` and
-    the others continue; shapes that a model cannot run are noted in `left_out`. Simulated devices
+    the others go on; shapes that a model does not take are noted in `left_out`. Simulated devices
     take no part.
 
     Args:

@@ -55,7 +55,7 @@ class TrainConfig:
     """Patches a step, over all workers."""
     scales: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7)
     augment: bool = True
-    """Show every patch in one of its eight orientations, drawn again each time."""
+    """Show every patch in one of its eight orientations, drawn anew each time."""
     epochs: int | None = None
     """Length in passes over a store; sets the number of steps."""
     steps: int | None = None

@@ -139,7 +139,7 @@ def read_card(path: Path, channels: Literal[1, 3]) -> ModelCard:
     except (OSError, ValueError, TypeError, KeyError) as err:
         raise ModelError(
             f"{beside}: damaged ({type(err).__name__}: {err}). Convert the model again, or delete "
-            "this file to run without its facts."
+            "this file to go on without its facts."
         ) from err
     card = ModelCard.from_json(text, str(beside))
     if card.channels != channels:
