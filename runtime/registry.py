@@ -112,7 +112,7 @@ def open_backend(
         if name in BACKENDS:
             raise
         raise BackendUnavailable(
-            f"backend {name!r}, of another package, failed: {err!r}. Remedy: {entry.install}."
+            f"backend {name!r}, of another package, failed: {err!r}. To have it: {entry.install}."
         ) from err
     return backend
 

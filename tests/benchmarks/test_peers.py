@@ -109,13 +109,13 @@ def test_a_peer_is_beside_ours(broken, monkeypatch):
 
 
 def test_missing_peers(monkeypatch, acl, tmp_path):
-    entry = BackendEntry("no_such_engine:Engine", (".onnx",), PEERS["openvino"].install)
+    entry = BackendEntry("no_such_engine:Engine", (".onnx",), "pip install 'adnet[peers]'")
     monkeypatch.setitem(PEERS, "openvino", entry)
     with open_subjects(["onnx"], ["gray-blind"], {}, ["all"]) as subjects:
         assert "onnx" in [one.name for one in subjects.opened]
-        assert "pip install '.[peers]'" in subjects.left_out["openvino"]
+        assert "pip install 'adnet[peers]'" in subjects.left_out["openvino"]
     with (
-        pytest.raises(BackendUnavailable, match=r"pip install '\.\[peers"),
+        pytest.raises(BackendUnavailable, match="pip install 'adnet"),
         open_subjects(["onnx"], ["gray-blind"], {}, ["openvino"]),
     ):
         pass
