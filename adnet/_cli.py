@@ -31,6 +31,10 @@ _EXTRAS = {
     "onnx": "convert",
     "onnxsim": "export",
     "matplotlib": "plot",
+    "openvino": "peers",
+    "ncnn": "peers",
+    "MNN": "peers",
+    "_tools": "peers",  # a module of MNN
 }
 """Packages that the base install lacks -> the extra that brings them."""
 

@@ -150,7 +150,7 @@ def scaling(
         default_counts,
         measure_scaling,
     )
-    from adnet.cores import usable_cores  # noqa: PLC0415
+    from adnet.provenance import usable_cores  # noqa: PLC0415
 
     counts = ",".join(map(str, default_counts(usable_cores())))
     sizes = (
@@ -202,8 +202,8 @@ def compare(
         differences,
         lost_figures,
     )
-    from adnet.benchmarks.markdown import markdown_changes  # noqa: PLC0415
     from adnet.benchmarks.results import read_result  # noqa: PLC0415
+    from adnet.benchmarks.sections import markdown_changes  # noqa: PLC0415
 
     first, second = read_result(before), read_result(after)
     changes = compare_results(first, second, slower=slower, worse=worse)
@@ -246,8 +246,8 @@ def tables(
     """
     from dataclasses import asdict  # noqa: PLC0415
 
-    from adnet.benchmarks.markdown import table  # noqa: PLC0415
     from adnet.benchmarks.quality import find_dataset  # noqa: PLC0415
+    from adnet.benchmarks.sections import table  # noqa: PLC0415
     from adnet.benchmarks.tables import measure_real, measure_tables  # noqa: PLC0415
     from adnet.models.shipped import pretrained_models  # noqa: PLC0415
 
@@ -295,8 +295,8 @@ def _recorded(
 ) -> dict[str, Any]:
     """Measure into a new result, write what is asked for and print it."""
     from adnet.benchmarks.environment import environment  # noqa: PLC0415
-    from adnet.benchmarks.markdown import markdown  # noqa: PLC0415
     from adnet.benchmarks.results import new_result, write_result  # noqa: PLC0415
+    from adnet.benchmarks.sections import markdown  # noqa: PLC0415
 
     for path, option in ((json_file, "--json"), (report, "--report")):
         if path is not None:
@@ -353,3 +353,7 @@ def _counts(text: str, option: str) -> tuple[int, ...]:
 def main() -> None:
     """Entry point of adnet-bench."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -10,8 +10,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
-from adnet.cores import usable_cores
-from adnet.provenance import git_revision, versions
+from adnet.provenance import git_revision, usable_cores, versions
 
 _PACKAGES = (
     "numpy", "onnxruntime", "onnxruntime-openvino", "torch", "torch-npu", "pillow", "openvino",

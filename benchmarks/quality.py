@@ -17,6 +17,7 @@ from adnet.benchmarks.paper import paper_psnr
 from adnet.errors import AdnetError, UsageError
 from adnet.images.evaluate import Float32, Quality, compare, mean_psnr
 from adnet.images.image import load_folder
+from adnet.images.levels import from_levels, to_levels
 from adnet.images.noise import add_published_noise
 
 PROTOCOL = (
@@ -90,7 +91,7 @@ def measure_quality(
     found: dict[str, dict[str, Quality]] = {one.name: {} for one in subjects}
     largest = dict.fromkeys(found, 0.0)
     for count, (image, pixels) in enumerate(clean.items(), start=1):
-        original = pixels / np.float32(255)
+        original = from_levels(pixels)
         noisy = add_published_noise(original, sigma)
         expected = None
         for subject in ranked:
@@ -162,7 +163,7 @@ def examples(
     """Cut the busiest detail out of each image: noisy, denoised and clean, as PNG in base64."""
     results = []
     for name, pixels in clean.items():
-        original = pixels / np.float32(255)
+        original = from_levels(pixels)
         noisy = add_published_noise(original, sigma)
         rows, columns = _busiest(original)
         try:
@@ -188,7 +189,7 @@ def _busiest(image: Float32) -> tuple[slice, slice]:
 
 
 def _as_png(image: Float32) -> str:
-    levels = np.clip(np.rint(image * np.float32(255)), 0, 255).astype(np.uint8)
+    levels = to_levels(image)
     file = io.BytesIO()
     Image.fromarray(levels).save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()

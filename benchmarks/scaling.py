@@ -19,6 +19,7 @@ from adnet.benchmarks.results import Result
 from adnet.benchmarks.speed import noisy_batch
 from adnet.benchmarks.timing import interleave, rate
 from adnet.errors import AdnetError, UsageError
+from adnet.images.levels import WHITE, to_levels
 from adnet.images.synthetic import render
 from adnet.models.shipped import resolve_model
 
@@ -84,7 +85,7 @@ def measure_scaling(
             on_progress(0.6 * share, "sizes")
         on_progress(0.6, "batches")
         if config.batches:
-            result["scaling"] += _batches(subject, config)
+            result["scaling"] += _batches(subject, config, result)
         on_progress(0.8, "threads and streams")
         for axis, places in (("threads", config.threads), ("streams", config.streams)):
             if places:
@@ -95,10 +96,14 @@ def measure_scaling(
     result["complete"] = True
 
 
-def _batches(subject: Subject, config: ScalingConfig) -> list[dict[str, Any]]:
+def _batches(subject: Subject, config: ScalingConfig, result: Result) -> list[dict[str, Any]]:
+    """Measure batches; those that the model does not take are noted in the result."""
     channels = subject.backend.spec.channels
     actions = {}
     for count in config.batches:
+        if not subject.backend.spec.takes(count, config.size):
+            result["left_out"][f"batch {count}"] = "the model does not take this shape"
+            continue
         noisy = noisy_batch(count, channels, config.size)
         actions[str(count)] = lambda noisy=noisy: subject.backend.infer(noisy)
     seconds = interleave(actions, rounds=config.rounds)
@@ -165,8 +170,8 @@ def _page(megapixels: float, channels: int) -> NDArray[np.uint8]:
     height = max(48, round((megapixels * 1e6 / 1.5) ** 0.5))
     width = max(48, round(1.5 * height))
     scene = render(min(height, _PAGE), min(width, _PAGE), channels)
-    noise = np.random.default_rng(0).normal(0, 25, scene.shape)
-    levels = np.clip(np.rint(scene * 255 + noise), 0, 255).astype(np.uint8)
+    noise = np.random.default_rng(0).normal(0, 25 / WHITE, scene.shape)
+    levels = to_levels(scene + noise)
     repeats = (-(-height // levels.shape[0]), -(-width // levels.shape[1]), 1)
     page: NDArray[np.uint8] = np.tile(levels, repeats[: levels.ndim])[:height, :width]
     return page

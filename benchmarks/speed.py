@@ -24,6 +24,7 @@ from adnet.benchmarks.machine import is_under_roof, roof_actions, roofs
 from adnet.benchmarks.results import Result
 from adnet.benchmarks.timing import interleave, median, rate, ratio
 from adnet.errors import ImageError
+from adnet.images.levels import to_levels
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
 from adnet.models.architecture import flops
@@ -78,7 +79,7 @@ def measure_speed(
         for size in sizes:
             for batch in batches:
                 cell = _Cell(subject, batch, size)
-                if _takes(subject, batch, size):
+                if subject.backend.spec.takes(batch, size):
                     taken.append(cell)
                 else:
                     result["left_out"][cell.name] = "the model does not take this shape"
@@ -150,14 +151,6 @@ def measure_end_to_end(
     return results, failures
 
 
-def _takes(subject: Subject, batch: int, size: Size) -> bool:
-    spec = subject.backend.spec
-    if spec.sizes is not None and size not in spec.sizes:
-        return False
-    batches = spec.batches(size)
-    return batches is None or batch in batches
-
-
 def _inference(cell: _Cell, sigma: float) -> Callable[[], object]:
     backend = cell.subject.backend
     noisy = noisy_batch(cell.batch, backend.spec.channels, cell.size, sigma)
@@ -219,5 +212,5 @@ def rendered_images(channels: int, size: Size, count: int) -> list[NDArray[np.ui
     images = []
     for seed in range(count):
         noisy = add_published_noise(render(*size, channels, seed), 25)
-        images.append(np.rint(np.clip(noisy, 0, 1) * 255).astype(np.uint8))
+        images.append(to_levels(noisy))
     return images

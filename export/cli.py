@@ -162,13 +162,17 @@ def om(
     debug: DebugOption = False,
 ) -> None:
     """Convert a model to OM for Ascend chips with ATC, or write a folder to do it elsewhere."""
-    if model.lower().endswith((".pth", ".pt")):
+    from adnet.models.files import kind_of_file  # noqa: PLC0415
+    from adnet.models.shipped import resolve_model  # noqa: PLC0415
+
+    if kind_of_file(resolve_model(model)) == "checkpoint":
         _require("export", "torch", "onnx", "onnxsim")
     _require("convert", "onnx")
     from adnet.export.ascend.atc_config import AtcConfig  # noqa: PLC0415
     from adnet.export.ascend.kit import emit  # noqa: PLC0415
     from adnet.export.ascend.soc import detect_soc  # noqa: PLC0415
     from adnet.export.to_om import convert_to_om, prepare_onnx  # noqa: PLC0415  (imports onnx)
+    from adnet.models.om_file import sidecar_path  # noqa: PLC0415
 
     if io not in ("fp32", "fp16", "uint8") or (aipp and io == "fp16"):
         raise UsageError(f"--io must be fp32, fp16 or uint8 (uint8 with --aipp), got {io!r}.")
@@ -227,7 +231,8 @@ def om(
                     f"{missing} Wrote {folder_here} instead: run 'bash convert.sh' in it on a "
                     "machine with CANN."
                 ) from err
-    typer.echo(f"wrote {output} ({output.stat().st_size / 1e6:.2f} MB) and {output.name}.json")
+    size_mb = output.stat().st_size / 1e6
+    typer.echo(f"wrote {output} ({size_mb:.2f} MB) and {sidecar_path(output).name}")
 
 
 @app.command()
@@ -319,3 +324,7 @@ def _check_int8(
 def main() -> None:
     """Entry point of adnet-export."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from adnet.atomic import atomic_path
@@ -22,10 +21,11 @@ from adnet.export.simplify import simplify_onnx
 from adnet.export.torch_to_onnx import DEFAULT_OPSET, OnnxShape, export_onnx
 from adnet.export.variants import to_half, with_8_bit_io
 from adnet.export.verify import ParityCase, verify_onnx, verify_variant
+from adnet.models.card import Precision
 from adnet.models.checkpoint import load_checkpoint
+from adnet.models.onnx_file import read_onnx
 from adnet.models.structure import check_structure
 
-Precision = Literal["fp32", "fp16", "int8"]
 OnnxIo = Literal["fp32", "fp16", "uint8"]
 
 
@@ -107,7 +107,7 @@ def checkpoint_to_onnx(
             simplify_onnx(traced, result)
         parity = []
         if verify:
-            check_structure(onnx.load(result))
+            check_structure(read_onnx(result))
             parity = verify_onnx(result, loaded.network, card, shape)
         case = None
         if variant is not None and not variant.is_plain:

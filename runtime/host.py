@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from adnet.cores import usable_cores
+from adnet.provenance import usable_cores
 
 PROC = Path("/proc")
 

@@ -27,6 +27,7 @@ from adnet.images.formats.codec import (
 )
 from adnet.images.formats.image_file import ImageFile, Pixels
 from adnet.images.formats.kinds import FORMATS
+from adnet.images.levels import to_levels
 from adnet.images.scan import Found, scan_folder
 
 __all__ = [
@@ -172,6 +173,4 @@ def _to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if pixels.dtype == np.uint8:
         return pixels
     white = 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
-    scaled = np.clip(pixels.astype(np.float32) / white, 0, 1) * 255
-    result: NDArray[np.uint8] = np.rint(scaled).astype(np.uint8).reshape(pixels.shape)
-    return result
+    return to_levels(pixels.astype(np.float32) / white)

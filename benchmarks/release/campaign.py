@@ -22,12 +22,12 @@ from typing import Annotated
 import typer
 
 from adnet._cli import DebugOption, make_app, reports_errors
-from adnet.benchmarks.markdown import table
 from adnet.benchmarks.paper import paper_psnr
 from adnet.benchmarks.release.catalogue import CATALOGUE, Model
 from adnet.benchmarks.release.models_page import write_page
 from adnet.benchmarks.release.runs import Run, find_folders
 from adnet.benchmarks.release.shipping import ship_if_better
+from adnet.benchmarks.sections import table
 from adnet.errors import AdnetError, UsageError
 from adnet.models.shipped import WEIGHTS, pretrained_models
 

@@ -21,10 +21,10 @@ import typer
 
 from adnet._cli import DebugOption, make_app, reports_errors
 from adnet.atomic import atomic_path
-from adnet.benchmarks.markdown import table
 from adnet.benchmarks.paper import paper_psnr
 from adnet.benchmarks.quality import find_dataset
 from adnet.benchmarks.release.models_pictures import EXAMPLE_SIGMA, draw_curves, draw_examples
+from adnet.benchmarks.sections import table
 from adnet.benchmarks.tables import Entry, measure_psnr
 from adnet.errors import UsageError
 from adnet.models.shipped import PretrainedModel, pretrained_models

@@ -40,6 +40,9 @@ _MANY_GEARS = 4  # "3 to 4 are advised" (manual, --dynamic_dims)
 _AIPP_LARGEST = 4096
 _LARGEST_BATCH = 2048  # recommended in the manual
 
+_AIPP_FORMATS = {1: "YUV400_U8", 3: "RGB888_U8"}
+"""Channels -> AIPP's name for 8-bit gray and RGB. The input becomes NHWC, uint8."""
+
 
 @dataclass(frozen=True, slots=True)
 class AtcConfig:
@@ -227,6 +230,31 @@ class AtcConfig:
                     f"--io uint8: AIPP takes images of 2 to {_AIPP_LARGEST} pixels across and 1 to "
                     f"{_AIPP_LARGEST} down, got {width}x{height}."
                 )
+
+
+def aipp_text(config: AtcConfig) -> str:
+    """Write the AIPP configuration of a model whose `io` is uint8: divided by 255 on the chip.
+
+    AIPP computes (pixel - mean - min) * var_reci in float16. float16(1/255) is 0.0039215088, so
+    white becomes 0.99998. Field names and limits: CANN manual, "AIPP configuration file template".
+    With size gears the source size is left to the gear (0), as ATC demands.
+    """
+    height, width = (0, 0) if config.gears == "size" else config.sizes[0]
+    lines = [
+        "aipp_mode: static",
+        "related_input_rank: 0",
+        f"input_format: {_AIPP_FORMATS[config.channels]}",
+        "csc_switch: false",
+        f"src_image_size_w: {width}",
+        f"src_image_size_h: {height}",
+    ]
+    for channel in range(config.channels):
+        lines += [
+            f"mean_chn_{channel}: 0",
+            f"min_chn_{channel}: 0.0",
+            f"var_reci_chn_{channel}: {1 / 255:.8f}",
+        ]
+    return "aipp_op {\n" + "".join(f"    {line}\n" for line in lines) + "}\n"
 
 
 def _join(numbers: tuple[int, ...]) -> str:

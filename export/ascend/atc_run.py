@@ -17,8 +17,7 @@ from pathlib import Path
 from adnet.atomic import atomic_path
 from adnet.cann import cann_homes
 from adnet.errors import BackendUnavailable, ExportError
-from adnet.export.ascend.aipp import aipp_text
-from adnet.export.ascend.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig
+from adnet.export.ascend.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig, aipp_text
 from adnet.export.ascend.atc_errors import explain
 from adnet.export.ascend.cann_install import atc_environment
 from adnet.models.om_file import read_om

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adnet.errors import AdnetError, DeviceError, DeviceLostError, UsageError
+from adnet.images.levels import round_to_levels
 from adnet.runtime.backend import Batch, Shape
 from adnet.runtime.backends.acl import (
     FORKED,
@@ -225,9 +226,7 @@ class _Lane:
         source: NDArray[Any] = batch
         if buffers.scratch is not None:
             source = buffers.scratch[: batch.size].reshape(batch.shape)
-            np.multiply(batch, np.float32(255), out=source)
-            np.rint(source, out=source)
-            np.clip(source, 0, 255, out=source)
+            round_to_levels(batch, out=source)
         if model.is_nhwc:
             source = source.transpose(0, 2, 3, 1)
         host = buffers.host_input[: batch.size * model.input_dtype.itemsize]

@@ -22,8 +22,9 @@ from adnet.device import (
 from adnet.errors import BackendUnavailable, UsageError
 from adnet.models.card import ModelCard
 from adnet.models.checkpoint import load_checkpoint
+from adnet.models.files import kind_of_file
 from adnet.models.network import ADNet, fold_batch_norm
-from adnet.models.onnx_file import load_onnx_network
+from adnet.models.onnx_network import load_onnx_network
 from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
 from adnet.runtime.fork import forked_with_torch
 
@@ -205,7 +206,7 @@ def _stay_on_one_thread(backend: str, threads: int | None) -> None:
 
 def _load(path: Path) -> tuple[ADNet, ModelCard]:
     """Load a network with folded batch norms."""
-    if path.suffix.lower() == ".onnx":
+    if kind_of_file(path) == "onnx":
         return load_onnx_network(path)
     loaded = load_checkpoint(path)
     return fold_batch_norm(loaded.network), loaded.card

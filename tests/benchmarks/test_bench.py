@@ -15,6 +15,7 @@ from adnet.benchmarks.cli import main
 from adnet.benchmarks.paper import paper_psnr
 from adnet.benchmarks.results import read_result
 from adnet.images.evaluate import evaluate
+from adnet.images.levels import from_levels, to_levels
 from adnet.images.noise import add_published_noise
 from adnet.runtime.denoiser import Denoiser
 
@@ -61,7 +62,7 @@ def test_speed_and_quality_of_several_backends(cli, clean, tmp_path):
 
 
 def test_figures_are_those_of_the_product(clean):
-    images = [image / np.float32(255) for image in speed_images(clean)]
+    images = [from_levels(image) for image in speed_images(clean)]
     with Denoiser("gray-blind") as denoise:
         direct = evaluate(denoise, images, 25)
     with open_subjects(["onnx"], ["gray-blind"], {}) as subjects:
@@ -272,8 +273,8 @@ def test_tables_of_pairs(make_image, cli_here, tmp_path):
             path = make_image(
                 tmp_path / "Pairs" / f"Sony_4_200_3200_{word}_{index}_{end}.png", "RGB", seed=index
             )
-            clean = np.asarray(Image.open(path), np.float32) / np.float32(255)
-            pixels = np.clip(np.rint(add_published_noise(clean, sigma, index) * 255), 0, 255)
+            clean = from_levels(np.asarray(Image.open(path)))
+            pixels = to_levels(add_published_noise(clean, sigma, index))
             Image.fromarray(pixels.astype(np.uint8)).save(path)
     given = ("tables", "--pairs", "--data", tmp_path / "Pairs")
     result = cli_here(main, "adnet-bench", *given, "--model", "gray-blind", "--model",

@@ -15,6 +15,7 @@ from PIL import Image
 from adnet.benchmarks.cli import main
 from adnet.benchmarks.report import report_html
 from adnet.benchmarks.results import new_result, read_result, write_result
+from adnet.images.levels import to_levels
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 
@@ -61,7 +62,7 @@ def measured(tmp_path_factory):
 
     (folder / "Set <3>").mkdir()
     for index in range(3):
-        pixels = np.rint(render(140, 150, 1, index) * 255).astype(np.uint8)
+        pixels = to_levels(render(140, 150, 1, index))
         Image.fromarray(pixels).save(folder / "Set <3>" / f"{index}.png")
     arguments = ["adnet-bench", "--peers", "bare-onnxruntime", "--data", str(folder / "Set <3>"),
                  "--rounds", "5", "--size", "45,60", "--batch", "1,2", "--quiet", "--json",

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 import adnet
 from adnet.errors import BackendUnavailable, ModelError, ShapeError, UsageError
+from adnet.images.levels import from_levels, to_levels
 from adnet.images.metrics import psnr
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
@@ -76,9 +77,9 @@ def test_shapes_and_types_are_kept_and_alpha_is_copied(denoiser, shape, dtype):
 
 
 def test_integers_are_the_rounded_floats(denoiser):
-    noisy = np.clip(np.rint(noisy_image(60, 70) * 255), 0, 255).astype(np.uint8)
-    floats = denoiser(noisy / np.float32(255))
-    assert np.array_equal(denoiser(noisy), np.clip(np.rint(floats * 255), 0, 255))
+    noisy = to_levels(noisy_image(60, 70))
+    floats = denoiser(from_levels(noisy))
+    assert np.array_equal(denoiser(noisy), to_levels(floats))
 
 
 def test_colour_with_the_gray_model_is_plane_by_plane(denoiser):
@@ -232,5 +233,5 @@ def test_published_weights_reach_their_psnr(shared, tmp_path, name, sigma, expec
     images = load_folder(shared / "data" / "BSD68", 1).values()
     assert len(images) == 68
     with Denoiser(path) as published:
-        results = evaluate(published, (image / np.float32(255) for image in images), sigma)
+        results = evaluate(published, (from_levels(image) for image in images), sigma)
     assert mean_psnr(results) == pytest.approx(expected, abs=0.002)

@@ -101,7 +101,7 @@ def test_training_learns(folder, tmp_path):
     train(config, tmp_path / "run")
     lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
     losses = [line["loss"] for line in lines if "loss" in line]
-    # The noise itself has a mean square of (25 / 255)^2 = 0.0096.
+    # The noise itself, of sigma 25, has a mean square of 0.0096.
     assert losses[-1] < 0.5 * losses[0]
     assert losses[-1] < 0.0096
 
