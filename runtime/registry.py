@@ -101,7 +101,7 @@ def open_backend(
             raise
         remedy = backends()[name].install
         raise BackendUnavailable(
-            f"backend {name!r}, of another package, failed: {err!r}. To have it: {remedy}."
+            f"backend {name!r}, of another package, failed: {err!r}. Remedy: {remedy}."
         ) from err
     return backend
 
