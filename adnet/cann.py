@@ -27,7 +27,7 @@ def is_simulated(module: object) -> bool:
 
 
 def soc_name(acl: Any) -> str | None:
-    """Ask the module `acl` for the chip's name; None where it does not tell.
+    """Ask the module `acl` for the chip's name; None where it does not say.
 
     The manuals of several releases have it as `acl.get_soc_name`, others in `acl.rt`.
     """

@@ -34,9 +34,7 @@ JsonFileOption = Annotated[
 ]
 ReportOption = Annotated[
     Path | None,
-    typer.Option(
-        "--report", help="Write a page (HTML, of one piece), with plots; needs matplotlib."
-    ),
+    typer.Option("--report", help="Write a page (one HTML file) with plots; needs matplotlib."),
 ]
 
 app = make_app("Measure speed and quality of ADNet on every backend.")

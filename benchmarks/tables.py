@@ -1,4 +1,4 @@
-"""The paper's tables with our models: PSNR of every model on every data set at hand."""
+"""The paper's tables with our models: PSNR of every model on every data set given."""
 
 from __future__ import annotations
 

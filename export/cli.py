@@ -23,6 +23,7 @@ from adnet._cli import (
 )
 from adnet.errors import BackendUnavailable, UsageError
 from adnet.export.choices import Dynamic, Io, PrecisionMode
+from adnet.extras import install_extra
 from adnet.models.card import Precision
 
 app = make_app("Convert ADNet checkpoints into models to deploy.")
@@ -227,7 +228,7 @@ def om(
                 if folder_here.exists():
                     raise BackendUnavailable(
                         f"{missing} {folder_here} is there already: run 'bash convert.sh' in it on "
-                        "a machine with CANN, or delete it to have it written anew."
+                        "a machine with CANN, or delete it and run this command again."
                     ) from err
                 emit(onnx_path, card, folder_here, output.stem, config)
                 raise BackendUnavailable(
@@ -300,7 +301,7 @@ def _require(extra: str, *packages: str) -> None:
     if missing:
         raise UsageError(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed. Install"
-            f" what this command needs: pip install 'adnet[{extra}]'."
+            f" what this command needs: {install_extra(extra)}."
         )
 
 

@@ -12,7 +12,7 @@ from adnet.models.files import kind_of_file
 from adnet.models.om_file import read_om, sidecar_path
 
 _GFLOP_SIZE = (321, 481)
-"""Size for which the cost is told, that of the BSD68 images."""
+"""Size for which the cost is computed, that of the BSD68 images."""
 
 
 def inspect_file(path: Path) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -25,7 +26,7 @@ TOLERANCE = 1e-4
 """Largest allowed absolute difference, on images whose white is 1."""
 
 LARGEST_LOSS = {"fp32": 0.001, "fp16": 0.02, "int8": 0.3}
-"""Loss of PSNR in dB above which a variant is taken for broken, not for coarse."""
+"""Loss of PSNR in dB above which a variant counts as broken, not as coarse."""
 
 _SIZES = ((48, 64), (53, 37), (1, 7))
 _BATCHES = (1, 3)

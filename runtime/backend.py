@@ -149,7 +149,7 @@ class Backend(OfOneProcess, ABC):
     lanes: int = 1
     """How many calls of `infer` at once keep the device busy; more are never needed."""
     device_seconds: float | None = None
-    """Time of the last execution alone, without copies; None where it is not told."""
+    """Time of the last execution alone, without copies; None where it is unknown."""
 
     def __init__(self, card: ModelCard, spec: InputSpec, device: str) -> None:
         super().__init__()

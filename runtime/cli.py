@@ -92,16 +92,16 @@ def run(
         ),
     ] = False,
     list_models: Annotated[
-        bool, typer.Option("--list-models", help="List the shipped models and leave.")
+        bool, typer.Option("--list-models", help="List the shipped models and exit.")
     ] = False,
     list_backends: Annotated[
-        bool, typer.Option("--list-backends", help="List what can run here, or why not, and leave.")
+        bool, typer.Option("--list-backends", help="List what can run here, or why not, and exit.")
     ] = False,
     doctor: Annotated[
         bool,
         typer.Option(
             "--doctor",
-            help="Examine this machine and leave; with --backend: status 1 when it cannot run.",
+            help="Examine this machine and exit; with --backend: status 1 when it cannot run.",
         ),
     ] = False,
     json_output: JsonOption = False,
@@ -111,9 +111,9 @@ def run(
 ) -> None:
     """Denoise images: adnet-run INPUT... -o OUT.
 
-    Depth, layout and metadata stay; colour values are taken as stored, whatever their profile.
+    Depth and metadata are kept; colour values are used as stored, whatever their profile.
 
-    Outputs that exist are skipped, so an interrupted run goes on where it stopped. Exit status: 0
+    Outputs that exist are skipped, so a second run finishes an interrupted one. Exit status: 0
     all done, 1 some images failed (they are listed), 2 nothing was started.
     """
     if list_models:

@@ -126,8 +126,8 @@ class Denoiser(OfOneProcess):
         opened = self._open(self._model or default_model(channels).path)
         if opened.backend.card.channels == 3 and channels == 1:
             raise ShapeError(
-                "the image is gray, but the model takes colour. Use a gray model, or leave "
-                "the model out to have the right one chosen."
+                "the image is gray, but the model takes colour. Use a gray model, or name none: "
+                "then the right one is chosen."
             )
         return opened
 

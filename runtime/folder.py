@@ -73,14 +73,14 @@ def run_jobs(
     """Denoise every job; reading and writing overlap with inference.
 
     As many images are in work at once as the denoiser has lanes. An image that fails is noted and
-    the rest goes on. An existing output is skipped unless `overwrite`. On KeyboardInterrupt, images
-    already denoised are still written whole.
+    the others continue. An existing output is skipped unless `overwrite`. On KeyboardInterrupt,
+    images already denoised are still written whole.
 
     Args:
         max_pixels: of all frames or pages of one file together.
         strip_metadata: leave out all metadata but what an image would look different without.
-        summary: filled in and returned; the caller's own one tells what was done when the run ends
-            with an exception, too.
+        summary: filled in and returned; pass your own to know what was done when the run ends
+            with an exception.
 
     Raises:
         UsageError: the output folder cannot be made or written to.

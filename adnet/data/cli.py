@@ -119,7 +119,7 @@ def split_pairs(
     ],
     debug: DebugOption = False,
 ) -> None:
-    """Part pairs by scene into NAME-train, NAME-val and NAME-test (links to the images).
+    """Split pairs by scene into NAME-train, NAME-val and NAME-test (links to the images).
 
     adnet-train PolyU-train --pairs --val PolyU-val then sees no scene of PolyU-test.
     """

@@ -1,7 +1,7 @@
 """Read and write image files without losing anything silently.
 
-What the formats can hold is kept, see `adnet.images`; what cannot be kept is told in the file's
-notes, or the file is refused with the reason.
+What the formats can hold is kept, see `adnet.images.formats`; what cannot be kept is named in the
+file's notes, or the file is refused with the reason.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def load_image(path: Path, channels: int) -> NDArray[np.uint8]:
 def find_images(folder: Path) -> list[Path]:
     """List all images below `folder`, sorted; hidden files and folders are left out.
 
-    What else is there is told in the log; see `scan` for links and files that are none.
+    The log names what else is there; see `scan` for links and what is no file.
 
     Raises:
         UsageError: no such folder, it cannot be read, or no image in it.
@@ -124,12 +124,12 @@ def find_images(folder: Path) -> list[Path]:
     for path, reason in found.left_out:
         _log.info("note: %s: left out: %s", path, reason)
     if found.other_files:
-        _log.info("note: %s: not taken: %s", folder, found.describe_other_files())
+        _log.info("note: %s: ignored: %s", folder, found.describe_other_files())
     return found.images
 
 
 def find_in_folder(folder: Path) -> Found:
-    """Find the images below `folder`, and what is not taken.
+    """Find the images below `folder`, and what else is there.
 
     Raises:
         UsageError: no such folder, it cannot be read, or no image in it.
@@ -140,7 +140,7 @@ def find_in_folder(folder: Path) -> Found:
     if not found.images:
         what = [f"no image in this folder ({', '.join(FORMATS)})"]
         what += [f"{path} {reason}" for path, reason in found.unreadable[:1]]
-        what += [f"not taken: {found.describe_other_files()}"] if found.other_files else []
+        what += [f"ignored: {found.describe_other_files()}"] if found.other_files else []
         what += [f"left out: {path}, {reason}" for path, reason in found.left_out[:1]]
         raise UsageError(f"{folder}: {'; '.join(what)}.")
     return found

@@ -73,7 +73,7 @@ def train(
     """Train ADNet: adnet-train DATA... -o RUN --steps N (or --epochs, --max-minutes).
 
     RUN receives best.pth, last.pth, config.json, metrics.jsonl and TensorBoard events. Ctrl-C
-    saves last.pth; --resume goes on from there. [Brackets] show the recipe default's values.
+    saves last.pth; --resume continues from there. [Brackets] show the recipe default's values.
     """
     given = read_fields(FIELDS.values(), fields)
     given["device"], workers = choose_workers(
@@ -124,7 +124,7 @@ def training_display(
             bar: ProgressBar | None = None
 
             def clear_line(_record: logging.LogRecord) -> bool:
-                """Let a log line replace the bar, which is drawn anew after the next step."""
+                """Let a log line replace the bar, which is drawn again after the next step."""
                 if bar is not None:
                     sys.stderr.write("\r\033[K")
                 return True

@@ -24,7 +24,7 @@ from adnet.training.world import PeerFailed, started_as_worker
 Result = TypeVar("Result")
 
 MOST_RESTARTS = 3
-"""How often the workers are started anew after one of them died."""
+"""How often the workers are restarted after one of them died."""
 
 _PATIENCE_S = 15
 """How long a rendezvous may take to answer."""
@@ -161,7 +161,7 @@ def _guarded(work: Callable[..., Result], args: tuple[Any, ...]) -> Result | _Fa
 
 
 def _end_with(launcher: int) -> None:
-    """End this worker when its launcher is gone: nobody else would, and it would go on writing."""
+    """End this worker when its launcher is gone: nobody else would, and it would keep writing."""
     while os.getppid() == launcher:
         time.sleep(0.5)
     os._exit(1)

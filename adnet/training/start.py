@@ -61,7 +61,9 @@ def _train(config: TrainConfig, run: Path, resume: bool, display: Display) -> Pa
         resume = resume or (restarted and found)
         if world.is_main:
             if restarted:
-                log.warning("a worker died; all go on from %s", "last.pth" if resume else "step 0")
+                log.warning(
+                    "a worker died; all restart from %s", "last.pth" if resume else "step 0"
+                )
             with display() as show:
                 return train(config, run, world, resume=resume, on_progress=show)
         logging.disable(logging.WARNING)  # the main worker says it all

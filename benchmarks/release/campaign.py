@@ -3,9 +3,9 @@
     python -m adnet.benchmarks.release.campaign OUT --data DATA
 
 DATA holds the image sets by name (BSD432, PolyU to train on; BSD68, CBSD68 to measure what is
-shipped). Every model has a run directory OUT/NAME; started again, the command goes on where it was,
-whatever ended it. A GPU that is lent for ten minutes at a time serves with --device cuda
---hours 0.16 --no-ship; what came of it is shipped elsewhere with --ship-only.
+shipped). Every model has a run directory OUT/NAME; started again, the command continues where it
+was, whatever ended it. On a GPU that is free for ten minutes at a time, --device cuda --hours 0.16
+--no-ship trains only; the result is shipped elsewhere with --ship-only.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def run_campaign(
 
 
 def ship_runs(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[str]:
-    """Ship what is better, finished or not, and make docs/models.md anew if anything was.
+    """Ship what is better, finished or not, and rewrite docs/models.md if anything was.
 
     Returns:
         Why runs were left out.

@@ -90,7 +90,7 @@ def weigh(checkpoint: Path, name: str, roots: Sequence[Path], device: str = "cpu
         roots: folders that hold the data sets by name (`adnet.training.judge.validation_set`).
 
     Raises:
-        UsageError: the images are not at hand.
+        UsageError: the images are not there.
     """
     card = load_checkpoint(checkpoint).card
     if "config" not in card.training:

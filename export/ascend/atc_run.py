@@ -75,7 +75,7 @@ def run_atc(
     Args:
         output: the OM file, with its suffix.
         on_line: gets the seconds since the start and each line that ATC prints.
-        on_note: is told how ATC's environment was completed.
+        on_note: gets a sentence on how ATC's environment was completed.
 
     Raises:
         ExportError: ATC failed, said nothing, or wrote no sound file for the chip asked for.

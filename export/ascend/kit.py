@@ -207,8 +207,9 @@ batches {batches}; heights x widths {sizes}; input {config.io}.
 
 `convert.sh` checks `SHA256SUMS` first. ATC's words are in `{name}.om.log`.
 
-On a machine with {config.soc} and CANN's set_env.sh sourced:
+On a machine with {config.soc} and CANN's set_env.sh sourced, with the wheel that
+`pip wheel . --no-deps` makes in a checkout of adnet:
 
-    pip install adnet
+    pip install adnet-*.whl
     adnet-run IMAGES -o DENOISED --model {name}.om --device npu:0
 """

@@ -50,7 +50,7 @@ class OmBackend(Backend):
             )
         acl = load_acl()
         _require_devices(acl, numbers)
-        self._soc = soc_name(acl.module) or "not told"
+        self._soc = soc_name(acl.module) or "unknown"
         with ExitStack() as stack:
             self._workers = []
             for number in numbers:
@@ -81,7 +81,7 @@ class OmBackend(Backend):
                     self._lost[chosen] = err
                 if len(self._lost) == len(self._workers):
                     raise
-                _log.warning("%s The other devices go on.", err)
+                _log.warning("%s The other devices continue.", err)
             else:
                 self.device_seconds = self._workers[chosen].clock.seconds
                 require_finite(result, self.name, _HALF_REMEDY, given=batch)

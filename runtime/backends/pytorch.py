@@ -161,7 +161,7 @@ class TorchBackend(Backend):
             cause = " ".join(str(err).split())[:200]
             raise BackendUnavailable(
                 f"{self.name} backend: torch.compile failed ({cause}). It needs a C++ compiler "
-                "on the CPU, Triton on a GPU and TorchAir on an NPU; leave out --compile to go on "
+                "on the CPU, Triton on a GPU and TorchAir on an NPU; leave out --compile to run "
                 "without."
             ) from err
         return compiled
@@ -225,4 +225,4 @@ def _forbid_rounding(device: torch.device) -> None:
         npu: Any = torch.npu  # type: ignore[attr-defined]
         npu.conv.allow_hf32 = False
         npu.matmul.allow_hf32 = False
-        npu.set_compile_mode(jit_compile=False)  # the default compiles anew for each shape
+        npu.set_compile_mode(jit_compile=False)  # the default compiles again for each shape

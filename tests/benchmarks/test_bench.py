@@ -191,7 +191,7 @@ def test_a_report_without_matplotlib_is_refused_before_the_work(cli_here, tmp_pa
     result = cli_here(main, "adnet-bench", "--report", tmp_path / "r.html", "--quiet")
     assert result.returncode == 2
     assert result.stdout == ""
-    assert "pip install 'adnet[plot]'" in result.stderr
+    assert "pip install '.[plot]'" in result.stderr
 
 
 @pytest.mark.slow
