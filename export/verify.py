@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -106,14 +107,13 @@ def verify_variant(path: Path, network: ADNet, pairs: Sequence[Pair], precision:
     kind = session.get_inputs()[0].type
     errors, losses = [], []
     for clean, noisy in pairs:
-        given = noisy
+        given: NDArray[Any] = noisy
+        seen = noisy
         if kind == "tensor(uint8)":
             given = to_levels(noisy)
             seen = from_levels(given)
         elif kind == "tensor(float16)":
-            given, seen = noisy.astype(np.float16), noisy
-        else:
-            seen = noisy
+            given = noisy.astype(np.float16)
         (raw,) = session.run(None, {INPUT: given})
         got = from_levels(raw) if raw.dtype == np.uint8 else raw.astype(np.float32)
         with torch.inference_mode():
