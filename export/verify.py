@@ -26,7 +26,7 @@ TOLERANCE = 1e-4
 """Largest allowed absolute difference, on images whose white is 1."""
 
 LARGEST_LOSS = {"fp32": 0.001, "fp16": 0.02, "int8": 0.3}
-"""Loss of PSNR in dB above which a variant counts as broken, not as coarse."""
+"""Loss of PSNR in dB above which a variant is taken for broken, not for coarse."""
 
 _SIZES = ((48, 64), (53, 37), (1, 7))
 _BATCHES = (1, 3)
@@ -108,13 +108,12 @@ def verify_variant(path: Path, network: ADNet, pairs: Sequence[Pair], precision:
     errors, losses = [], []
     for clean, noisy in pairs:
         given: NDArray[Any] = noisy
+        seen = noisy
         if kind == "tensor(uint8)":
             given = to_levels(noisy)
             seen = from_levels(given)
         elif kind == "tensor(float16)":
-            given, seen = noisy.astype(np.float16), noisy
-        else:
-            seen = noisy
+            given = noisy.astype(np.float16)
         (raw,) = session.run(None, {INPUT: given})
         got = from_levels(raw) if raw.dtype == np.uint8 else raw.astype(np.float32)
         with torch.inference_mode():
