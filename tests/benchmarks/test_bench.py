@@ -79,7 +79,7 @@ def speed_images(folder):
 
 
 def test_without_data_it_says_how_to_get_some(cli_here):
-    result = cli_here(main, "adnet-bench", "--rounds", "2", "--size", "45,60", "--quiet")
+    result = cli_here(main, "adnet-bench", "--rounds", "1", "--size", "24,32", "--quiet")
     assert result.returncode == 0
     assert "adnet-data fetch BSD68" in result.stdout
     assert "| onnx" in result.stdout
@@ -173,12 +173,12 @@ def test_an_interrupt_keeps_the_rounds_done_and_never_an_old_result(
 
         return time_it
 
-    arguments = ["adnet-bench", "--json", out, "--rounds", "50", "--size", "45,60", "--quiet"]
+    arguments = ["adnet-bench", "--json", out, "--rounds", "50", "--size", "24,32", "--quiet"]
     monkeypatch.setattr(timing, "_time", interrupted_at(0))
     assert cli_here(main, *arguments).returncode == 130
     assert out.read_text() == "an earlier result"  # nothing was measured
     taken.clear()
-    monkeypatch.setattr(timing, "_time", interrupted_at(100))
+    monkeypatch.setattr(timing, "_time", interrupted_at(20))
     assert cli_here(main, *arguments).returncode == 130
     (entry,) = read_result(out).speed
     assert 2 <= entry.calls < 50
@@ -248,7 +248,7 @@ def test_entry_point_is_installed(cli):
 def test_tables_beside_the_paper(cli_here, tmp_path, make_image, monkeypatch):
     for name, mode in (("BSD68", "L"), ("CBSD68", "RGB")):
         for index in range(2):
-            make_image(tmp_path / name / f"{index}.png", mode, size=(50, 40), seed=index)
+            make_image(tmp_path / name / f"{index}.png", mode, size=(28, 24), seed=index)
     out = cli_here(main, "adnet-bench", "tables", "--data", tmp_path / "BSD68", "--data",
                    tmp_path / "CBSD68", "--json")  # fmt: skip
     entries = json.loads(out.stdout)
