@@ -22,13 +22,12 @@ SMALL = ["--rounds", "3", "--size", "45,60", "--quiet"]
 
 
 @pytest.mark.torch
-def test_speed_and_quality_of_several_backends(cli, clean, tmp_path):
+def test_speed_and_quality_of_several_backends(cli_here, acl, clean, tmp_path):
     om = make_om(tmp_path / "m.om", sizes=((45, 60), (60, 45)))
     out = tmp_path / "out.json"
-    result = cli(
-        "adnet-bench", "--backend", "onnx,torch,om", "--model", "gray-blind", "--model", om,
+    result = cli_here(
+        main, "adnet-bench", "--backend", "onnx,torch,om", "--model", "gray-blind", "--model", om,
         "--data", clean, "--batch", "1,2", "--json", out, *SMALL,
-        env=os.environ | {"PYTHONPATH": str(FAKES)},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     data = read_result(out)
@@ -122,13 +121,15 @@ def test_an_unreadable_image_is_named(cli_here, clean):
     assert_clean_error(result, 1, "broken.png")
 
 
-def test_a_backend_that_fails_midway_does_not_stop_the_others(cli, clean, tmp_path):
+def test_a_backend_that_fails_midway_does_not_stop_the_others(cli_here, acl, clean, tmp_path):
+    import acl._state
+
+    acl.state.faults[:] = [acl._state.Fault("run", 3, 507010)]
     om = make_om(tmp_path / "m.om", sizes=((45, 60), (60, 45)))
     out = tmp_path / "out.json"
-    result = cli(
-        "adnet-bench", "--backend", "om,onnx", "--model", "gray-blind", "--model", om, "--data",
-        clean, "--json", out, *SMALL,
-        env=os.environ | {"PYTHONPATH": str(FAKES), "ACL_FAKE_FAULT": "run:3:507010"},
+    result = cli_here(
+        main, "adnet-bench", "--backend", "om,onnx", "--model", "gray-blind", "--model", om,
+        "--data", clean, "--json", out, *SMALL,
     )  # fmt: skip
     assert result.returncode == 1, result.stderr
     data = read_result(out)

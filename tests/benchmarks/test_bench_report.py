@@ -82,7 +82,7 @@ def test_figures_are_the_jsons(measured):
         row = shown[f"{one.candidate}{one.batch}x24x32"]
         rate = one.images_per_s
         assert row[4] == f"{rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f})"
-        assert f"{one.latency_ms['p50']:.1f} / " in row[3]
+        assert f"{one.latency_ms.p50:.1f} / " in row[3]
         # The plot's own labels, too: text in the SVG stays text.
         assert f">{rate.value:.2f}<" in text
     for one in result.quality:
