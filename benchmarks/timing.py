@@ -138,12 +138,10 @@ def ratio(slower: Sequence[float], faster: Sequence[float]) -> Interval:
     return median((np.asarray(slower[:both]) / np.asarray(faster[:both])).tolist())
 
 
-def rate(times: Sequence[float], work: float) -> dict[str, float]:
-    """Return work a second with its interval, from the seconds of runs; JSON types."""
+def rate(times: Sequence[float], work: float) -> Interval:
+    """Return work a second with its interval, from the seconds of runs."""
     middle = between_runs(median(times))
-    return {
-        "value": work / middle.value, "low": work / middle.high, "high": work / middle.low,
-    }  # fmt: skip
+    return Interval(work / middle.value, work / middle.high, work / middle.low)
 
 
 def between_runs(interval: Interval, runs: int = 1) -> Interval:

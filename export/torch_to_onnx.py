@@ -13,12 +13,12 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import onnx
 import torch
 
 from adnet.errors import ExportError, UsageError
+from adnet.export.choices import Dynamic
 from adnet.models.card import ModelCard
 from adnet.models.network import ADNet, fold_batch_norm
 from adnet.models.onnx_file import read_onnx, set_metadata
@@ -31,7 +31,6 @@ DEFAULT_OPSET = 13
 OPSETS = range(9, 21)
 """What the pinned exporter writes."""
 
-Dynamic = Literal["none", "batch", "size", "all"]
 _AXES: dict[Dynamic, dict[int, str]] = {
     "none": {},
     "batch": {0: "batch"},

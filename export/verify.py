@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -106,7 +107,7 @@ def verify_variant(path: Path, network: ADNet, pairs: Sequence[Pair], precision:
     kind = session.get_inputs()[0].type
     errors, losses = [], []
     for clean, noisy in pairs:
-        given = noisy
+        given: NDArray[Any] = noisy
         if kind == "tensor(uint8)":
             given = to_levels(noisy)
             seen = from_levels(given)

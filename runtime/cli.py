@@ -17,6 +17,7 @@ from adnet._cli import (
     progress_bar,
     reports_errors,
 )
+from adnet.runtime.choices import Pad, Precision
 
 if TYPE_CHECKING:
     from adnet.runtime.jobs import Job
@@ -59,7 +60,7 @@ def run(
         typer.Option(help="Where to run: cpu, cuda:0, npu:0 or, for several OM, npu:0,npu:1."),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="On torch: fp32, fp16 or bf16. Default: fp32.")
+        Precision | None, typer.Option(help="Arithmetic, on torch. Default: fp32.")
     ] = None,
     provider: Annotated[
         str | None,
@@ -73,7 +74,7 @@ def run(
         bool, typer.Option("--compile", help="On torch: use torch.compile.")
     ] = False,
     pad: Annotated[
-        str | None,
+        Pad | None,
         typer.Option(help="reflect: mirror the border of images too small for a fixed-size model."),
     ] = None,
     overwrite: Annotated[
@@ -130,6 +131,7 @@ def run(
         raise typer.BadParameter("say where the results go", param_hint="--output")
 
     from adnet.errors import DeviceLostError  # noqa: PLC0415
+    from adnet.runtime.backend import RunOptions  # noqa: PLC0415
     from adnet.runtime.denoiser import Denoiser  # noqa: PLC0415  (keeps --help fast)
     from adnet.runtime.folder import Listener, Summary, run_jobs  # noqa: PLC0415
     from adnet.runtime.jobs import Plan, make_plan  # noqa: PLC0415
@@ -148,12 +150,14 @@ def run(
                 tile=tile,
                 batch=batch,
                 pad=pad,
-                threads=threads,
-                device=device,
-                precision=precision,
-                provider=provider,
-                streams=streams,
-                compile=compile_ or None,
+                options=RunOptions(
+                    threads=threads,
+                    device=device,
+                    precision=precision,
+                    provider=provider,
+                    streams=streams,
+                    compile=compile_ or None,
+                ),
             ) as denoiser,
             progress_bar("denoising", quiet) as bar,
         ):

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -19,15 +19,14 @@ from numpy.typing import NDArray
 from adnet.errors import ShapeError, UsageError
 from adnet.models.shipped import default_model, resolve_model
 from adnet.runtime.backend import Backend, RunOptions
+from adnet.runtime.choices import Pad
 from adnet.runtime.fork import OfOneProcess
 from adnet.runtime.planning import ImagePlan, Wishes, plan_image, require_possible
 from adnet.runtime.registry import find_backend, open_backend
 from adnet.runtime.tiling import Tile
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
-
-    from adnet.runtime.backend import RunKeywords
+    from typing_extensions import Self
 
 Image = TypeVar("Image", bound=NDArray[Any])
 
@@ -48,8 +47,8 @@ class Denoiser(OfOneProcess):
         pad: what to do with an image smaller than the smallest of a model's fixed sizes: None
             refuses it, "reflect" mirrors its right and lower border, which changes the result
             there (up to 20 pixels deep, by up to 0.07 of white).
-        options: what is asked of the backend, see `RunOptions`: threads, device, precision,
-            provider, streams, compile.
+        options: what is asked of the backend.
+        asked: fields of `RunOptions`, such as threads=2, device="cpu"; they win over `options`.
 
     Several threads may call it at once. A process forked from the one that opened it gets a
     UsageError, and cannot release what belongs to its parent: `close` does nothing there.
@@ -66,13 +65,14 @@ class Denoiser(OfOneProcess):
         backend: str | None = None,
         tile: int | None = None,
         batch: int | None = None,
-        pad: str | None = None,
-        **options: Unpack[RunKeywords],
+        pad: Pad | None = None,
+        options: RunOptions | None = None,
+        **asked: Any,
     ) -> None:
         super().__init__()
         self._wishes = Wishes(tile, batch, pad)
         self._backend_name = backend
-        self._options = RunOptions(**options)
+        self._options = replace(options or RunOptions(), **asked)
         self._lock = threading.Lock()
         self._closed = False
         self._stack = ExitStack()

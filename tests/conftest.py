@@ -174,11 +174,15 @@ def hasten_benchmarks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(machine, "_MATRIX", 256)
 
 
+FAILURES = ("error:", "failed:", "Error:")
+"""How a line that says why begins; the last is typer's, of an option that it refuses itself."""
+
+
 def assert_clean_error(result, status: int, *parts: str) -> None:
     """The program failed as promised: its status, one line that says why, no traceback."""
     assert result.returncode == status, result.stderr
     assert "Traceback" not in result.stderr
-    lines = [line for line in result.stderr.splitlines() if line.startswith(("error:", "failed:"))]
+    lines = [line for line in result.stderr.splitlines() if line.startswith(FAILURES)]
     assert len(lines) == 1, result.stderr
     for part in parts:
         assert part in lines[0]

@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from adnet.training.config import TrainConfig
-from adnet.training.launch import Workers, launch
+from adnet.training.launch import launch
 from adnet.training.progress import TrainProgress
 from adnet.training.train import train
+from adnet.training.workers import Workers
 from adnet.training.world import join_world
 
 log = logging.getLogger(__name__)

@@ -36,7 +36,6 @@ LARGEST_LOSS = 0.02
 _INT8_TOLERANCE, _INT8_LOSS = 0.3, 0.3
 _DISTINCT = 3  # images in a batch; more are repeated, for the CPU takes seconds for each
 _LARGER = (30, 50)  # pixels, by which an image is larger than a model's size: needs tiles
-_SIMULATED = "fakes"  # the folder of the simulated pyACL
 
 Floats = NDArray[np.float32]
 
@@ -138,7 +137,7 @@ def verify_om(
             against=str(onnx),
             tolerance=tolerance,
             largest_loss=_INT8_LOSS if int8 else LARGEST_LOSS,
-            is_simulated=_SIMULATED in facts.get("pyacl", ""),
+            is_simulated=facts.get("simulated") == "yes",
             facts=facts,
             notes=notes,
         )

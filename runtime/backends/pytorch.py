@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adnet.cann import is_simulated
 from adnet.device import (
     best_device,
     compile_backend,
@@ -123,7 +124,10 @@ class TorchBackend(Backend):
         if self._device.type == "cuda":
             facts["device_name"] = torch.cuda.get_device_name(self._device)
         if self._device.type == "npu":
-            facts["torch_npu"] = str(getattr(sys.modules.get("torch_npu"), "__file__", ""))
+            torch_npu = sys.modules.get("torch_npu")
+            facts["torch_npu"] = str(getattr(torch_npu, "__file__", ""))
+            if is_simulated(torch_npu):
+                facts["simulated"] = "yes"
             if self._precision == "fp32" and self._is_half:
                 facts["precision"] = "fp32 (products in fp16)"
         if self._device.type == "cpu":

@@ -212,9 +212,9 @@ def test_program_prepares(cli, photos, tmp_path):
     [
         (["none"], 2, "no such folder"),
         (["photos"], 1, "too few to hold out 8"),
-        (["photos", "--mode", "X"], 2, "mode must be S or B"),
+        (["photos", "--mode", "X"], 2, "'S', 'B'"),
         (["photos", "--scales", "1,2"], 2, "scales must lie in 0..1"),
-        (["photos", "--channels", "4"], 2, "channels must be 1 or 3"),
+        (["photos", "--channels", "4"], 2, "'1', '3'"),
     ],
 )
 def test_program_refuses_bad_input(cli, photos, tmp_path, arguments, status, part):

@@ -218,7 +218,7 @@ def test_program_prints_the_proof(cli, checkpoints, tmp_path):
         (["good.pth", "-o", "a.pb"], 2, "must be named .onnx"),
         (["good.pth", "-o", "none/a.onnx"], 2, "no such folder"),
         (["good.pth", "-o", "a.onnx", "--size", "12"], 2, "expected 2 numbers"),
-        (["good.pth", "-o", "a.onnx", "--dynamic", "some"], 2, "none, batch, size or all"),
+        (["good.pth", "-o", "a.onnx", "--dynamic", "some"], 2, "'none', 'batch', 'size', 'all'"),
     ],
 )
 def test_program_refuses_bad_input(cli, checkpoints, tmp_path, arguments, status, part):

@@ -11,6 +11,7 @@ from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
 from adnet.models.shipped import WEIGHTS, default_model, pretrained_models, resolve_model
 from adnet.runtime import registry
+from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.registry import BackendEntry, open_backend
 
@@ -121,6 +122,24 @@ def test_other_arrays_are_refused(denoiser, image, message):
 def test_bad_options_are_refused(options, message):
     with pytest.raises(UsageError, match=message):
         Denoiser("gray-blind", **options)
+
+
+def test_options_come_whole_or_by_name():
+    whole = RunOptions(threads=1, streams=2)
+    with (
+        Denoiser("gray-blind", options=whole) as first,
+        Denoiser("gray-blind", threads=1, streams=2) as second,
+        Denoiser("gray-blind", options=whole, streams=1) as third,
+    ):
+        facts = [one.model_for(1).describe() for one in (first, second, third)]
+    assert [(one["threads"], one["streams"]) for one in facts] == [("1", "2")] * 2 + [("1", "1")]
+    with pytest.raises(TypeError, match="thread"):
+        Denoiser("gray-blind", thread=1)
+
+
+def test_what_is_asked_for_is_told():
+    assert RunOptions().given() == {}
+    assert RunOptions(threads=1, device="cpu").given() == {"threads": 1, "device": "cpu"}
 
 
 def test_progress_adds_up_to_the_pixels():

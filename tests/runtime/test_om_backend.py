@@ -162,8 +162,17 @@ def test_a_model_without_its_sidecar(acl, tmp_path):
         assert backend.card.sigma_range is None
         assert backend.card.channels == 1
         assert backend.describe()["soc"] == "Ascend310P3"
+        assert backend.describe()["simulated"] == "yes"
     with OmBackend(make_om(tmp_path / "n.om"), RunOptions()) as backend:
         assert backend.card.name == "gray-blind"
+
+
+def test_a_device_that_is_real_is_not_called_simulated(acl, tmp_path, monkeypatch):
+    """By what the module says, wherever it lies."""
+    monkeypatch.delattr(acl, "SIMULATED")
+    with OmBackend(make_om(tmp_path / "m.om"), RunOptions()) as backend:
+        assert "fakes" in backend.describe()["pyacl"]
+        assert "simulated" not in backend.describe()
 
 
 @pytest.mark.parametrize(

@@ -169,7 +169,7 @@ def test_impossible_settings_are_refused(config, change, message):
         (["data", "-o", "run"], 2, "give --steps, --epochs or"),
         (["data", "-o", "run", "--steps", "1", "--sigma", "300"], 2, "0..255"),
         (["data", "-o", "run", "--steps", "1", "--sigma", "a,b"], 2, "--sigma: expected 2 numbers"),
-        (["data", "-o", "run", "--steps", "1", "--precision", "int4"], 2, "fp32, bf16, fp16"),
+        (["data", "-o", "run", "--steps", "1", "--precision", "int4"], 2, "'fp32', 'bf16', 'fp16'"),
         (["data", "-o", "run", "--steps", "1", "--device", "npu"], 2, "device 'npu'"),
     ],
 )
