@@ -1,10 +1,10 @@
 from types import SimpleNamespace
 
 import numpy as np
+from bench_helpers import empty_result
 
 from adnet.benchmarks import scaling
-from adnet.benchmarks.results import new_result
-from adnet.runtime.backend import InputSpec
+from adnet.runtime.backend import InputSpec, RunOptions
 
 
 def test_batches_that_the_model_does_not_take_are_left_out():
@@ -14,11 +14,19 @@ def test_batches_that_the_model_does_not_take_are_left_out():
         spec.check(batch, "x")
         return np.array(batch)
 
-    subject = SimpleNamespace(backend=SimpleNamespace(spec=spec, infer=infer))
+    candidate = SimpleNamespace(backend=SimpleNamespace(spec=spec, infer=infer))
     config = scaling.ScalingConfig(
-        "onnx", "m", {}, (), batches=(1, 2, 3, 4), threads=(), streams=(), size=(64, 48), rounds=1
+        "onnx",
+        "m",
+        RunOptions(),
+        (),
+        batches=(1, 2, 3, 4),
+        threads=(),
+        streams=(),
+        size=(64, 48),
+        rounds=1,
     )
-    result = new_result({})
-    entries = scaling._batches(subject, config, result)
-    assert [entry["x"] for entry in entries] == [2, 4]
-    assert list(result["left_out"]) == ["batch 1", "batch 3"]
+    result = empty_result()
+    records = scaling._batches(candidate, config, result)
+    assert [one.x for one in records] == [2, 4]
+    assert list(result.left_out) == ["batch 1", "batch 3"]
