@@ -37,13 +37,14 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def unproven(monkeypatch):
-    """Leave out the proof of the exported file, which test_export.py tests and takes the time."""
+    """Leave out what takes the time and has tests of its own: proof and sample."""
     export = ship.checkpoint_to_onnx
 
     def quick(*arguments, **options):
         return export(*arguments, **(options | {"verify": False}))
 
     monkeypatch.setattr(ship, "checkpoint_to_onnx", quick)
+    monkeypatch.setattr(ship, "sample_psnr", lambda _: 29.0)
 
 
 @pytest.fixture
@@ -66,6 +67,7 @@ def test_shipping_writes_the_whole_record(weights, make_image, tmp_path):
     assert card.training["command"] == "adnet-train BSD432 -o RUN --steps 20 --seed 4"
     assert "research use" in card.training["data_terms"]["BSD432"]
     assert set(card.training["test_psnr"]["Mine"]) == {"15", "25", "50"}
+    assert 25 < card.training["sample_psnr"] < 35
     assert sorted(path.name for path in weights.iterdir()) == ["index.json", "mine.onnx"]
     (entry,) = json.loads((weights / "index.json").read_text())["models"]
     assert entry["card"]["training"] == card.training
