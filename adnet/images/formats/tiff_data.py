@@ -20,6 +20,7 @@ from PIL import Image, TiffImagePlugin
 
 from adnet.errors import ImageError
 from adnet.images.formats.bits import pack_bits, unpack_bits
+from adnet.images.formats.source import Sliced
 from adnet.images.formats.tiff_tags import (
     Directory,
     Kind,
@@ -77,7 +78,7 @@ def unpack_segments(
         if raw.size < count * length:
             raise ImageError("cannot be decoded, the file may be damaged (pixels are missing).")
         lines = raw[: count * length].reshape(count, length)
-        result.append(_samples(lines, block, width, samples))
+        result.append(samples_of(lines, block, width, samples))
     return result
 
 
@@ -100,14 +101,19 @@ def pack_segments(parts: Sequence[NDArray[Any]], block: Block) -> list[bytes]:
     return found
 
 
-def segments_of(data: bytes, page: Directory, kind: Kind) -> list[bytes]:
+def segments_of(data: Sliced, page: Directory, kind: Kind) -> list[bytes]:
     """Cut the strips or tiles of a page out of the file."""
+    return [data[at : at + length] for at, length in places_of(page, kind)]
+
+
+def places_of(page: Directory, kind: Kind) -> list[tuple[int, int]]:
+    """Return offset and length of each strip or tile of a page."""
     for places, lengths in ((324, 325), (273, 279)):
         if places in page.tags and lengths in page.tags:
             pairs = zip(
                 values(page.tags[places], kind), values(page.tags[lengths], kind), strict=False
             )
-            return [data[at : at + length] for at, length in pairs]
+            return list(pairs)
     raise ImageError("cannot be decoded, the file may be damaged (it holds no pixels).")
 
 
@@ -204,7 +210,7 @@ def _open(data: bytes) -> NDArray[Any]:
         raise ImageError(f"cannot be decoded, the file may be damaged ({err}).") from err
 
 
-def _samples(lines: Bytes, block: Block, width: int, samples: int) -> NDArray[Any]:
+def samples_of(lines: Bytes, block: Block, width: int, samples: int) -> NDArray[Any]:
     """Rows of stored bytes to (rows, width, samples)."""
     count = width * samples
     if block.predictor == 3:
