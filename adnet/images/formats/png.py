@@ -365,7 +365,7 @@ def unpacked_band(raw: NDArray[np.uint8], header: Header, across: int) -> NDArra
     """Rows of bytes to (rows, across, samples) as stored."""
     count = _SAMPLES[header.colour]
     if header.depth == 16:
-        part: NDArray[Any] = np.ascontiguousarray(raw).view(">u2")
+        part: NDArray[Any] = np.ascontiguousarray(raw).view(">u2").astype(np.uint16)
     else:
         part = unpack_bits(raw, header.depth, across * count)
     return part.reshape(-1, across, count)
