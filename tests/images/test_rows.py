@@ -23,9 +23,14 @@ from adnet.images.formats.tiff_write import plain_layout
 LIMIT = 10_000_000
 
 
-@pytest.fixture(params=[1, 200, 1 << 20], autouse=True)
+SLOW = pytest.mark.slow
+
+
+@pytest.fixture(
+    params=[200, pytest.param(1, marks=SLOW), pytest.param(1 << 20, marks=SLOW)], autouse=True
+)
 def _bands(request, monkeypatch):
-    """Bands of one row, of a few, of all."""
+    """Bands of a few rows, of one, of all."""
     monkeypatch.setattr(png_filter, "_BAND", request.param)
     monkeypatch.setattr(png_filter.unpack_rows, "__defaults__", (request.param,))
     monkeypatch.setattr(tiff_rows, "_BAND", request.param)
@@ -66,15 +71,17 @@ def assert_same(data, wanted=None):
 
 @pytest.mark.parametrize("wanted", ["PNG", "TIFF"])
 @pytest.mark.parametrize("metadata", [False, True])
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "LAB", "YCbCr"])
-@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize(
+    ("kind", "mode"),
+    [
+        (kind, mode)
+        for kind in ("PNG", "TIFF")
+        for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "LAB", "YCbCr")
+        if kind == "TIFF" or mode not in ("CMYK", "LAB", "YCbCr")
+    ],
+)
 def test_every_kind_is_the_same(kind, mode, metadata, wanted):
-    try:
-        data = make(kind, mode, metadata)
-    except (KeyError, ValueError):
-        data = None
-    if not data:
-        pytest.skip("no such file")
+    data = make(kind, mode, metadata)
     _, _, new = assert_same(data, wanted)
     if kind == wanted and metadata and mode in ("L", "RGB", "RGBA"):
         blocks = {"PNG": png_blocks, "TIFF": tiff_blocks}[kind]
@@ -93,8 +100,10 @@ def test_png_of_every_depth(shape, dtype):
         assert np.array_equal(got.pixels, pixels)
 
 
-@pytest.mark.parametrize("compression", WRITABLE)
 @pytest.mark.parametrize("tile", [None, (16, 32)])
+@pytest.mark.parametrize(
+    "compression", [pytest.param(one, marks=SLOW if one == 34925 else ()) for one in WRITABLE]
+)
 def test_tiff_of_every_arrangement(compression, tile):
     for order, big, planar, dtype, strip in product(
         "<>", (False, True), (False, True), ("u1", "u2", "f4"), (7, 40)
