@@ -355,3 +355,7 @@ def _counts(text: str, option: str) -> tuple[int, ...]:
 def main() -> None:
     """Entry point of adnet-bench."""
     app()
+
+
+if __name__ == "__main__":
+    main()

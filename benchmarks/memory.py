@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from adnet.runtime.planning import shape_like
+
 if TYPE_CHECKING:
     from adnet.benchmarks.candidates import Recipe
 
@@ -49,12 +51,9 @@ def _measure(pipe: Connection, recipe: Recipe, size: tuple[int, int]) -> None:
         begin = time.perf_counter()
         backend = recipe.open(stack).backend
         seconds = time.perf_counter() - begin
-        spec = backend.spec
-        if spec.sizes is not None and size not in spec.sizes:
-            size = spec.sizes[0]
-        count = (spec.batches(size) or (1,))[0]
+        count, size = shape_like(backend.spec, size)
         generator = np.random.default_rng(0)
-        backend.infer(generator.random((count, spec.channels, *size), np.float32))
+        backend.infer(generator.random((count, backend.spec.channels, *size), np.float32))
         pipe.send({"load_s": seconds, "peak_memory_mb": peak_memory()})
 
 

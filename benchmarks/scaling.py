@@ -84,7 +84,7 @@ def measure_scaling(
             on_progress(0.6 * share, "sizes")
         on_progress(0.6, "batches")
         if config.batches:
-            result["scaling"] += _batches(subject, config)
+            result["scaling"] += _batches(subject, config, result)
         on_progress(0.8, "threads and streams")
         for axis, places in (("threads", config.threads), ("streams", config.streams)):
             if places:
@@ -95,10 +95,14 @@ def measure_scaling(
     result["complete"] = True
 
 
-def _batches(subject: Subject, config: ScalingConfig) -> list[dict[str, Any]]:
+def _batches(subject: Subject, config: ScalingConfig, result: Result) -> list[dict[str, Any]]:
+    """Measure batches; those that the model does not take are noted in the result."""
     channels = subject.backend.spec.channels
     actions = {}
     for count in config.batches:
+        if not subject.backend.spec.takes(count, config.size):
+            result["left_out"][f"batch {count}"] = "the model does not take this shape"
+            continue
         noisy = noisy_batch(count, channels, config.size)
         actions[str(count)] = lambda noisy=noisy: subject.backend.infer(noisy)
     seconds = interleave(actions, rounds=config.rounds)

@@ -78,7 +78,7 @@ def measure_speed(
         for size in sizes:
             for batch in batches:
                 cell = _Cell(subject, batch, size)
-                if _takes(subject, batch, size):
+                if subject.backend.spec.takes(batch, size):
                     taken.append(cell)
                 else:
                     result["left_out"][cell.name] = "the model does not take this shape"
@@ -148,14 +148,6 @@ def measure_end_to_end(
         for name, times in seconds.items()
     }
     return results, failures
-
-
-def _takes(subject: Subject, batch: int, size: Size) -> bool:
-    spec = subject.backend.spec
-    if spec.sizes is not None and size not in spec.sizes:
-        return False
-    batches = spec.batches(size)
-    return batches is None or batch in batches
 
 
 def _inference(cell: _Cell, sigma: float) -> Callable[[], object]:

@@ -318,3 +318,7 @@ def _check_int8(
 def main() -> None:
     """Entry point of adnet-export."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -57,6 +57,13 @@ class InputSpec:
         batches = sorted(n for n in found if n is not None)
         return tuple(batches) if len(batches) == len(found) else None
 
+    def takes(self, batch: int, size: tuple[int, int]) -> bool:
+        """Tell whether the model takes so many images of a size at once."""
+        if self.sizes is not None and size not in self.sizes:
+            return False
+        batches = self.batches(size)
+        return batches is None or batch in batches
+
     def check(self, batch: Batch, backend: str) -> None:
         """Make sure that `batch` can go to a model of this spec.
 

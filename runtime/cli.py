@@ -276,3 +276,7 @@ def _examine(backend: str | None, as_json: bool) -> None:
 def main() -> None:
     """Entry point of adnet-run."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -163,3 +163,7 @@ def _show_files(bar: ProgressBar, done: int, total: int) -> None:
 def main() -> None:
     """Entry point of adnet-data."""
     app()
+
+
+if __name__ == "__main__":
+    main()

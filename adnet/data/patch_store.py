@@ -18,15 +18,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from adnet import __version__
 from adnet.atomic import atomic_path
+from adnet.data.held_out import UInt8, hold_out, rescaled, split
 from adnet.errors import TrainingError, UsageError
 from adnet.images.image import find_images, load_image
-from adnet.training.patches import hold_out, rescaled, split
-
-UInt8 = NDArray[np.uint8]
 
 MODES = {"S": (40, 1), "B": (10, 2)}
 """Mode -> (stride, copies of a patch): S one known noise level, B blind. ModelZoo's numbers."""

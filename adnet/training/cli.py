@@ -314,3 +314,7 @@ def _numbers(text: str, option: str) -> tuple[float, ...]:
 def main() -> None:
     """Entry point of adnet-train."""
     app()
+
+
+if __name__ == "__main__":
+    main()

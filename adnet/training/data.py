@@ -12,20 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adnet.data.held_out import UInt8, hold_out, rescaled, split
 from adnet.data.pairs import Pair, hold_out_scenes, load_pairs
 from adnet.errors import TrainingError, UsageError
 from adnet.images.image import find_images, load_folder
 from adnet.training.config import STORE_SUFFIXES, TrainConfig, store_at
-from adnet.training.patches import (
-    PatchSampler,
-    Sampler,
-    StoreSampler,
-    UInt8,
-    hold_out,
-    rescaled,
-    split,
-    step_generator,
-)
+from adnet.training.patches import PatchSampler, Sampler, StoreSampler, step_generator
 from adnet.training.world import World
 
 log = logging.getLogger(__name__)

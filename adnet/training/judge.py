@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
+from adnet.data.held_out import hold_out
 from adnet.data.pairs import Pair, hold_out_scenes, load_pairs
 from adnet.errors import UsageError
 from adnet.images.image import find_images, load_image
 from adnet.models.checkpoint import load_checkpoint
 from adnet.training.config import STORE_SUFFIXES
 from adnet.training.data import ValidationImage, fingerprint, pixels_of
-from adnet.training.patches import hold_out
 from adnet.training.validation import validate
 from adnet.training.world import World
 

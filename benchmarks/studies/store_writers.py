@@ -59,9 +59,9 @@ def _ours(images: Path, mode: str, folder: Path) -> tuple[int, float, float]:
 def _per_key(images: Path, mode: str, folder: Path) -> tuple[int, float, float]:
     import h5py
 
+    from adnet.data.held_out import hold_out, rescaled  # noqa: PLC0415
     from adnet.data.patch_store import MODES  # noqa: PLC0415
     from adnet.images.image import find_images, load_image  # noqa: PLC0415
-    from adnet.training.patches import hold_out, rescaled  # noqa: PLC0415
 
     stride, copies = MODES[mode]
     generator = np.random.default_rng(0)
