@@ -145,10 +145,8 @@ def test_damage_is_found_on_the_way():
     for kind, dtype in (("PNG", "u1"), ("PNG", "u2"), ("TIFF", "u1")):
         pixels = pixels_of((40, 50, 3), dtype)
         data = encode_image(pixels, ImageFile(pixels, kind))
-        for length in range(0, len(data) - 4, 311):
+        for length in range(40, len(data) - 4, 311):
             with pytest.raises(ImageError):
-                if source_of(data[:length], "a", LIMIT) is None:
-                    raise ImageError("not one")
                 copied(data[:length])
         if kind == "PNG":
             bad = bytearray(data)

@@ -165,7 +165,7 @@ def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
         notes.append(f"{', '.join(lost)} cannot be carried into {wanted} and was left out.")
     if len(image.frames) > 1:
         notes.append(f"frames became pages of the {wanted}, without timing.")
-    if any(getattr(page, "extras", None) is not None for page in _pages(image)):
+    if any(len(getattr(page, "extra_codes", ())) > 1 for page in _pages(image)):
         notes.append("samples beyond colour and alpha were left out.")
     if "Exif" in lost and orientation_of(image.portable.exif) != 1:
         notes.append(f"the pixels were turned upright, since {wanted} knows no orientation.")
