@@ -8,25 +8,24 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from adnet.atomic import atomic_path
 from adnet.errors import UsageError
 from adnet.export.calibration import load_pairs
+from adnet.export.choices import Io
 from adnet.export.quantize import quantize_onnx
 from adnet.export.simplify import simplify_onnx
 from adnet.export.torch_to_onnx import DEFAULT_OPSET, OnnxShape, export_onnx
 from adnet.export.variants import to_half, with_8_bit_io
 from adnet.export.verify import ParityCase, verify_onnx, verify_variant
+from adnet.models.card import Precision
 from adnet.models.checkpoint import load_checkpoint
+from adnet.models.onnx_file import read_onnx
 from adnet.models.structure import check_structure
-
-Precision = Literal["fp32", "fp16", "int8"]
-OnnxIo = Literal["fp32", "fp16", "uint8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +37,14 @@ class Variant:
     """
 
     precision: Precision = "fp32"
-    io: OnnxIo = "fp32"
+    io: Io = "fp32"
     calibration: Path | None = None
     """Folder of photographs for int8; None: rendered images."""
 
     def __post_init__(self) -> None:
-        if self.precision not in ("fp32", "fp16", "int8"):
+        if self.precision not in get_args(Precision):
             raise UsageError(f"--precision must be fp32, fp16 or int8, got {self.precision!r}.")
-        if self.io not in ("fp32", "fp16", "uint8"):
+        if self.io not in get_args(Io):
             raise UsageError(f"--io must be fp32, fp16 or uint8, got {self.io!r}.")
         if self.io == "fp16" and self.precision != "fp16":
             raise UsageError(f"--io fp16 goes with --precision fp16, not with {self.precision}.")
@@ -107,7 +106,7 @@ def checkpoint_to_onnx(
             simplify_onnx(traced, result)
         parity = []
         if verify:
-            check_structure(onnx.load(result))
+            check_structure(read_onnx(result))
             parity = verify_onnx(result, loaded.network, card, shape)
         case = None
         if variant is not None and not variant.is_plain:

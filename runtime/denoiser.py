@@ -21,15 +21,14 @@ from adnet.errors import ShapeError, UsageError
 from adnet.models.shipped import default_model, resolve_model
 from adnet.runtime.backend import Backend, RunOptions
 from adnet.runtime.budget import split_memory, used_memory
+from adnet.runtime.choices import Pad
 from adnet.runtime.fork import OfOneProcess
 from adnet.runtime.planning import ImagePlan, Wishes, plan_bands, plan_image, require_possible
 from adnet.runtime.registry import find_backend, open_backend
 from adnet.runtime.tiling import Tile
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
-
-    from adnet.runtime.backend import RunKeywords
+    from typing_extensions import Self
 
 Image = TypeVar("Image", bound=NDArray[Any])
 
@@ -51,8 +50,8 @@ class Denoiser(OfOneProcess):
             refuses it, "reflect" mirrors its right and lower border, which changes the result
             there (up to 20 pixels deep, by up to 0.07 of white).
         value_range: black and white of float images; integers use their whole range.
-        options: what is asked of the backend, see `RunOptions`: threads, device, precision,
-            provider, streams, compile.
+        options: what is asked of the backend.
+        asked: fields of `RunOptions`, such as threads=2, device="cpu"; they win over `options`.
 
     Several threads may call it at once. A process forked from the one that opened it gets a
     UsageError, and cannot release what belongs to its parent: `close` does nothing there.
@@ -69,15 +68,16 @@ class Denoiser(OfOneProcess):
         backend: str | None = None,
         tile: int | None = None,
         batch: int | None = None,
-        pad: str | None = None,
+        pad: Pad | None = None,
         value_range: tuple[float, float] = (0.0, 1.0),
-        **options: Unpack[RunKeywords],
+        options: RunOptions | None = None,
+        **asked: Any,
     ) -> None:
         super().__init__()
         self._wishes = Wishes(tile, batch, pad)
         self._range = _Range(*value_range)
         self._backend_name = backend
-        self._options = RunOptions(**options)
+        self._options = replace(options or RunOptions(), **asked)
         self._lock = threading.Lock()
         self._closed = False
         self._stack = ExitStack()
@@ -169,8 +169,8 @@ class Denoiser(OfOneProcess):
         opened = self._open(self._model or default_model(channels).path)
         if opened.backend.card.channels == 3 and channels == 1:
             raise ShapeError(
-                "the image is gray, but the model takes colour. Use a gray model, or leave "
-                "the model out to have the right one chosen."
+                "the image is gray, but the model takes colour. Use a gray model, or name none: "
+                "then the right one is chosen."
             )
         return opened
 

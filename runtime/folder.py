@@ -67,14 +67,14 @@ def run_jobs(
     """Denoise every job; reading and writing overlap with inference.
 
     As many images are in work at once as the denoiser has lanes. An image that fails is noted and
-    the rest goes on. An existing output is skipped unless `overwrite`. On KeyboardInterrupt, images
-    already denoised are still written whole.
+    the others continue. An existing output is skipped unless `overwrite`. On KeyboardInterrupt,
+    images already denoised are still written whole.
 
     Args:
         limits: what is taken, and the memory that images may take: those that do not fit in are
             denoised in bands where their format allows, else refused.
-        summary: filled in and returned; the caller's own one tells what was done when the run ends
-            with an exception, too.
+        summary: filled in and returned; pass your own to know what was done when the run ends
+            with an exception.
 
     Raises:
         UsageError: the output folder cannot be made or written to.

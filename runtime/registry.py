@@ -27,7 +27,7 @@ class BackendEntry:
     suffixes: tuple[str, ...]
     """Model files that it runs."""
     install: str
-    """What to do to have it."""
+    """What to install, and what else to do before it runs."""
 
 
 BACKENDS: dict[str, BackendEntry] = {
@@ -101,7 +101,7 @@ def open_backend(
             raise
         remedy = backends()[name].install
         raise BackendUnavailable(
-            f"backend {name!r}, of another package, failed: {err!r}. To have it: {remedy}."
+            f"backend {name!r}, of another package, failed: {err!r}. Remedy: {remedy}."
         ) from err
     return backend
 
@@ -147,7 +147,7 @@ def import_backend(name: str, entry: BackendEntry) -> Any:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, RuntimeError, OSError) as err:
         first_line = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
-        answer = explain_import_error(err) or f"{first_line} To have it: {entry.install}."
+        answer = explain_import_error(err) or f"{first_line} Remedy: {entry.install}."
         raise BackendUnavailable(f"backend {name!r} cannot be loaded: {answer}") from err
 
 

@@ -140,7 +140,7 @@ def _find(name: str, roots: Sequence[Path]) -> Path:
     if name.lower().endswith(STORE_SUFFIXES):
         raise UsageError(
             f"{name}: weights that were trained on an HDF5 store cannot be judged, because the "
-            "store's images are not at hand by name."
+            "store does not name its images."
         )
     for root in roots:
         if (root / name).is_dir():

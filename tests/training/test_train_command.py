@@ -229,7 +229,7 @@ def test_the_program_records_the_recipe(parsed):
         ("--recipe paper --final-lr-ratio 0.1", "--final-lr-ratio has no effect"),
         ("--momentum 0.5", "--momentum has no effect"),
         ("--pairs --val-sigma 3", "--val-sigma has no effect"),
-        ("--schedule linear", "schedule must be one of cosine, steps"),
+        ("--schedule linear", "'linear' is not one of 'cosine', 'steps'"),
         ("--schedule steps --milestones 2", "shares of the run"),
         ("--schedule steps --milestones x", "--milestones: expected"),
         ("--schedule steps --decay 0", "decay must lie in 0..1"),
@@ -237,7 +237,7 @@ def test_the_program_records_the_recipe(parsed):
         ("--save-minutes 0", "save minutes must be above 0"),
         ("--log-every 0", "log every must be at least 1"),
         ("--clip-norm -1", "clip norm must be above 0"),
-        ("--recipe secret", "default, paper, modelzoo"),
+        ("--recipe secret", "'default', 'paper', 'modelzoo'"),
     ],
 )
 def test_what_has_no_effect_or_no_sense_is_refused(cli_here, arguments, part):
