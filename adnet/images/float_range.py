@@ -87,6 +87,7 @@ def check_range(found: Range | None, value_range: Range | None) -> str:
 
 
 def _guess(low: float, high: float) -> str:
-    if low < -0.1 * high:
+    if low < -0.5 * high:
         return f"{low:.4g},{high:.4g}"
-    return f"0,{next((white for white in _COMMON if high <= 1.05 * white), high):g}"
+    # Noise passes white here, too.
+    return f"0,{next((white for white in _COMMON if high <= 1.5 * white), high):g}"

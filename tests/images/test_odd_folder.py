@@ -17,8 +17,8 @@ from adnet.images.formats.codec import encode_image
 from adnet.images.formats.image_file import ImageFile
 from adnet.images.formats.tiff import TiffLayout
 from adnet.images.formats.tiff_data import WRITABLE
-from adnet.images.formats.tiff_page import plain_layout
 from adnet.images.formats.tiff_tags import Kind
+from adnet.images.formats.tiff_write import plain_layout
 from adnet.images.image import read_image
 
 SUFFIXES = {"PNG": ".png", "TIFF": ".tif", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp",
