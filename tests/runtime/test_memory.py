@@ -178,6 +178,28 @@ def test_failure_in_a_band_leaves_nothing(tmp_path, in_bands):
     assert in_bands
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_a_full_disk_in_a_band_leaves_nothing(tmp_path, in_bands, suffix):
+    resource = pytest.importorskip("resource")
+    pixels = pixels_of((300, 200), "u1")
+    kind = {"png": "PNG", "tif": "TIFF"}[suffix]
+    data = encode_image(pixels, ImageFile(pixels, kind))
+    (tmp_path / f"a.{suffix}").write_bytes(data)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Denoiser(save_identity(tmp_path / "i.onnx", 1), tile=64) as denoiser:
+        for size in (1, 9000, 20_000, len(data) // 2):
+            try:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+                target = tmp_path / "out" / f"a.{suffix}"
+                summary, _ = denoised(tmp_path / f"a.{suffix}", target, denoiser, 200 * MIB)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            ((_, error),) = summary.failed
+            assert "cannot be written" in error
+            assert list(target.parent.iterdir()) == []
+    assert len(in_bands) == 4
+
+
 def test_sizes():
     assert parse_size("500M") == 500 * MIB
     assert parse_size("2G") == parse_size("2 gib") == parse_size("2GB") == 2 << 30
