@@ -53,7 +53,7 @@ def _inspect_onnx(path: Path) -> dict[str, Any]:
     import onnx
     from google.protobuf.message import DecodeError  # noqa: PLC0415
 
-    from adnet.models.structure import check_structure  # noqa: PLC0415
+    from adnet.models.structure import check_structure, without_qdq  # noqa: PLC0415
 
     try:
         model = onnx.load(str(path))
@@ -71,8 +71,11 @@ def _inspect_onnx(path: Path) -> dict[str, Any]:
         "outputs": {one.name: _shape(one) for one in model.graph.output},
     }
     try:
-        check_structure(model)
+        plain = without_qdq(model)
+        check_structure(plain)
         facts["structure"] = "ADNet: 17 convolutions, four dilated, attention intact"
+        if len(plain.graph.node) != len(model.graph.node):
+            facts["structure"] += "; quantised to int8"
     except ParityError as err:
         facts["structure"] = f"not ADNet: {err}"
     texts = [one.value for one in model.metadata_props if one.key == METADATA_KEY]

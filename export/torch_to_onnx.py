@@ -20,7 +20,7 @@ import torch
 
 from adnet.errors import ExportError, UsageError
 from adnet.models.card import METADATA_KEY, ModelCard
-from adnet.models.network import ADNet, fold_batch_norm
+from adnet.models.network import ADNet, fold_batch_norm, has_norms
 from adnet.models.onnx_file import NORMS_KEY, norms_text
 
 INPUT = "image"
@@ -113,6 +113,8 @@ def export_onnx(
     except (RuntimeError, ValueError, TypeError, torch.onnx.OnnxExporterError) as err:
         raise ExportError(f"{path}: torch {torch.__version__} could not export: {err}") from err
     model = onnx.load(path)
-    facts = {METADATA_KEY: card.to_json(), NORMS_KEY: norms_text(network)}
+    facts = {METADATA_KEY: card.to_json()}
+    if has_norms(network):
+        facts[NORMS_KEY] = norms_text(network)
     onnx.helper.set_model_props(model, facts)
     onnx.save(model, path)
