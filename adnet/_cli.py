@@ -22,6 +22,7 @@ import typer
 from adnet import __version__
 from adnet._streams import secure_streams
 from adnet.errors import AdnetError, UsageError
+from adnet.extras import install_extra
 
 _EXTRAS = {
     "torch": "train",
@@ -30,6 +31,10 @@ _EXTRAS = {
     "onnx": "convert",
     "onnxsim": "export",
     "matplotlib": "plot",
+    "openvino": "peers",
+    "ncnn": "peers",
+    "MNN": "peers",
+    "_tools": "peers",  # a module of MNN
 }
 """Packages that the base install lacks -> the extra that brings them."""
 
@@ -104,7 +109,7 @@ def reports_errors(command: Command) -> Command:
             extra = _EXTRAS.get((err.name or "").partition(".")[0])
             if extra is None:
                 raise
-            hint = f"Install it: pip install 'adnet[{extra}]'."
+            hint = f"Install it: {install_extra(extra)}."
             _fail(f"{err.name} is not installed. {hint}", 2, err if debug else None)
         except OSError as err:
             _fail(str(err), 1, err if debug else None)

@@ -18,8 +18,16 @@ HAL = "libascend_hal.so"
 """The library between CANN and the driver; CANN's devlib has a stand-in for it, to convert with."""
 
 
+def is_simulated(module: object) -> bool:
+    """Tell whether `acl` or `torch_npu` is a simulator: those say `SIMULATED = True`.
+
+    What it computes is real; its times, and what it accepts, say nothing of a chip.
+    """
+    return getattr(module, "SIMULATED", False) is True
+
+
 def soc_name(acl: Any) -> str | None:
-    """Ask the module `acl` for the chip's name; None where it does not tell.
+    """Ask the module `acl` for the chip's name; None where it does not say.
 
     The manuals of several releases have it as `acl.get_soc_name`, others in `acl.rt`.
     """

@@ -74,7 +74,7 @@ def computes_in_half(device: torch.device) -> bool:
 def require_precision(device: torch.device, precision: str) -> None:
     """Make sure that the device has a precision: fp32, fp16 or bf16.
 
-    torch itself only warns, and goes on in float32.
+    torch itself only warns, and continues in float32.
 
     Raises:
         BackendUnavailable: bf16 on a chip without it.
@@ -122,7 +122,7 @@ def available_devices() -> list[str]:
 
 
 def _chip_name(device: torch.device) -> str | None:
-    """Name an NPU's chip, such as Ascend910B3; None for other devices, or where it is not told."""
+    """Name an NPU's chip, such as Ascend910B3; None for other devices, or where it is unknown."""
     if device.type != "npu":
         return None
     try:

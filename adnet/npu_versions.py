@@ -152,7 +152,7 @@ def explain_import_error(error: BaseException) -> str | None:
 def _first_failure(error: BaseException) -> ImportError | None:
     """Find out why torch could not be imported when this is only its second failure.
 
-    Some packages try to import torch and go on without it. It does not survive that: the next
+    Some packages try to import torch and continue without it. It does not survive that: the next
     attempt fails for a reason of its own, which says nothing.
     """
     frames = traceback.extract_tb(error.__traceback__)

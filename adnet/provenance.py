@@ -1,7 +1,8 @@
-"""What made a result: versions and the revision of the source."""
+"""What made a result: versions, the revision of the source, and how many cores there are."""
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from contextlib import suppress
@@ -39,3 +40,10 @@ def versions(*packages: str) -> dict[str, str]:
         with suppress(PackageNotFoundError):
             found[package] = version(package)
     return found
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use; fewer than the machine's in a container."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

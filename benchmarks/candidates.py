@@ -8,35 +8,36 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adnet.benchmarks.peers import PEERS
 from adnet.benchmarks.peers.peer import PeerModel
+from adnet.benchmarks.results import CandidateRecord
 from adnet.errors import AdnetError, BackendUnavailable, ModelError, UsageError
 from adnet.models.shipped import resolve_model
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.registry import BackendEntry, backends, import_backend
 
 if TYPE_CHECKING:
-    from adnet.runtime.backend import Backend, RunKeywords
+    from adnet.runtime.backend import Backend, RunOptions
 
 Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How to open a subject; can be sent to another process."""
+class CandidateSource:
+    """What a candidate is opened from; can be sent to another process."""
 
     backend: str
     model: Path
-    options: RunKeywords
+    options: RunOptions
     peer_model: PeerModel | None = None
-    """Of a peer."""
+    """What a peer reads; None for a backend of ours."""
 
-    def open(self, stack: ExitStack, name: str | None = None) -> Subject:
+    def open(self, stack: ExitStack, name: str | None = None) -> Candidate:
         """Open it; `stack` closes it.
 
         Raises:
@@ -44,26 +45,26 @@ class Recipe:
         """
         if self.peer_model is None:
             denoiser = stack.enter_context(
-                Denoiser(self.model, backend=self.backend, **self.options)
+                Denoiser(self.model, backend=self.backend, options=self.options)
             )
             # For colour: a gray model takes it plane by plane.
-            return Subject(name or self.backend, self, denoiser.model_for(3), denoiser)
+            return Candidate(name or self.backend, self, denoiser.model_for(3), denoiser)
         try:
             kind = import_backend(self.backend, PEERS[self.backend])
-            peer: Backend = kind(self.peer_model, self.options.get("threads"))
+            peer: Backend = kind(self.peer_model, self.options.threads)
         except AdnetError:
             raise
         except Exception as err:  # of another project: it must not end the run
             raise BackendUnavailable(f"{self.backend}: {err!r}") from err
-        return Subject(name or self.backend, self, stack.enter_context(peer), None)
+        return Candidate(name or self.backend, self, stack.enter_context(peer), None)
 
 
 @dataclass
-class Subject:
+class Candidate:
     """One backend with its model, as `adnet-run` would use it; or a peer."""
 
     name: str
-    recipe: Recipe
+    source: CandidateSource
     backend: Backend
     denoiser: Denoiser | None
     """None for a peer, which denoises images whole."""
@@ -83,12 +84,12 @@ class Subject:
     @property
     def is_simulated(self) -> bool:
         """Whether a simulated device answers: its times mean nothing."""
-        return is_simulated(self.backend.describe())
+        return self.backend.describe().get("simulated") == "yes"
 
     @cached_property
     def model_sha256(self) -> str:
         """Digest of the model file."""
-        return hashlib.sha256(self.recipe.model.read_bytes()).hexdigest()
+        return hashlib.sha256(self.source.model.read_bytes()).hexdigest()
 
     def denoise(self, noisy: Float32) -> Float32:
         """Denoise (H, W) or (H, W, 3) float32; not clipped."""
@@ -98,39 +99,39 @@ class Subject:
         result: Float32 = self.backend.infer(planes)[0].transpose(1, 2, 0).reshape(noisy.shape)
         return result
 
-    def facts(self) -> dict[str, Any]:
-        """Describe it for a result; JSON types."""
-        return {
-            **self.backend.describe(),
-            "subject": self.name,
-            "backend": self.recipe.backend,
-            "model": str(self.recipe.model),
-            "model_sha256": self.model_sha256,
-            "weights_sha256": self.backend.card.weights_sha256,
-            "channels": self.backend.card.channels,
-            "precision": self.precision,
-            "is_peer": self.is_peer,
-            "is_simulated": self.is_simulated,
-            "load_s": None,
-            "peak_memory_mb": None,
-        }
+    def record(self) -> CandidateRecord:
+        """Describe it for a result."""
+        facts = {key: str(value) for key, value in self.backend.describe().items()}
+        return CandidateRecord(
+            name=self.name,
+            backend=self.source.backend,
+            model=str(self.source.model),
+            model_sha256=self.model_sha256,
+            weights_sha256=self.backend.card.weights_sha256,
+            channels=self.backend.card.channels,
+            device=facts.get("device", "not told"),
+            precision=self.precision,
+            is_peer=self.is_peer,
+            is_simulated=self.is_simulated,
+            facts=facts,
+        )
 
 
 @dataclass(slots=True)
-class Subjects:
+class Candidates:
     """Those that could be opened, and why others could not."""
 
-    opened: list[Subject] = field(default_factory=list)
+    opened: list[Candidate] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
 
 @contextmanager
-def open_subjects(
+def open_candidates(
     names: Sequence[str],
     models: Sequence[str],
-    options: RunKeywords,
+    options: RunOptions,
     peers: Sequence[str] = (),
-) -> Iterator[Subjects]:
+) -> Iterator[Candidates]:
     """Open every backend on every model that it runs.
 
     A model that only some of the backends run (int8 is not for PyTorch) is left out of the others.
@@ -148,16 +149,16 @@ def open_subjects(
         AdnetError: a backend, peer or model that was named cannot be opened.
     """
     titles = _titles([resolve_model(model) for model in models])
-    found = Subjects()
+    found = Candidates()
     with ExitStack() as stack:
         problems: dict[Path, AdnetError] = {}
         is_named = "all" not in names
         for name in list(dict.fromkeys(names)) if is_named else list(backends()):
             _open_backend(name, titles, options, found, stack, problems, is_named=is_named)
-        used = {subject.recipe.model for subject in found.opened}
+        used = {candidate.source.model for candidate in found.opened}
         for path in titles:
             if path not in used and is_named:
-                told = ", ".join(dict.fromkeys(one.recipe.backend for one in found.opened))
+                told = ", ".join(dict.fromkeys(one.source.backend for one in found.opened))
                 raise problems.get(path) or UsageError(f"{path}: none of {told} runs such a file.")
         for name in list(PEERS) if "all" in peers else list(dict.fromkeys(peers)):
             _open_peer(name, list(titles), options, found, stack, is_named="all" not in peers)
@@ -167,8 +168,8 @@ def open_subjects(
 def _open_backend(
     name: str,
     titles: Mapping[Path, str],
-    options: RunKeywords,
-    found: Subjects,
+    options: RunOptions,
+    found: Candidates,
     stack: ExitStack,
     problems: dict[Path, AdnetError],
     *,
@@ -182,11 +183,11 @@ def _open_backend(
             f"the {name} backend runs {', '.join(entry.suffixes)} files; given: "
             f"{', '.join(map(str, titles))}. Add one with --model."
         )
-    ours: list[Subject] = []
+    ours: list[Candidate] = []
     for path in fitting:
         title = name if len(fitting) == 1 else f"{name} {titles[path]}"
         try:
-            subject = Recipe(name, path, options).open(stack, title)
+            candidate = CandidateSource(name, path, options).open(stack, title)
         except AdnetError as err:
             # `all` means all that can run here; and of several models some may be for others.
             if is_named and not (isinstance(err, ModelError) and len(fitting) > 1):
@@ -194,12 +195,12 @@ def _open_backend(
             found.left_out[title] = str(err)
             problems[path] = err
             continue
-        alike = [one for one in ours if one.model_sha256 == subject.model_sha256]
+        alike = [one for one in ours if one.model_sha256 == candidate.model_sha256]
         if alike:
             raise UsageError(
-                f"{path}: holds the same as {alike[0].recipe.model}. Give each model once."
+                f"{path}: holds the same as {alike[0].source.model}. Give each model once."
             )
-        ours.append(subject)
+        ours.append(candidate)
     if len(ours) == 1:
         ours[0].name = name
     found.opened += ours
@@ -208,8 +209,8 @@ def _open_backend(
 def _open_peer(
     name: str,
     paths: Sequence[Path],
-    options: RunKeywords,
-    found: Subjects,
+    options: RunOptions,
+    found: Candidates,
     stack: ExitStack,
     *,
     is_named: bool,
@@ -222,17 +223,17 @@ def _open_peer(
         found.left_out[name] = str(err)
 
 
-def _peer(name: str, paths: Sequence[Path], options: RunKeywords) -> Recipe:
+def _peer(name: str, paths: Sequence[Path], options: RunOptions) -> CandidateSource:
     entry = _entry(name, PEERS, "peer")
-    refused = [f"--{key}" for key in options if key not in ("threads", "streams")]
-    if refused and options.get("device") != "cpu":
+    refused = [f"--{key}" for key in options.given() if key not in ("threads", "streams")]
+    if refused and options.device != "cpu":
         raise UsageError(
             f"{name}: peers run on the CPU in float32. Leave out {', '.join(refused)}, or them."
         )
     path = next((one for one in paths if one.suffix.lower() in entry.suffixes), None)
     if path is None:
         raise UsageError(f"{name}: needs a model as {' or '.join(entry.suffixes)}; add one.")
-    return Recipe(name, path, options, PeerModel.read(path))
+    return CandidateSource(name, path, options, PeerModel.read(path))
 
 
 def _titles(paths: Sequence[Path]) -> dict[Path, str]:
@@ -252,8 +253,3 @@ def _entry(name: str, table: Mapping[str, BackendEntry], what: str) -> BackendEn
     if name not in table:
         raise UsageError(f"unknown {what} {name!r}; there are {', '.join(table)}, all.")
     return table[name]
-
-
-def is_simulated(facts: Mapping[str, str]) -> bool:
-    """Tell from a backend's description whether the tests' simulated device answers."""
-    return "fakes" in facts.get("pyacl", "") + facts.get("torch_npu", "")

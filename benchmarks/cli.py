@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,10 @@ from adnet._cli import (
     reports_errors,
 )
 from adnet.errors import UsageError
+from adnet.runtime.choices import Precision
+
+if TYPE_CHECKING:
+    from adnet.benchmarks.results import Result
 
 JsonFileOption = Annotated[
     Path | None,
@@ -30,9 +34,7 @@ JsonFileOption = Annotated[
 ]
 ReportOption = Annotated[
     Path | None,
-    typer.Option(
-        "--report", help="Write a page (HTML, of one piece), with plots; needs matplotlib."
-    ),
+    typer.Option("--report", help="Write a page (one HTML file) with plots; needs matplotlib."),
 ]
 
 app = make_app("Measure speed and quality of ADNet on every backend.")
@@ -73,7 +75,9 @@ def bench(
         int | None, typer.Option(help="Use only the first images of the data.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="Device, as for adnet-run.")] = None,
-    precision: Annotated[str | None, typer.Option(help="Precision, as for adnet-run.")] = None,
+    precision: Annotated[
+        Precision | None, typer.Option(help="Precision, as for adnet-run.")
+    ] = None,
     provider: Annotated[str | None, typer.Option(help="Provider, as for adnet-run.")] = None,
     threads: Annotated[int | None, typer.Option(help="CPU threads, as for adnet-run.")] = None,
     streams: Annotated[int | None, typer.Option(help="Streams, as for adnet-run.")] = None,
@@ -92,16 +96,15 @@ def bench(
         return
     from adnet.benchmarks.measure import BenchConfig, run_benchmark  # noqa: PLC0415
     from adnet.benchmarks.quality import find_dataset  # noqa: PLC0415
+    from adnet.runtime.backend import RunOptions  # noqa: PLC0415
 
     sizes = [parse_whole_numbers(text, "--size", 2) for text in size or ["321,481"]]
-    options: Any = {
-        "device": device, "precision": precision, "provider": provider, "threads": threads,
-        "streams": streams,
-    }  # fmt: skip
     config = BenchConfig(
         backends=_names(backend),
         models=tuple(model or ["gray-blind"]),
-        options={name: value for name, value in options.items() if value is not None},  # type: ignore[arg-type]
+        options=RunOptions(
+            threads=threads, device=device, precision=precision, provider=provider, streams=streams
+        ),
         peers=_names(peers),
         batches=_counts(batch, "--batch"),
         sizes=tuple((height, width) for height, width in sizes),
@@ -115,7 +118,7 @@ def bench(
     )
     if data is None:
         typer.echo("Quality: give --data FOLDER, or fetch a set with 'adnet-data fetch BSD68'.")
-    if result["errors"]:
+    if result.errors:
         raise typer.Exit(1)
 
 
@@ -152,7 +155,8 @@ def scaling(
         default_counts,
         measure_scaling,
     )
-    from adnet.cores import usable_cores  # noqa: PLC0415
+    from adnet.provenance import usable_cores  # noqa: PLC0415
+    from adnet.runtime.backend import RunOptions  # noqa: PLC0415
 
     counts = ",".join(map(str, default_counts(usable_cores())))
     sizes = (
@@ -163,7 +167,7 @@ def scaling(
         size=(height, width),
         backend=backend,
         model=model,
-        options={} if device is None else {"device": device},
+        options=RunOptions(device=device),
         megapixels=sizes,
         batches=_counts(batch, "--batch"),
         threads=_counts(counts if threads is None else threads, "--threads"),
@@ -182,7 +186,7 @@ def report(
 ) -> None:
     """Turn a stored result into a page."""
     from adnet.benchmarks.report import write_report  # noqa: PLC0415
-    from adnet.benchmarks.results import read_result  # noqa: PLC0415
+    from adnet.benchmarks.results_json import read_result  # noqa: PLC0415
 
     _check_target(output, "--output")
     write_report(read_result(result), output)
@@ -204,15 +208,15 @@ def compare(
         differences,
         lost_figures,
     )
-    from adnet.benchmarks.markdown import markdown_changes  # noqa: PLC0415
-    from adnet.benchmarks.results import read_result  # noqa: PLC0415
+    from adnet.benchmarks.results_json import read_result  # noqa: PLC0415
+    from adnet.benchmarks.sections import markdown_changes  # noqa: PLC0415
 
     first, second = read_result(before), read_result(after)
     changes = compare_results(first, second, slower=slower, worse=worse)
     if not changes:
         raise UsageError(f"{before} and {after} have no figure in common.")
     for path, one in ((before, first), (after, second)):
-        if not one["complete"]:
+        if not one.complete:
             typer.echo(f"note: {path} is of a run that was interrupted or failed", err=True)
     for difference in differences(first, second):
         typer.echo(f"note: the machines differ, {difference}", err=True)
@@ -248,8 +252,8 @@ def tables(
     """
     from dataclasses import asdict  # noqa: PLC0415
 
-    from adnet.benchmarks.markdown import table  # noqa: PLC0415
     from adnet.benchmarks.quality import find_dataset  # noqa: PLC0415
+    from adnet.benchmarks.sections import table  # noqa: PLC0415
     from adnet.benchmarks.tables import measure_real, measure_tables  # noqa: PLC0415
     from adnet.models.shipped import pretrained_models  # noqa: PLC0415
 
@@ -290,28 +294,29 @@ def tables(
 
 
 def _recorded(
-    measure: Callable[[dict[str, Any], Callable[[float, str], None]], None],
+    measure: Callable[[Result, Callable[[float, str], None]], None],
     json_file: Path | None,
     report: Path | None,
     quiet: bool,
-) -> dict[str, Any]:
+) -> Result:
     """Measure into a new result, write what is asked for and print it."""
+    from adnet.benchmarks import results  # noqa: PLC0415
     from adnet.benchmarks.environment import environment  # noqa: PLC0415
-    from adnet.benchmarks.markdown import markdown  # noqa: PLC0415
-    from adnet.benchmarks.results import new_result, write_result  # noqa: PLC0415
+    from adnet.benchmarks.results_json import write_result  # noqa: PLC0415
+    from adnet.benchmarks.sections import markdown  # noqa: PLC0415
 
     for path, option in ((json_file, "--json"), (report, "--report")):
         if path is not None:
             _check_target(path, option)
     if report is not None:
         import_module("matplotlib")  # missing: better said before the measurement
-    result = new_result(environment())
+    result = results.Result(environment())
     try:
         with progress_bar("measuring", quiet) as bar:
             measure(result, bar.show)
     finally:
         # Interrupted, too: what was measured is kept, and marked as incomplete.
-        if any(result[part] for part in ("speed", "end_to_end", "quality", "scaling")):
+        if result.has_figures:
             typer.echo(markdown(result))
             if json_file is not None:
                 write_result(result, json_file)
@@ -355,3 +360,7 @@ def _counts(text: str, option: str) -> tuple[int, ...]:
 def main() -> None:
     """Entry point of adnet-bench."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from adnet.benchmarks.results import Result
+from adnet.benchmarks.results import QualityRecord, Result
 from adnet.benchmarks.timing import Interval, between_runs, bootstrap_medians
 
 
@@ -47,17 +48,17 @@ def compare_results(
                     ratio.high < 1 - slower and not is_peer,
                 )
             )
-    measured = {_quality_name(one): one for one in before["quality"]}
-    for one in after["quality"]:
+    measured = {_quality_name(one): one for one in before.quality}
+    for one in after.quality:
         known = measured.get(_quality_name(one))
         if known is not None:
             changes.append(
                 Change(
                     _quality_name(one),
-                    known["psnr"],
-                    one["psnr"],
+                    known.psnr,
+                    one.psnr,
                     None,
-                    not one["psnr"] >= known["psnr"] - worse,  # also where it is not a number
+                    not one.psnr >= known.psnr - worse,  # also where it is not a number
                 )
             )
     return changes
@@ -65,23 +66,21 @@ def compare_results(
 
 def lost_figures(before: Result, after: Result) -> list[str]:
     """Name what the first result has and the second lacks."""
-    known = [*_timed(before), *map(_quality_name, before["quality"])]
-    there = {*_timed(after), *map(_quality_name, after["quality"])}
+    known = [*_timed(before), *map(_quality_name, before.quality)]
+    there = {*_timed(after), *map(_quality_name, after.quality)}
     return [what for what in known if what not in there]
 
 
 def differences(before: Result, after: Result) -> list[str]:
     """Tell in what the two environments differ: then ratios say little about the code."""
     keys = ("system", "cpu", "cores", "governor")
-    old, new = before["environment"], after["environment"]
-    return [
-        f"{key}: {old.get(key)} before, {new.get(key)} after"
-        for key in keys
-        if old.get(key) != new.get(key)
+    told = [
+        (key, getattr(before.environment, key), getattr(after.environment, key)) for key in keys
     ]
+    return [f"{key}: {old} before, {new} after" for key, old, new in told if old != new]
 
 
-def _ratio(before: list[float], after: list[float]) -> Interval:
+def _ratio(before: Sequence[float], after: Sequence[float]) -> Interval:
     """The ratio of medians; the rounds of two runs are no pairs, so both are resampled."""
     old, new = np.asarray(before), np.asarray(after)
     estimates = bootstrap_medians(old, seed=0) / bootstrap_medians(new, seed=1)
@@ -90,21 +89,21 @@ def _ratio(before: list[float], after: list[float]) -> Interval:
     return between_runs(ratio, runs=2)
 
 
-def _timed(result: Result) -> dict[str, tuple[bool, list[float], float]]:
+def _timed(result: Result) -> dict[str, tuple[bool, Sequence[float], float]]:
     """Return all that was timed: name -> of a peer, seconds of the runs, work of one run."""
-    found: dict[str, tuple[bool, list[float], float]] = {}
-    for one in result["speed"]:
-        height, width = one["size"]
-        name = f"{one['subject']} {one['batch']}x{height}x{width}, images/s"
-        found[name] = one["is_peer"], one["seconds"], one["batch"]
-    for subject, one in result["end_to_end"].items():
-        name = f"{subject} end to end, {one['images']} images, images/s"
-        found[name] = False, one["seconds"], one["images"]
-    for one in result["scaling"]:
-        work = one["mpix_per_s"]["value"] * float(np.median(one["seconds"]))
-        found[f"{one['axis']} {one['x']:g}, MPix/s"] = False, one["seconds"], work
+    found: dict[str, tuple[bool, Sequence[float], float]] = {}
+    for cell in result.speed:
+        height, width = cell.size
+        name = f"{cell.candidate} {cell.batch}x{height}x{width}, images/s"
+        found[name] = cell.is_peer, cell.seconds, cell.batch
+    for candidate, files in result.end_to_end.items():
+        name = f"{candidate} end to end, {files.images} images, images/s"
+        found[name] = False, files.seconds, files.images
+    for place in result.scaling:
+        work = place.mpix_per_s.value * float(np.median(place.seconds))
+        found[f"{place.axis} {place.x:g}, MPix/s"] = False, place.seconds, work
     return found
 
 
-def _quality_name(one: Result) -> str:
-    return f"{one['subject']} {one['dataset']} sigma {one['sigma']:g}, PSNR"
+def _quality_name(one: QualityRecord) -> str:
+    return f"{one.candidate} {one.dataset} sigma {one.sigma:g}, PSNR"

@@ -10,8 +10,8 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 
-from adnet.cores import usable_cores
-from adnet.provenance import git_revision, versions
+from adnet.benchmarks.results import Environment
+from adnet.provenance import git_revision, usable_cores, versions
 
 _PACKAGES = (
     "numpy", "onnxruntime", "onnxruntime-openvino", "torch", "torch-npu", "pillow", "openvino",
@@ -19,19 +19,19 @@ _PACKAGES = (
 )  # fmt: skip
 
 
-def environment() -> dict[str, object]:
-    """Return CPU, cores, governor, load, versions, revision, command, date; JSON types only."""
-    return {
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "cpu": _cpu_name(),
-        "cores": usable_cores(),
-        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "not told",
-        "load_at_start": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
-        "versions": versions(*_PACKAGES),
-        "revision": git_revision(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-    }
+def environment() -> Environment:
+    """Describe this machine, this process and its command."""
+    return Environment(
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        cpu=_cpu_name(),
+        cores=usable_cores(),
+        governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "not told",
+        load_at_start=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        versions=versions(*_PACKAGES),
+        revision=git_revision(),
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
 
 
 def _cpu_name() -> str:

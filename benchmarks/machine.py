@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
 
 import numpy as np
 
+from adnet.benchmarks.results import CandidateRecord, Machine
 from adnet.models.architecture import CONVOLUTIONS, FEATURES, flops
 
 _MATRIX = 1536
@@ -42,12 +42,11 @@ def roof_actions() -> dict[str, Callable[[], object]]:
     return actions
 
 
-def roofs(seconds: Mapping[str, Sequence[float]]) -> dict[str, float] | None:
+def roofs(seconds: Mapping[str, Sequence[float]]) -> Machine | None:
     """Turn the times of `roof_actions`, which may have others beside them, into the roofs.
 
     Returns:
-        gflop_per_s of a matrix product; copy_gb_per_s, bytes read and written. None before the
-        first round.
+        None before the first round.
     """
 
     def fastest(kind: str) -> float | None:
@@ -57,19 +56,18 @@ def roofs(seconds: Mapping[str, Sequence[float]]) -> dict[str, float] | None:
     product, copy = fastest("product"), fastest("copy")
     if product is None or copy is None:
         return None
-    return {
-        "gflop_per_s": 2 * _MATRIX**3 / product / 1e9, "copy_gb_per_s": 2 * _COPIED / copy / 1e9,
-    }  # fmt: skip
+    return Machine(
+        gflop_per_s=2 * _MATRIX**3 / product / 1e9, copy_gb_per_s=2 * _COPIED / copy / 1e9
+    )
 
 
-def is_under_roof(facts: Mapping[str, Any], threads: int | None) -> bool:
-    """Tell whether the roofs hold for a subject: float32, on all cores of the CPU.
+def is_under_roof(candidate: CandidateRecord, threads: int | None) -> bool:
+    """Tell whether the roofs hold for a candidate: float32, on all cores of the CPU.
 
     Args:
-        facts: of the subject, as in a result.
         threads: as asked for.
     """
-    return facts["device"] == "cpu" and facts["precision"] == "fp32" and threads is None
+    return candidate.device == "cpu" and candidate.precision == "fp32" and threads is None
 
 
 def flop_per_byte(channels: int) -> float:

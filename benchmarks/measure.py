@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from adnet.benchmarks.candidates import Subject, open_subjects
+import numpy as np
+from numpy.typing import NDArray
+
+from adnet.benchmarks.candidates import Candidate, open_candidates
 from adnet.benchmarks.memory import load_alone
 from adnet.benchmarks.quality import PROTOCOL, load_clean, measure_quality
 from adnet.benchmarks.results import Result
@@ -15,7 +18,7 @@ from adnet.benchmarks.speed import measure_end_to_end, measure_speed, rendered_i
 from adnet.errors import UsageError
 
 if TYPE_CHECKING:
-    from adnet.runtime.backend import RunKeywords
+    from adnet.runtime.backend import RunOptions
 
 _END_TO_END_IMAGES = 8
 
@@ -26,8 +29,8 @@ class BenchConfig:
 
     backends: tuple[str, ...]
     models: tuple[str, ...]
-    options: RunKeywords
-    """Asked of every backend, see `RunOptions`."""
+    options: RunOptions
+    """Asked of every backend."""
     peers: tuple[str, ...] = ()
     batches: tuple[int, ...] = (1,)
     sizes: tuple[tuple[int, int], ...] = ((321, 481),)
@@ -60,55 +63,58 @@ def run_benchmark(
     """Measure into `result`, part by part, so that an interrupted run keeps what it has.
 
     Args:
-        result: of `new_result`.
+        result: a new one.
         on_progress: called with the share that is done, roughly, and what is being measured.
 
     Raises:
         UsageError: no backend can run here, or gray and colour models are mixed.
     """
-    with open_subjects(config.backends, config.models, config.options, config.peers) as subjects:
-        opened = subjects.opened
-        result["left_out"] = subjects.left_out
+    with open_candidates(config.backends, config.models, config.options, config.peers) as found:
+        opened = found.opened
+        result.left_out = found.left_out
         if not opened:
-            raise UsageError(f"no backend can run here: {subjects.left_out}")
+            raise UsageError(f"no backend can run here: {found.left_out}")
         channels = opened[0].backend.card.channels
         if any(one.backend.card.channels != channels for one in opened):
             raise UsageError("gray and colour models cannot be compared; measure them one by one.")
-        result["subjects"] = [one.facts() for one in opened]
+        result.candidates = [one.record() for one in opened]
         clean = config.dataset and load_clean(config.dataset[1], channels, config.images)
         try:
             if config.rounds != 0:
                 images = list(clean.values())[:_END_TO_END_IMAGES] if clean else None
                 _measure_speed(config, result, opened, images, on_progress)
             if clean and config.dataset:
-                result["protocol"] = PROTOCOL
-                result["quality"], result["examples"] = measure_quality(
+                result.protocol = PROTOCOL
+                result.quality, result.examples = measure_quality(
                     opened, config.dataset[0], clean, config.sigma,
                     lambda share: on_progress(0.5 + share / 2, "quality"),
                     is_whole=config.images is None,
                 )  # fmt: skip
         finally:
-            result["errors"] |= {one.name: one.error for one in opened if one.error}
-    result["complete"] = not result["errors"]
+            result.errors |= {one.name: one.error for one in opened if one.error}
+    result.complete = not result.errors
 
 
 def _measure_speed(
     config: BenchConfig,
     result: Result,
-    subjects: list[Subject],
-    images: list[Any] | None,
+    candidates: list[Candidate],
+    images: list[NDArray[np.uint8]] | None,
     on_progress: Callable[[float, str], None],
 ) -> None:
     on_progress(0.0, "loading, memory")
-    for subject, facts in zip(subjects, result["subjects"], strict=True):
-        facts.update(load_alone(subject.recipe, config.sizes[0]))
+    for index, candidate in enumerate(candidates):
+        alone = load_alone(candidate.source, config.sizes[0])
+        result.candidates[index] = replace(
+            result.candidates[index], load_s=alone.load_s, peak_memory_mb=alone.peak_memory_mb
+        )
     measure_speed(
-        result, subjects, config.batches, config.sizes, config.rounds, config.sigma,
+        result, candidates, config.batches, config.sizes, config.rounds, config.sigma,
         lambda share: on_progress(0.05 + 0.35 * share, "speed"),
     )  # fmt: skip
     on_progress(0.4, "end to end")
-    channels = subjects[0].backend.card.channels
+    channels = candidates[0].backend.card.channels
     files = images or rendered_images(channels, config.sizes[0], 4)
     rounds = 6 if config.rounds is None else max(3, config.rounds // 4)
-    result["end_to_end"], failures = measure_end_to_end(subjects, files, rounds)
-    result["errors"] |= {f"{name}, end to end": text for name, text in failures.items()}
+    result.end_to_end, failures = measure_end_to_end(candidates, files, rounds)
+    result.errors |= {f"{name}, end to end": text for name, text in failures.items()}

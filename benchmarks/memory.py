@@ -1,9 +1,10 @@
-"""Time to load and peak memory of one subject, in a process of its own."""
+"""Time to load and peak memory of one candidate, in a process of its own."""
 
 from __future__ import annotations
 
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -11,30 +12,42 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from adnet.runtime.planning import shape_like
+
 if TYPE_CHECKING:
-    from adnet.benchmarks.candidates import Recipe
+    from adnet.benchmarks.candidates import CandidateSource
 
 _TIMEOUT = 300  # seconds
 _LEAVE = 10
 
 
-def load_alone(recipe: Recipe, size: tuple[int, int]) -> dict[str, float | None]:
-    """Open a subject in a new process and denoise one image there.
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What a process that loads a candidate takes; None where that could not be measured."""
+
+    load_s: float | None = None
+    """Imports included."""
+    peak_memory_mb: float | None = None
+    """Of the whole process, in 1e6 bytes."""
+
+
+def load_alone(source: CandidateSource, size: tuple[int, int]) -> Footprint:
+    """Open a candidate in a new process and denoise one image there.
 
     Args:
         size: height and width of the image, or, where the model does not take it, of its own first
             size.
 
     Returns:
-        load_s, imports included; peak_memory_mb of the process. None where it fails, takes over
-        five minutes, or the system does not tell: the figures are a by-product.
+        Its figures; None where it fails, takes over five minutes, or the system does not tell:
+        they are a by-product.
     """
     context = get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(theirs, recipe, size), daemon=True)
+    process = context.Process(target=_measure, args=(theirs, source, size), daemon=True)
     process.start()
     theirs.close()
-    found: dict[str, float | None] = {"load_s": None, "peak_memory_mb": None}
+    found = Footprint()
     with suppress(EOFError, OSError):
         if ours.poll(_TIMEOUT):
             found = ours.recv()
@@ -44,18 +57,15 @@ def load_alone(recipe: Recipe, size: tuple[int, int]) -> dict[str, float | None]
     return found
 
 
-def _measure(pipe: Connection, recipe: Recipe, size: tuple[int, int]) -> None:
+def _measure(pipe: Connection, source: CandidateSource, size: tuple[int, int]) -> None:
     with ExitStack() as stack, suppress(Exception):
         begin = time.perf_counter()
-        backend = recipe.open(stack).backend
+        backend = source.open(stack).backend
         seconds = time.perf_counter() - begin
-        spec = backend.spec
-        if spec.sizes is not None and size not in spec.sizes:
-            size = spec.sizes[0]
-        count = (spec.batches(size) or (1,))[0]
+        count, size = shape_like(backend.spec, size)
         generator = np.random.default_rng(0)
-        backend.infer(generator.random((count, spec.channels, *size), np.float32))
-        pipe.send({"load_s": seconds, "peak_memory_mb": peak_memory()})
+        backend.infer(generator.random((count, backend.spec.channels, *size), np.float32))
+        pipe.send(Footprint(seconds, peak_memory()))
 
 
 def peak_memory() -> float | None:

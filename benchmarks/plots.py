@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adnet.benchmarks.machine import flop_per_byte
-from adnet.benchmarks.results import Result
+from adnet.benchmarks.results import Result, SpeedRecord
 from adnet.models.architecture import flops
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ def plots(result: Result) -> dict[str, str]:
 
     drawn: dict[str, str] = {}
     with mpl.rc_context(_STYLE):
-        if result["speed"]:
+        if result.speed:
             drawn |= {"throughput": _throughput(result), "latency": _latency(result)}
-            if any(one["share_of_peak"] is not None for one in result["speed"]):
+            if any(one.share_of_peak is not None for one in result.speed):
                 drawn["roofline"] = _roofline(result)
-        if result["quality"]:
+        if result.quality:
             drawn["psnr"] = _psnr(result)
-        if result["scaling"]:
+        if result.scaling:
             drawn["scaling"] = _scaling(result)
     return drawn
 
@@ -69,21 +69,21 @@ def _svg(figure: Figure) -> str:
 def _colours(result: Result) -> dict[str, str]:
     import matplotlib as mpl  # noqa: PLC0415
 
-    names = [one["subject"] for one in result["subjects"]]
+    names = [one.name for one in result.candidates]
     palette = mpl.colormaps["tab10" if len(names) <= 10 else "tab20"].colors  # type: ignore[attr-defined]
     return {name: palette[index % len(palette)] for index, name in enumerate(names)}
 
 
-def _cell_name(one: dict[str, Any]) -> str:
-    return f"{one['subject']}, {one['batch']}x{one['size'][0]}x{one['size'][1]}"
+def _cell_name(one: SpeedRecord) -> str:
+    return f"{one.candidate}, {one.batch}x{one.size[0]}x{one.size[1]}"
 
 
-def _rows_of(result: Result, draw: Callable[[Axes, int, dict[str, Any], str], None]) -> Figure:
-    """Lay out one row for each subject, batch and size, the first on top."""
-    cells, colours = result["speed"], _colours(result)
+def _rows_of(result: Result, draw: Callable[[Axes, int, SpeedRecord, str], None]) -> Figure:
+    """Lay out one row for each candidate, batch and size, the first on top."""
+    cells, colours = result.speed, _colours(result)
     figure, axes = _new(1.1 + 0.3 * len(cells))
     for row, one in enumerate(cells):
-        draw(axes, row, one, colours[one["subject"]])
+        draw(axes, row, one, colours[one.candidate])
     axes.set_yticks(range(len(cells)), [_cell_name(one) for one in cells])
     axes.set_ylim(len(cells) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
@@ -100,18 +100,18 @@ def _plain_ticks(axis: Any) -> None:
 
 
 def _throughput(result: Result) -> str:
-    def draw(axes: Axes, row: int, one: dict[str, Any], colour: str) -> None:
-        rate = one["images_per_s"]
-        error = [[rate["value"] - rate["low"]], [rate["high"] - rate["value"]]]
-        axes.barh(row, rate["value"], 0.6, color=colour, xerr=error, ecolor="#444444", capsize=2)
+    def draw(axes: Axes, row: int, one: SpeedRecord, colour: str) -> None:
+        rate = one.images_per_s
+        error = [[rate.value - rate.low], [rate.high - rate.value]]
+        axes.barh(row, rate.value, 0.6, color=colour, xerr=error, ecolor="#444444", capsize=2)
 
     figure = _rows_of(result, draw)
     axes = figure.axes[0]
     axes.set_xlabel("images/s (whiskers: 95 % interval)")
     values = axes.secondary_yaxis("right")
     values.set_yticks(
-        range(len(result["speed"])),
-        [f"{one['images_per_s']['value']:.2f}" for one in result["speed"]],
+        range(len(result.speed)),
+        [f"{one.images_per_s.value:.2f}" for one in result.speed],
     )
     return _svg(figure)
 
@@ -119,16 +119,17 @@ def _throughput(result: Result) -> str:
 def _latency(result: Result) -> str:
     jitter = np.random.default_rng(0)
 
-    def draw(axes: Axes, row: int, one: dict[str, Any], colour: str) -> None:
-        milliseconds = 1e3 * np.asarray(one["seconds"])
-        offsets = row + jitter.uniform(-0.18, 0.18, len(milliseconds))
-        axes.plot(milliseconds, offsets, "o", color=colour, markersize=3.5, alpha=0.6)
-        for quantile, size in (("p50", 16), ("p90", 10), ("p99", 5)):
-            axes.plot(one["latency_ms"][quantile], row, "|", color="#222222", markersize=size)
+    def draw(axes: Axes, row: int, one: SpeedRecord, colour: str) -> None:
+        calls = 1e3 * np.asarray(one.seconds)
+        offsets = row + jitter.uniform(-0.18, 0.18, len(calls))
+        axes.plot(calls, offsets, "o", color=colour, markersize=3.5, alpha=0.6)
+        latency = one.latency_ms
+        for milliseconds, size in ((latency.p50, 16), (latency.p90, 10), (latency.p99, 5)):
+            axes.plot(milliseconds, row, "|", color="#222222", markersize=size)
 
     figure = _rows_of(result, draw)
     axes = figure.axes[0]
-    every = [seconds for one in result["speed"] for seconds in one["seconds"]]
+    every = [seconds for one in result.speed for seconds in one.seconds]
     if max(every) > 8 * min(every):
         axes.set_xscale("log")
         _plain_ticks(axes.xaxis)
@@ -138,8 +139,9 @@ def _latency(result: Result) -> str:
 
 def _roofline(result: Result) -> str:
     figure, axes = _new(4.2)
-    peak, copy = result["machine"]["gflop_per_s"], result["machine"]["copy_gb_per_s"]
-    here = flop_per_byte(result["subjects"][0]["channels"])
+    assert result.machine is not None  # shares of it are told
+    peak, copy = result.machine.gflop_per_s, result.machine.copy_gb_per_s
+    here = flop_per_byte(result.candidates[0].channels)
     intensity = np.logspace(np.log10(0.25), np.log10(4 * here), 200)
     axes.plot(intensity, np.minimum(peak, copy * intensity), color="#222222", linewidth=1.5)
     axes.annotate(f"matrix product, {peak:.0f} GFLOP/s", (0.9 * peak / copy, peak), ha="right")
@@ -147,9 +149,9 @@ def _roofline(result: Result) -> str:
                   textcoords="offset points")  # fmt: skip
     colours = _colours(result)
     best: dict[str, float] = {}
-    for one in result["speed"]:
-        if one["share_of_peak"] is not None:
-            best[one["subject"]] = max(best.get(one["subject"], 0.0), one["gflop_per_s"])
+    for one in result.speed:
+        if one.share_of_peak is not None:
+            best[one.candidate] = max(best.get(one.candidate, 0.0), one.gflop_per_s)
     for name, rate in sorted(best.items(), key=lambda each: -each[1]):
         axes.plot(here, rate, "o", color=colours[name], label=f"{name}, {rate:.0f}", alpha=0.8)
     axes.set_xscale("log")
@@ -163,21 +165,21 @@ def _roofline(result: Result) -> str:
 
 
 def _psnr(result: Result) -> str:
-    entries, colours = result["quality"], _colours(result)
-    reference = next(one for one in entries if one["subject"] == one["reference"])
-    images = sorted(reference["per_image"], key=reference["per_image"].__getitem__)
+    entries, colours = result.quality, _colours(result)
+    reference = next(one for one in entries if one.candidate == one.reference)
+    images = sorted(reference.per_image, key=reference.per_image.__getitem__)
     figure, (left, right) = _new(4.0, 2)
     for one, size in zip(entries, np.linspace(7, 2, len(entries)), strict=True):
-        values = np.array([one["per_image"][image] for image in images])
-        base = np.array([reference["per_image"][image] for image in images])
-        # Ever smaller dots: those of subjects that agree lie upon each other.
-        style = {"color": colours[one["subject"]], "markersize": size, "label": one["subject"]}
+        values = np.array([one.per_image[image] for image in images])
+        base = np.array([reference.per_image[image] for image in images])
+        # Ever smaller dots: those of candidates that agree lie upon each other.
+        style = {"color": colours[one.candidate], "markersize": size, "label": one.candidate}
         left.plot(values, "o", **style)
         right.plot(values - base, "o", **style)
-    left.set_xlabel(f"image, by PSNR of {reference['subject']}")
+    left.set_xlabel(f"image, by PSNR of {reference.candidate}")
     left.set_ylabel("PSNR, dB")
     right.set_xlabel("image, in the same order")
-    right.set_ylabel(f"difference to {reference['subject']}, dB")
+    right.set_ylabel(f"difference to {reference.candidate}, dB")
     left.legend(frameon=False, fontsize=8)
     for axes in (left, right):
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -187,20 +189,16 @@ def _psnr(result: Result) -> str:
 def _scaling(result: Result) -> str:
     axes_names = {"size": "MPix of the image", "batch": "batch", "threads": "CPU threads",
                   "streams": "streams"}  # fmt: skip
-    found = [name for name in axes_names if any(one["axis"] == name for one in result["scaling"])]
+    found = [name for name in axes_names if any(one.axis == name for one in result.scaling)]
     figure, panels = _new(3.4, len(found), squeeze=False, sharey=True)
-    channels = result["subjects"][0]["channels"]
-    machine = result["machine"]
-    roof = machine and machine["gflop_per_s"] * 1e9 / flops(1000, 1000, channels)
+    channels = result.candidates[0].channels
+    machine = result.machine
+    roof = machine and machine.gflop_per_s * 1e9 / flops(1000, 1000, channels)
     for axes, name in zip(panels[0], found, strict=True):
-        entries = sorted(
-            (one for one in result["scaling"] if one["axis"] == name), key=lambda one: one["x"]
-        )
-        places = [one["x"] for one in entries]
-        rates = [one["mpix_per_s"] for one in entries]
-        values, lows, highs = (
-            np.array([rate[key] for rate in rates]) for key in ("value", "low", "high")
-        )
+        entries = sorted((one for one in result.scaling if one.axis == name), key=lambda one: one.x)
+        places = [one.x for one in entries]
+        rates = [one.mpix_per_s for one in entries]
+        values, lows, highs = np.array([(one.value, one.low, one.high) for one in rates]).T
         axes.errorbar(places, values, (values - lows, highs - values), marker="o", capsize=2)
         if roof:
             axes.axhline(roof, color="#222222", linewidth=1, linestyle="--")

@@ -6,17 +6,18 @@ import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from adnet.benchmarks.candidates import Subject
+from adnet.benchmarks.candidates import Candidate
 from adnet.benchmarks.paper import paper_psnr
+from adnet.benchmarks.results import Example, QualityRecord
 from adnet.errors import AdnetError, UsageError
 from adnet.images.evaluate import Float32, Quality, compare, mean_psnr
 from adnet.images.image import load_folder
+from adnet.images.levels import from_levels, to_levels
 from adnet.images.noise import add_published_noise
 
 PROTOCOL = (
@@ -62,17 +63,17 @@ def load_clean(folder: Path, channels: int, limit: int | None) -> Mapping[str, N
 
 
 def measure_quality(
-    subjects: Sequence[Subject],
+    candidates: Sequence[Candidate],
     dataset: str,
     clean: Mapping[str, NDArray[np.uint8]],
     sigma: float,
     on_progress: Callable[[float], None] = lambda _: None,
     *,
     is_whole: bool = True,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Measure every subject on every image; one that fails is marked and the others go on.
+) -> tuple[list[QualityRecord], list[Example]]:
+    """Measure every candidate on every image; one that fails is marked and the others go on.
 
-    Differences are told to one subject in float32: PyTorch where it takes part (a peer counts),
+    Differences are told to one candidate in float32: PyTorch where it takes part (a peer counts),
     else ONNX Runtime, else the first.
 
     Args:
@@ -80,33 +81,33 @@ def measure_quality(
         is_whole: all of the set is measured, so the paper's figure can stand beside.
 
     Returns:
-        One entry per subject; details of a few images, before and after (see `examples`).
+        One entry per candidate; details of a few images, before and after (see `examples`).
     """
     order = {"published-script": 0, "torch": 1, "npu": 1, "torch-compile": 2, "onnx": 3}
     ranked = sorted(
-        subjects, key=lambda one: (one.precision != "fp32", order.get(one.recipe.backend, 4))
+        candidates, key=lambda one: (one.precision != "fp32", order.get(one.source.backend, 4))
     )
     reference = ranked[0]
-    found: dict[str, dict[str, Quality]] = {one.name: {} for one in subjects}
+    found: dict[str, dict[str, Quality]] = {one.name: {} for one in candidates}
     largest = dict.fromkeys(found, 0.0)
     for count, (image, pixels) in enumerate(clean.items(), start=1):
-        original = pixels / np.float32(255)
+        original = from_levels(pixels)
         noisy = add_published_noise(original, sigma)
         expected = None
-        for subject in ranked:
-            if subject.error is not None:
+        for candidate in ranked:
+            if candidate.error is not None:
                 continue
             try:
-                denoised = subject.denoise(noisy)
+                denoised = candidate.denoise(noisy)
             except Exception as err:  # noqa: BLE001  (engines raise anything; it is reported)
-                subject.error = str(err) or repr(err)
+                candidate.error = str(err) or repr(err)
                 continue
-            if subject is reference:
+            if candidate is reference:
                 expected = denoised
             if expected is not None:
                 difference = float(np.abs(denoised - expected).max())
-                largest[subject.name] = max(largest[subject.name], difference)
-            found[subject.name][image] = compare(original, denoised, with_ssim=True)
+                largest[candidate.name] = max(largest[candidate.name], difference)
+            found[candidate.name][image] = compare(original, denoised, with_ssim=True)
         on_progress(count / len(clean))
     working = [one for one in ranked if one.error is None]
     if not working:
@@ -115,63 +116,65 @@ def measure_quality(
     is_complete = working[0] is reference
     base = found[working[0].name]
     results = [
-        _entry(subject, dataset, sigma, found[subject.name], base, is_whole=is_whole)
-        | {
-            "reference": working[0].name,
-            "largest_difference": largest[subject.name] if is_complete else None,
-        }
-        for subject in subjects
-        if subject.error is None
-    ]
+        _record(
+            candidate, dataset, sigma, found[candidate.name], (working[0].name, base),
+            largest[candidate.name] if is_complete else None, is_whole=is_whole,
+        )
+        for candidate in candidates
+        if candidate.error is None
+    ]  # fmt: skip
     ordered = sorted(base, key=lambda image: base[image].psnr)
     chosen = list(dict.fromkeys([ordered[0], ordered[len(ordered) // 2], ordered[-1]]))
-    shown = next((one for one in subjects if one.error is None and not one.is_peer), working[0])
+    shown = next((one for one in candidates if one.error is None and not one.is_peer), working[0])
     return results, examples(shown, {image: clean[image] for image in chosen}, sigma)
 
 
-def _entry(
-    subject: Subject,
+def _record(
+    candidate: Candidate,
     dataset: str,
     sigma: float,
     found: Mapping[str, Quality],
-    base: Mapping[str, Quality],
+    reference: tuple[str, Mapping[str, Quality]],
+    largest_difference: float | None,
     *,
     is_whole: bool,
-) -> dict[str, Any]:
+) -> QualityRecord:
+    """Sum up the images of one candidate; `reference` is the name and images of another."""
     similar = [one.ssim for one in found.values() if one.ssim is not None]
-    is_blind = subject.backend.card.is_blind
+    is_blind = candidate.backend.card.is_blind
     psnr = mean_psnr(found.values())
-    return {
-        "subject": subject.name,
-        "dataset": dataset,
-        "sigma": sigma,
-        "images": len(found),
-        "psnr": psnr,
-        "psnr_8_bit": float(np.mean([one.psnr_8_bit for one in found.values()])),
-        "ssim": float(np.mean(similar)) if similar else None,
-        "paper_psnr": paper_psnr(dataset, sigma, is_blind) if is_whole else None,
-        "delta_psnr": psnr - mean_psnr(base.values()),
-        "is_simulated": subject.is_simulated,
-        "per_image": {name: round(one.psnr, 6) for name, one in found.items()},
-    }
+    return QualityRecord(
+        candidate=candidate.name,
+        dataset=dataset,
+        sigma=sigma,
+        images=len(found),
+        psnr=psnr,
+        psnr_8_bit=float(np.mean([one.psnr_8_bit for one in found.values()])),
+        ssim=float(np.mean(similar)) if similar else None,
+        paper_psnr=paper_psnr(dataset, sigma, is_blind) if is_whole else None,
+        delta_psnr=psnr - mean_psnr(reference[1].values()),
+        is_simulated=candidate.is_simulated,
+        per_image={name: round(one.psnr, 6) for name, one in found.items()},
+        reference=reference[0],
+        largest_difference=largest_difference,
+    )
 
 
 def examples(
-    subject: Subject, clean: Mapping[str, NDArray[np.uint8]], sigma: float
-) -> list[dict[str, Any]]:
+    candidate: Candidate, clean: Mapping[str, NDArray[np.uint8]], sigma: float
+) -> list[Example]:
     """Cut the busiest detail out of each image: noisy, denoised and clean, as PNG in base64."""
     results = []
     for name, pixels in clean.items():
-        original = pixels / np.float32(255)
+        original = from_levels(pixels)
         noisy = add_published_noise(original, sigma)
         rows, columns = _busiest(original)
         try:
-            denoised = subject.denoise(noisy)
+            denoised = candidate.denoise(noisy)
         except AdnetError:  # it was measured; a picture less is no reason to lose the figures
             break
-        planes = {"noisy": noisy, "denoised": denoised, "clean": original}
-        cut = {key: _as_png(image[rows, columns]) for key, image in planes.items()}
-        results.append({"image": name, "subject": subject.name, "sigma": sigma, **cut})
+        pictures = (_as_png(image[rows, columns]) for image in (noisy, denoised, original))
+        results.append(Example(name, candidate.name, sigma, *pictures))
     return results
 
 
@@ -188,7 +191,7 @@ def _busiest(image: Float32) -> tuple[slice, slice]:
 
 
 def _as_png(image: Float32) -> str:
-    levels = np.clip(np.rint(image * np.float32(255)), 0, 255).astype(np.uint8)
+    levels = to_levels(image)
     file = io.BytesIO()
     Image.fromarray(levels).save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode()

@@ -11,7 +11,8 @@ from typing import Any
 
 from adnet.atomic import atomic_path
 from adnet.benchmarks.plots import plots
-from adnet.benchmarks.results import Result
+from adnet.benchmarks.results import Example, Result
+from adnet.benchmarks.results_json import to_json
 from adnet.benchmarks.sections import Section, environment_text, remarks, sections
 
 _TEMPLATE = Path(__file__).with_name("report.html")
@@ -46,14 +47,14 @@ def report_html(result: Result) -> str:
         names = [name for name in _PLOTS.get(section.name, ()) if name in drawn]
         parts += [f"<figure>{drawn[name]}</figure>" for name in names]
         if section.name == "quality":
-            parts.append(_examples(result["examples"]))
+            parts.append(_examples(result.examples))
     return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         environment=html.escape(environment_text(result)),
-        command=html.escape(result["environment"]["command"]),
+        command=html.escape(result.environment.command),
         remarks="\n".join(f'<p class="remark">{html.escape(one)}</p>' for one in remarks(result)),
         sections="\n".join(parts),
         # Within a script element only "</" could end it early.
-        json=json.dumps(result, default=str).replace("</", "<\\/"),
+        json=json.dumps(to_json(result)).replace("</", "<\\/"),
     )
 
 
@@ -71,13 +72,13 @@ def _table(section: Section) -> str:
     )
 
 
-def _examples(examples: list[dict[str, Any]]) -> str:
+def _examples(examples: list[Example]) -> str:
     """Noisy and denoised under a slider, the clean detail beside."""
     figures = []
     for one in examples:
-        name = html.escape(one["image"])
+        name = html.escape(one.image)
         noisy, denoised, clean = (
-            f"data:image/png;base64,{one[key]}" for key in ("noisy", "denoised", "clean")
+            f"data:image/png;base64,{png}" for png in (one.noisy, one.denoised, one.clean)
         )
         figures.append(
             f'<div class="pair"><figure><div class="compare">'
@@ -85,7 +86,7 @@ def _examples(examples: list[dict[str, Any]]) -> str:
             f'<img class="before" src="{noisy}" alt="{name}, noisy">'
             f'<input type="range" min="0" max="100" value="50" aria-label="{name}: noisy to the '
             f'left, denoised to the right"></div><figcaption>{name}: noisy (sigma '
-            f"{one['sigma']:g}) | denoised by {html.escape(one['subject'])}; drag</figcaption>"
+            f"{one.sigma:g}) | denoised by {html.escape(one.candidate)}; drag</figcaption>"
             f'</figure><figure><img class="clean" src="{clean}" alt="{name}, clean">'
             "<figcaption>clean</figcaption></figure></div>"
         )

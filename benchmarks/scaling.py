@@ -6,24 +6,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adnet.benchmarks.candidates import Recipe, Subject
+from adnet.benchmarks.candidates import Candidate, CandidateSource
 from adnet.benchmarks.machine import is_under_roof, roof_actions, roofs
 from adnet.benchmarks.memory import forget_peak, peak_memory
-from adnet.benchmarks.results import Result
+from adnet.benchmarks.results import Result, ScalingRecord
 from adnet.benchmarks.speed import noisy_batch
 from adnet.benchmarks.timing import interleave, rate
 from adnet.errors import AdnetError, UsageError
+from adnet.images.levels import WHITE, to_levels
 from adnet.images.synthetic import render
 from adnet.models.shipped import resolve_model
 
 if TYPE_CHECKING:
-    from adnet.runtime.backend import RunKeywords
+    from adnet.runtime.backend import RunOptions
 
 _SIZE_ROUNDS = 5
 _SIZE_BUDGET = 20.0
@@ -39,7 +40,7 @@ class ScalingConfig:
 
     backend: str
     model: str
-    options: RunKeywords
+    options: RunOptions
     megapixels: tuple[float, ...]
     batches: tuple[int, ...]
     threads: tuple[int, ...]
@@ -62,51 +63,54 @@ class ScalingConfig:
 def measure_scaling(
     config: ScalingConfig, result: Result, on_progress: Callable[[float, str], None]
 ) -> None:
-    """Measure into `result["scaling"]`, axis by axis, and the machine's roofs.
+    """Measure into `result.scaling`, axis by axis, and the machine's roofs.
 
-    Each entry has its axis and place on it (`x`), MPix/s with the 95 % interval, and, for sizes,
-    the peak memory of the process, image and result (one byte a pixel and plane each) included.
-    Sizes go through `Denoiser`, in tiles, as adnet-run does; the other axes through
-    `Backend.infer` with images of `config.size`.
+    Peak memory, told for sizes, includes image and result (one byte a pixel and plane each). Sizes
+    go through `Denoiser`, in tiles, as adnet-run does; the other axes through `Backend.infer` with
+    images of `config.size`.
 
     Raises:
         AdnetError: the backend does not run the model. An axis that it lacks is left out.
     """
     with ExitStack() as stack:
-        recipe = Recipe(config.backend, resolve_model(config.model), config.options)
-        subject = recipe.open(stack)
-        if subject.is_simulated:
+        source = CandidateSource(config.backend, resolve_model(config.model), config.options)
+        candidate = source.open(stack)
+        if candidate.is_simulated:
             raise UsageError(f"{config.backend} backend: a simulated device has no speed.")
-        result["subjects"] = [subject.facts()]
+        result.candidates = [candidate.record()]
         # First, because what later parts leave in the process would count as theirs.
-        for share, entries in _sizes(subject, config.megapixels):
-            result["scaling"] = entries
+        for share, entries in _sizes(candidate, config.megapixels):
+            result.scaling = entries
             on_progress(0.6 * share, "sizes")
         on_progress(0.6, "batches")
         if config.batches:
-            result["scaling"] += _batches(subject, config)
+            result.scaling += _batches(candidate, config, result)
         on_progress(0.8, "threads and streams")
         for axis, places in (("threads", config.threads), ("streams", config.streams)):
             if places:
-                _lanes(recipe, axis, places, config, result)
-        if is_under_roof(result["subjects"][0], None):
+                _lanes(source, axis, places, config, result)
+        if is_under_roof(result.candidates[0], None):
             on_progress(0.95, "the machine")
-            result["machine"] = roofs(interleave(roof_actions(), rounds=config.rounds))
-    result["complete"] = True
+            result.machine = roofs(interleave(roof_actions(), rounds=config.rounds))
+    result.complete = True
 
 
-def _batches(subject: Subject, config: ScalingConfig) -> list[dict[str, Any]]:
-    channels = subject.backend.spec.channels
+def _batches(candidate: Candidate, config: ScalingConfig, result: Result) -> list[ScalingRecord]:
+    """Measure batches; those that the model does not take are noted in the result."""
+    channels = candidate.backend.spec.channels
     actions = {}
     for count in config.batches:
+        if not candidate.backend.spec.takes(count, config.size):
+            result.left_out[f"batch {count}"] = "the model does not take this shape"
+            continue
         noisy = noisy_batch(count, channels, config.size)
-        actions[str(count)] = lambda noisy=noisy: subject.backend.infer(noisy)
+        actions[str(count)] = lambda noisy=noisy: candidate.backend.infer(noisy)
     seconds = interleave(actions, rounds=config.rounds)
-    return _entries("batch", seconds, config.size, lambda count: count)
+    return _records("batch", seconds, config.size, lambda count: count)
 
 
 def _lanes(
-    recipe: Recipe, axis: str, places: Sequence[int], config: ScalingConfig, result: Result
+    source: CandidateSource, axis: str, places: Sequence[int], config: ScalingConfig, result: Result
 ) -> None:
     """Measure numbers of threads of one stream, or of streams that share the cores.
 
@@ -116,11 +120,11 @@ def _lanes(
     with ExitStack() as stack:
         actions: dict[str, Callable[[], object]] = {}
         for count in places:
-            options = cast("RunKeywords", {**recipe.options, axis: count})
+            options = replace(source.options, **{axis: count})  # type: ignore[arg-type]
             try:
-                backend = Recipe(recipe.backend, recipe.model, options).open(stack).backend
+                backend = CandidateSource(source.backend, source.model, options).open(stack).backend
             except AdnetError as err:
-                result["left_out"][f"{axis} {count}"] = str(err)
+                result.left_out[f"{axis} {count}"] = str(err)
                 continue
             pool = stack.enter_context(ThreadPoolExecutor(backend.lanes))
             noisy = noisy_batch(1, backend.spec.channels, config.size)
@@ -129,16 +133,16 @@ def _lanes(
                 pool.map(run, work)
             )
         seconds = interleave(actions, rounds=config.rounds)
-    result["scaling"] += _entries(axis, seconds, config.size, lambda _: images)
+    result.scaling += _records(axis, seconds, config.size, lambda _: images)
 
 
 def _sizes(
-    subject: Subject, megapixels: Sequence[float]
-) -> Iterator[tuple[float, list[dict[str, Any]]]]:
+    candidate: Candidate, megapixels: Sequence[float]
+) -> Iterator[tuple[float, list[ScalingRecord]]]:
     """Measure sizes in interleaved rounds; yields the share done and the entries so far."""
-    denoiser = subject.denoiser
+    denoiser = candidate.denoiser
     assert denoiser is not None  # opened as a backend of ours
-    channels = subject.backend.card.channels
+    channels = candidate.backend.card.channels
     seconds: dict[float, list[float]] = {each: [] for each in megapixels}
     memory: dict[float, float | None] = {}
     denoiser(_page(0.1, channels))  # warm-up
@@ -154,8 +158,7 @@ def _sizes(
             # Of the first round, in which sizes only grow: later the largest counts for all.
             memory.setdefault(each, peak_memory() if can_tell else None)
             entries = [
-                _entry("size", size, seconds[size], size) | {"peak_memory_mb": peak}
-                for size, peak in memory.items()
+                _record("size", size, seconds[size], size, peak) for size, peak in memory.items()
             ]
             yield (done + index / len(megapixels)) / _SIZE_ROUNDS, entries
 
@@ -165,35 +168,37 @@ def _page(megapixels: float, channels: int) -> NDArray[np.uint8]:
     height = max(48, round((megapixels * 1e6 / 1.5) ** 0.5))
     width = max(48, round(1.5 * height))
     scene = render(min(height, _PAGE), min(width, _PAGE), channels)
-    noise = np.random.default_rng(0).normal(0, 25, scene.shape)
-    levels = np.clip(np.rint(scene * 255 + noise), 0, 255).astype(np.uint8)
+    noise = np.random.default_rng(0).normal(0, 25 / WHITE, scene.shape)
+    levels = to_levels(scene + noise)
     repeats = (-(-height // levels.shape[0]), -(-width // levels.shape[1]), 1)
     page: NDArray[np.uint8] = np.tile(levels, repeats[: levels.ndim])[:height, :width]
     return page
 
 
-def _entries(
+def _records(
     axis: str,
     seconds: dict[str, list[float]],
     size: tuple[int, int],
     images: Callable[[int], int],
-) -> list[dict[str, Any]]:
+) -> list[ScalingRecord]:
     pixels = size[0] * size[1] / 1e6
     return [
-        _entry(axis, int(place), times, images(int(place)) * pixels)
+        _record(axis, int(place), times, images(int(place)) * pixels)
         for place, times in seconds.items()
     ]
 
 
-def _entry(axis: str, place: float, seconds: Sequence[float], mpix: float) -> dict[str, Any]:
-    return {
-        "axis": axis,
-        "x": place,
-        "mpix_per_s": rate(seconds, mpix),
-        "runs": len(seconds),
-        "peak_memory_mb": None,
-        "seconds": [round(one, 6) for one in seconds],
-    }
+def _record(
+    axis: str, place: float, seconds: Sequence[float], mpix: float, peak: float | None = None
+) -> ScalingRecord:
+    return ScalingRecord(
+        axis=axis,
+        x=place,
+        mpix_per_s=rate(seconds, mpix),
+        runs=len(seconds),
+        peak_memory_mb=peak,
+        seconds=tuple(round(one, 6) for one in seconds),
+    )
 
 
 def default_counts(cores: int) -> tuple[int, ...]:

@@ -1,12 +1,13 @@
-"""A result as titled tables of text, for the terminal and for the report alike."""
+"""A result as titled tables of text: for the terminal, as Markdown, and for the report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from adnet.benchmarks.compare import Change
 from adnet.benchmarks.results import Result
+from adnet.benchmarks.timing import Interval
 
 _FEWEST_RUNS = 5
 """Resampled medians of fewer runs hold the true one less often than 95 % of the time."""
@@ -17,7 +18,7 @@ class Section:
     """One table and what must be known to read it."""
 
     name: str
-    """`subjects`, `speed`, `end_to_end`, `quality` or `scaling`."""
+    """`candidates`, `speed`, `end_to_end`, `quality` or `scaling`."""
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -27,90 +28,131 @@ class Section:
 def sections(result: Result) -> list[Section]:
     """Return the tables of all that was measured."""
     parts: list[Callable[[Result], Section]] = [
-        _subjects, _speed, _end_to_end, _quality, _scaling
+        _candidates, _speed, _end_to_end, _quality, _scaling
     ]  # fmt: skip
     return [one for one in (part(result) for part in parts) if one.rows]
 
 
 def environment_text(result: Result) -> str:
     """Say where, when and with what the result was made."""
-    facts, machine = result["environment"], result["machine"]
-    versions = ", ".join(f"{name} {one}" for name, one in facts["versions"].items())
+    facts, machine = result.environment, result.machine
+    versions = ", ".join(f"{name} {one}" for name, one in facts.versions.items())
     roofs = "" if machine is None else (
-        f"; matrix product {machine['gflop_per_s']:.0f} GFLOP/s, copy "
-        f"{machine['copy_gb_per_s']:.1f} GB/s"
+        f"; matrix product {machine.gflop_per_s:.0f} GFLOP/s, copy "
+        f"{machine.copy_gb_per_s:.1f} GB/s"
     )  # fmt: skip
     return (
-        f"{facts['cpu']}, {facts['cores']} cores, governor {facts['governor']}{roofs}. {versions}; "
-        f"revision {facts['revision'] or 'not known'}. {facts['date']}."
+        f"{facts.cpu}, {facts.cores} cores, governor {facts.governor}{roofs}. {versions}; "
+        f"revision {facts.revision or 'not known'}. {facts.date}."
     )
 
 
 def remarks(result: Result) -> list[str]:
     """Say what failed, what was left out, and what makes the figures doubtful."""
-    lines = [f"{name} failed: {text}" for name, text in result["errors"].items()]
-    lines += [f"{name} left out: {text}" for name, text in result["left_out"].items()]
-    load, cores = result["environment"]["load_at_start"], result["environment"]["cores"]
-    if load is not None and load > 0.75 * cores and (result["speed"] or result["scaling"]):
+    lines = [f"{name} failed: {text}" for name, text in result.errors.items()]
+    lines += [f"{name} left out: {text}" for name, text in result.left_out.items()]
+    load, cores = result.environment.load_at_start, result.environment.cores
+    if load is not None and load > 0.75 * cores and (result.speed or result.scaling):
         lines.append(
             f"Other work ran beside this: the load was {load:g} on {cores} cores at the start. "
             "Ratios are still of neighbours in time; other figures are too low."
         )
-    if not result["complete"]:
+    if not result.complete:
         lines.append("This run was interrupted or failed; figures are missing.")
     return lines
 
 
-def rate(interval: dict[str, float], runs: int, digits: int = 2) -> str:
+def rate(interval: Interval, runs: int, digits: int = 2) -> str:
     """Show a figure with its 95 % interval, which under five runs do not give."""
-    value, low, high = (f"{interval[key]:.{digits}f}" for key in ("value", "low", "high"))
+    value, low, high = (
+        f"{one:.{digits}f}" for one in (interval.value, interval.low, interval.high)
+    )
     return f"{value} ({low} to {high})" if runs >= _FEWEST_RUNS else value
 
 
-def _subjects(result: Result) -> Section:
+def markdown(result: Result) -> str:
+    """Show a result: where it ran, what was measured, what failed."""
+    lines = [environment_text(result), f"`{result.environment.command}`"]
+    for section in sections(result):
+        lines += ["", *table(section.head, section.rows)]
+        if section.note:
+            lines += ["", section.note]
+    for remark in remarks(result):
+        lines += ["", remark]
+    return "\n".join(lines)
+
+
+def markdown_changes(changes: Sequence[Change]) -> str:
+    """Show a comparison."""
     rows = [
         [
-            one["subject"] + (" (peer)" if one["is_peer"] else ""),
-            _file_name(one["model"]),
-            one["device"],
-            one["precision"],
-            _lanes(one),
-            _number(one["load_s"], 2),
-            _number(one["peak_memory_mb"], 0),
+            change.what,
+            f"{change.before:.4g}" if change.ratio else f"{change.before:.4f}",
+            f"{change.after:.4g}" if change.ratio else f"{change.after:.4f}",
+            str(change.ratio) if change.ratio else f"{change.after - change.before:+.4f} dB",
+            "regression" if change.is_regression else "",
         ]
-        for one in result["subjects"]
+        for change in changes
     ]
-    head = ["subject", "model", "device", "precision", "threads", "load, s", "peak memory, MB"]
+    return "\n".join(table(["", "before", "after", "after / before (95 %)", ""], rows))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a Markdown table, columns aligned for the terminal."""
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
+        for row in [head, *rows]
+    ]
+    lines.insert(1, "| " + " | ".join("-" * max(3, width) for width in widths) + " |")
+    return lines
+
+
+def _candidates(result: Result) -> Section:
+    rows = [
+        [
+            one.name + (" (peer)" if one.is_peer else ""),
+            _file_name(one.model),
+            one.device,
+            one.precision,
+            _lanes(one.facts),
+            _number(one.load_s, 2),
+            _number(one.peak_memory_mb, 0),
+        ]
+        for one in result.candidates
+    ]
+    head = ["candidate", "model", "device", "precision", "threads", "load, s", "peak memory, MB"]
     note = (
-        "Peak memory: of a process that loads the subject and denoises one image of the first size."
+        "Peak memory: of a process that loads the candidate and denoises one image of the first "
+        "size."
     )
-    return Section("subjects", "Subjects", head, rows, note)
+    return Section("candidates", "What was measured", head, rows, note)
 
 
 def _speed(result: Result) -> Section:
     rows = []
-    first = result["subjects"][0]["subject"] if result["subjects"] else ""
-    for one in result["speed"]:
-        latency, times, share = one["latency_ms"], one["times_as_fast"], one["share_of_peak"]
-        calls = one["calls"]
-        beside = rate(times, calls) if times else "1" if one["subject"] == first else "-"
+    first = result.candidates[0].name if result.candidates else ""
+    for one in result.speed:
+        latency, times, share = one.latency_ms, one.times_as_fast, one.share_of_peak
+        calls = one.calls
+        beside = rate(times, calls) if times else "1" if one.candidate == first else "-"
         rows.append(
             [
-                one["subject"],
-                f"{one['batch']}x{one['size'][0]}x{one['size'][1]}",
+                one.candidate,
+                f"{one.batch}x{one.size[0]}x{one.size[1]}",
                 str(calls),
-                f"{latency['p50']:.1f} / {latency['p90']:.1f} / {latency['p99']:.1f}",
-                rate(one["images_per_s"], calls),
-                _number(one["device_only_images_per_s"], 2),
-                f"{one['mpix_per_s']:.2f}",
-                f"{one['gflop_per_s']:.0f}" + ("" if share is None else f" ({100 * share:.0f} %)"),
+                f"{latency.p50:.1f} / {latency.p90:.1f} / {latency.p99:.1f}",
+                rate(one.images_per_s, calls),
+                _number(one.device_only_images_per_s, 2),
+                f"{one.mpix_per_s:.2f}",
+                f"{one.gflop_per_s:.0f}" + ("" if share is None else f" ({100 * share:.0f} %)"),
                 beside,
             ]
         )
-    head = ["subject", "batch, size", "calls", "ms p50 / p90 / p99", "images/s (95 %)",
+    head = ["candidate", "batch, size", "calls", "ms p50 / p90 / p99", "images/s (95 %)",
             "device only", "MPix/s", "GFLOP/s (of roof)",
             f"times as fast as {first} (95 %)"]  # fmt: skip
-    if len(result["subjects"]) == 1:
+    if len(result.candidates) == 1:
         head, rows = head[:-1], [row[:-1] for row in rows]
     note = (
         "Calls of `infer`, copies to and from the device included; device only is the execution "
@@ -125,13 +167,13 @@ def _end_to_end(result: Result) -> Section:
     rows = [
         [
             name,
-            str(one["images"]),
-            rate(one["images_per_s"], len(one["seconds"])),
-            f"{one['mpix_per_s']:.2f}",
+            str(one.images),
+            rate(one.images_per_s, len(one.seconds)),
+            f"{one.mpix_per_s:.2f}",
         ]
-        for name, one in result["end_to_end"].items()
+        for name, one in result.end_to_end.items()
     ]
-    head = ["subject", "images", "images/s (95 %)", "MPix/s"]
+    head = ["candidate", "images", "images/s (95 %)", "MPix/s"]
     note = (
         "PNG files read, denoised and written as adnet-run does; images of the data set where one "
         "is given, so compare the MPix/s with the table above. Peers take no part."
@@ -141,37 +183,37 @@ def _end_to_end(result: Result) -> Section:
 
 def _quality(result: Result) -> Section:
     rows = []
-    for one in result["quality"]:
-        similar, paper = one["ssim"], one["paper_psnr"]
+    for one in result.quality:
+        similar, paper = one.ssim, one.paper_psnr
         rows.append(
             [
-                one["subject"] + (", simulated" if one["is_simulated"] else ""),
-                f"{one['dataset']} ({one['images']}) sigma {one['sigma']:g}",
-                f"{one['psnr']:.4f}",
-                f"{one['psnr_8_bit']:.4f}",
+                one.candidate + (", simulated" if one.is_simulated else ""),
+                f"{one.dataset} ({one.images}) sigma {one.sigma:g}",
+                f"{one.psnr:.4f}",
+                f"{one.psnr_8_bit:.4f}",
                 "-" if similar is None else f"{similar:.4f}",
                 "-" if paper is None else f"{paper:.2f}",
-                f"{one['delta_psnr']:+.4f}",
-                "-" if one["largest_difference"] is None else f"{one['largest_difference']:.1e}",
+                f"{one.delta_psnr:+.4f}",
+                "-" if one.largest_difference is None else f"{one.largest_difference:.1e}",
             ]
         )
-    reference = result["quality"][0]["reference"] if result["quality"] else ""
-    head = ["subject", "data", "PSNR", "as saved", "SSIM", "paper", f"delta to {reference}",
+    reference = result.quality[0].reference if result.quality else ""
+    head = ["candidate", "data", "PSNR", "as saved", "SSIM", "paper", f"delta to {reference}",
             "largest difference"]  # fmt: skip
-    return Section("quality", "Quality", head, rows, f"Protocol: {result['protocol']}.")
+    return Section("quality", "Quality", head, rows, f"Protocol: {result.protocol}.")
 
 
 def _scaling(result: Result) -> Section:
     units = {"size": "MPix", "batch": "images", "threads": "threads", "streams": "streams"}
     rows = [
         [
-            one["axis"],
-            f"{one['x']:g} {units[one['axis']]}",
-            rate(one["mpix_per_s"], one["runs"], 3),
-            str(one["runs"]),
-            _number(one["peak_memory_mb"], 0),
+            one.axis,
+            f"{one.x:g} {units[one.axis]}",
+            rate(one.mpix_per_s, one.runs, 3),
+            str(one.runs),
+            _number(one.peak_memory_mb, 0),
         ]
-        for one in sorted(result["scaling"], key=lambda one: (one["axis"], one["x"]))
+        for one in sorted(result.scaling, key=lambda one: (one.axis, one.x))
     ]
     head = ["axis", "at", "MPix/s (95 %)", "runs", "peak memory, MB"]
     note = (
@@ -181,8 +223,8 @@ def _scaling(result: Result) -> Section:
     return Section("scaling", "Scaling", head, rows, note)
 
 
-def _lanes(facts: dict[str, Any]) -> str:
-    threads = str(facts.get("threads", "-"))
+def _lanes(facts: dict[str, str]) -> str:
+    threads = facts.get("threads", "-")
     streams = facts.get("streams", "1")
     return threads if streams == "1" else f"{threads} x {streams} streams"
 

@@ -1,4 +1,4 @@
-"""The paper's tables with our models: PSNR of every model on every data set at hand."""
+"""The paper's tables with our models: PSNR of every model on every data set given."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from adnet.benchmarks.paper import paper_psnr
 from adnet.benchmarks.quality import load_clean
 from adnet.data.pair_quality import PairsQuality, measure_pairs
 from adnet.data.pairs import load_pairs
 from adnet.images.evaluate import PAPER_SIGMAS, evaluate, mean_psnr
 from adnet.images.image import find_images, read_image
+from adnet.images.levels import from_levels
 from adnet.runtime.denoiser import Denoiser
 
 
@@ -50,8 +49,7 @@ def measure_tables(
             card = denoiser.model_for(3).card
             if card.is_for_real_noise:
                 continue  # see `measure_real`
-            low, high = card.sigma_range or (0.0, 255.0)
-            sigmas = [sigma for sigma in PAPER_SIGMAS[card.channels] if low <= sigma <= high]
+            sigmas = [sigma for sigma in PAPER_SIGMAS[card.channels] if card.covers(sigma)]
             for dataset, folder in datasets:
                 first = read_image(find_images(folder)[0])
                 if first.colour_channels != card.channels:
@@ -87,5 +85,5 @@ def measure_psnr(
 ) -> dict[float, float]:
     """Measure one model on one data set, the first `limit` images; noise level -> PSNR in dB."""
     images = load_clean(folder, channels, limit).values()
-    clean = [image / np.float32(255) for image in images]
+    clean = [from_levels(image) for image in images]
     return {sigma: mean_psnr(evaluate(denoiser, clean, sigma)) for sigma in sigmas}

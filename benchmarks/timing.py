@@ -47,13 +47,13 @@ def interleave(
 ) -> dict[str, list[float]]:
     """Run every action once in each round and return the seconds of each.
 
-    Slow phases of the machine then hit all actions alike. The order is drawn anew for each round,
+    Slow phases of the machine then hit all actions alike. The order is drawn again for each round,
     so that nobody always follows the same neighbour, and a pause lets the neighbour's threads,
     which spin for a while when their work is done, go to sleep. Every action is warmed up until its
     times are stable.
 
     Args:
-        rounds: how many; None goes on until the interval of every median is narrower than 2 % to
+        rounds: how many; None continues until the interval of every median is narrower than 2 % to
             each side, for 10 to 40 rounds.
         budget: seconds after which no round beyond the tenth is begun.
         beside: actions whose intervals need not be narrow.
@@ -138,18 +138,16 @@ def ratio(slower: Sequence[float], faster: Sequence[float]) -> Interval:
     return median((np.asarray(slower[:both]) / np.asarray(faster[:both])).tolist())
 
 
-def rate(times: Sequence[float], work: float) -> dict[str, float]:
-    """Return work a second with its interval, from the seconds of runs; JSON types."""
+def rate(times: Sequence[float], work: float) -> Interval:
+    """Return work a second with its interval, from the seconds of runs."""
     middle = between_runs(median(times))
-    return {
-        "value": work / middle.value, "low": work / middle.high, "high": work / middle.low,
-    }  # fmt: skip
+    return Interval(work / middle.value, work / middle.high, work / middle.low)
 
 
 def between_runs(interval: Interval, runs: int = 1) -> Interval:
     """Widen an interval by what differs from run to run, which the rounds of one cannot show.
 
-    Memory is laid out anew in every process, and neighbours and clocks change from minute to
+    Memory is laid out differently in every process, and neighbours and clocks change from minute to
     minute. Ratios of the same rounds need no widening: there it cancels.
 
     Args:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from adnet.images.levels import from_levels, to_levels
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
 
@@ -50,16 +51,15 @@ def page(height: int, width: int) -> NDArray[np.float32]:
         centre, reach = (width - 90, height - 80), 68
         tip = [centre[0] + reach * np.cos(angle), centre[1] + reach * np.sin(angle)]
         draw.line([*centre, *tip], fill=30 if index % 2 else 200, width=2)
-    return np.asarray(canvas, np.float32) / 255
+    return from_levels(np.asarray(canvas))
 
 
 def save(name: str, clean: NDArray[np.float32]) -> None:
     """Write the clean and the noisy image as 8-bit PNG files."""
     for folder, image in (("clean", clean), ("noisy", add_published_noise(clean, SIGMA))):
-        pixels = np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)
         path = HERE / folder / f"{name}.png"
         path.parent.mkdir(exist_ok=True)
-        Image.fromarray(pixels).save(path, optimize=True)
+        Image.fromarray(to_levels(image)).save(path, optimize=True)
 
 
 if __name__ == "__main__":

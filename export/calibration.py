@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from adnet.errors import UsageError
 from adnet.images.image import find_images, load_image
+from adnet.images.levels import from_levels
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
 from adnet.models.card import ModelCard
@@ -46,7 +47,7 @@ def load_pairs(card: ModelCard, folder: Path | None) -> tuple[list[Pair], list[P
                 f"{folder}: calibrating needs at least {_LEAST} images of {_SIDE}x{_SIDE} pixels "
                 f"or more, found {len(images)}."
             )
-    low, high = card.sigma_range or (25.0, 25.0)
+    low, high = card.noise_range()
     low = max(low, high / 10)  # below, the error of 8 bits is larger than the noise
     pairs = []
     for index, clean in enumerate(images):
@@ -63,7 +64,7 @@ def _large_images(folder: Path, channels: int) -> Iterator[NDArray[np.float32]]:
         image = load_image(path, channels)
         if min(image.shape[:2]) >= _SIDE:
             top, left = ((length - _SIDE) // 2 for length in image.shape[:2])
-            yield image[top : top + _SIDE, left : left + _SIDE] / np.float32(255)
+            yield from_levels(image[top : top + _SIDE, left : left + _SIDE])
 
 
 def _batch(image: NDArray[np.float32]) -> NDArray[np.float32]:

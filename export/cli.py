@@ -6,7 +6,7 @@ import tempfile
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -22,6 +22,9 @@ from adnet._cli import (
     reports_errors,
 )
 from adnet.errors import BackendUnavailable, UsageError
+from adnet.export.choices import Dynamic, Io, PrecisionMode
+from adnet.extras import install_extra
+from adnet.models.card import Precision
 
 app = make_app("Convert ADNet checkpoints into models to deploy.")
 
@@ -43,19 +46,19 @@ def onnx(
         str | None, typer.Option(metavar="H,W", help="Fixed height and width. Default: dynamic.")
     ] = None,
     dynamic: Annotated[
-        str | None, typer.Option(help="none, batch, size or all: state it instead of implying it.")
+        Dynamic | None, typer.Option(help="What stays open: state it instead of implying it.")
     ] = None,
     opset: Annotated[int, typer.Option(help="ONNX opset.")] = 13,
     name: Annotated[str | None, typer.Option(help="Name for the model card.")] = None,
     precision: Annotated[
-        str,
+        Precision,
         typer.Option(
-            help="Arithmetic: fp32, fp16, or int8 (calibrated). A checkpoint of adnet-train "
-            "--quantize int8 gives int8 with the scales that it learned."
+            help="Arithmetic; int8: calibrated. A checkpoint of adnet-train --quantize int8 gives "
+            "int8 with the scales that it learned."
         ),
     ] = "fp32",
     io: Annotated[
-        str, typer.Option(help="Pixels in and out: fp32, fp16 (with fp16) or uint8 (0 to 255).")
+        Io, typer.Option(help="Pixels in and out; fp16: with --precision fp16, uint8: 0 to 255.")
     ] = "fp32",
     calibrate: Annotated[
         Path | None,
@@ -67,8 +70,6 @@ def onnx(
     debug: DebugOption = False,
 ) -> None:
     """Export a checkpoint to ONNX and prove that it computes the same."""
-    if dynamic not in (None, "none", "batch", "size", "all"):
-        raise UsageError(f"--dynamic must be none, batch, size or all, got {dynamic!r}.")
     height_width = None
     if size is not None:
         height, width = parse_whole_numbers(size, "--size", 2)
@@ -79,8 +80,8 @@ def onnx(
     from adnet.export.torch_to_onnx import OnnxShape  # noqa: PLC0415
     from adnet.models.shipped import resolve_model  # noqa: PLC0415
 
-    variant = Variant(precision, io, calibrate)  # type: ignore[arg-type]
-    shape = OnnxShape.choose(batch, height_width, dynamic)  # type: ignore[arg-type]
+    variant = Variant(precision, io, calibrate)
+    shape = OnnxShape.choose(batch, height_width, dynamic)
     result = checkpoint_to_onnx(
         resolve_model(checkpoint), output, shape, opset=opset, name=name, simplify=simplify,
         verify=verify, variant=variant,
@@ -142,11 +143,14 @@ def om(
         typer.Option(metavar="H,W", help="Height and width; repeat for several. [321,481]"),
     ] = None,
     precision_mode: Annotated[
-        str | None, typer.Option(help="ATC's precision mode, either spelling. [fp16]")
+        PrecisionMode | None,
+        typer.Option(
+            metavar="MODE",
+            help=f"ATC's precision mode, either spelling: {', '.join(get_args(PrecisionMode))}. "
+            "[fp16]",
+        ),
     ] = None,
-    io: Annotated[
-        str, typer.Option(help="Input type: fp32, fp16 or uint8 (through AIPP).")
-    ] = "fp32",
+    io: Annotated[Io, typer.Option(help="Input type; uint8: through AIPP.")] = "fp32",
     aipp: Annotated[bool, typer.Option("--aipp", help="The same as --io uint8.")] = False,
     op_cache: Annotated[
         bool, typer.Option("--op-cache", help="Keep compiled operators for the next conversion.")
@@ -155,7 +159,8 @@ def om(
         bool, typer.Option("--virtual-type", help="Build for a share of a chip (vNPU).")
     ] = False,
     precision: Annotated[
-        str, typer.Option(help="fp32, or int8 with --emit: quantised here, finished by AMCT.")
+        Literal["fp32", "int8"],
+        typer.Option(help="int8, with --emit: quantised here, finished by AMCT."),
     ] = "fp32",
     calibrate: Annotated[
         Path | None,
@@ -171,16 +176,20 @@ def om(
     debug: DebugOption = False,
 ) -> None:
     """Convert a model to OM for Ascend chips with ATC, or write a folder to do it elsewhere."""
-    if model.lower().endswith((".pth", ".pt")):
+    from adnet.models.files import kind_of_file  # noqa: PLC0415
+    from adnet.models.shipped import resolve_model  # noqa: PLC0415
+
+    if kind_of_file(resolve_model(model)) == "checkpoint":
         _require("export", "torch", "onnx", "onnxsim")
     _require("convert", "onnx")
     from adnet.export.ascend.atc_config import AtcConfig  # noqa: PLC0415
     from adnet.export.ascend.kit import emit  # noqa: PLC0415
     from adnet.export.ascend.soc import detect_soc  # noqa: PLC0415
     from adnet.export.to_om import convert_to_om, prepare_onnx  # noqa: PLC0415  (imports onnx)
+    from adnet.models.om_file import sidecar_path  # noqa: PLC0415
 
-    if io not in ("fp32", "fp16", "uint8") or (aipp and io == "fp16"):
-        raise UsageError(f"--io must be fp32, fp16 or uint8 (uint8 with --aipp), got {io!r}.")
+    if aipp and io == "fp16":
+        raise UsageError("--aipp is the same as --io uint8; leave --io fp16 or --aipp out.")
     if output.suffix.lower() != ".om":
         raise UsageError(f"{output}: the output must be named .om.")
     sizes = tuple(parse_whole_numbers(text, "--size", 2) for text in size or ["321,481"])
@@ -201,7 +210,7 @@ def om(
             batches=batches,
             sizes=sizes,  # type: ignore[arg-type]
             precision_mode=precision_mode,
-            io="uint8" if aipp else io,  # type: ignore[arg-type]
+            io="uint8" if aipp else io,
             input_name=input_name,
             op_cache=op_cache,
             virtual_type=virtual_type,
@@ -229,14 +238,15 @@ def om(
                 if folder_here.exists():
                     raise BackendUnavailable(
                         f"{missing} {folder_here} is there already: run 'bash convert.sh' in it on "
-                        "a machine with CANN, or delete it to have it written anew."
+                        "a machine with CANN, or delete it and run this command again."
                     ) from err
                 emit(onnx_path, card, folder_here, output.stem, config)
                 raise BackendUnavailable(
                     f"{missing} Wrote {folder_here} instead: run 'bash convert.sh' in it on a "
                     "machine with CANN."
                 ) from err
-    typer.echo(f"wrote {output} ({output.stat().st_size / 1e6:.2f} MB) and {output.name}.json")
+    size_mb = output.stat().st_size / 1e6
+    typer.echo(f"wrote {output} ({size_mb:.2f} MB) and {sidecar_path(output).name}")
 
 
 @app.command()
@@ -301,7 +311,7 @@ def _require(extra: str, *packages: str) -> None:
     if missing:
         raise UsageError(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed. Install"
-            f" what this command needs: pip install 'adnet[{extra}]'."
+            f" what this command needs: {install_extra(extra)}."
         )
 
 
@@ -312,8 +322,6 @@ def _note(text: str) -> None:
 def _check_int8(
     precision: str, calibrate: Path | None, emit_to: Path | None, mode: str | None
 ) -> None:
-    if precision not in ("fp32", "int8"):
-        raise UsageError(f"--precision must be fp32 or int8, got {precision!r}.")
     if precision == "fp32" and calibrate is not None:
         raise UsageError("--calibrate goes with --precision int8.")
     if precision == "int8" and emit_to is None:
@@ -328,3 +336,7 @@ def _check_int8(
 def main() -> None:
     """Entry point of adnet-export."""
     app()
+
+
+if __name__ == "__main__":
+    main()

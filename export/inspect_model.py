@@ -7,11 +7,12 @@ from typing import Any
 
 from adnet.errors import ModelError, ParityError
 from adnet.models.architecture import flops
-from adnet.models.card import METADATA_KEY, ModelCard
-from adnet.models.om_file import read_om
+from adnet.models.card import ModelCard
+from adnet.models.files import kind_of_file
+from adnet.models.om_file import read_om, sidecar_path
 
 _GFLOP_SIZE = (321, 481)
-"""Size for which the cost is told, that of the BSD68 images."""
+"""Size for which the cost is computed, that of the BSD68 images."""
 
 
 def inspect_file(path: Path) -> dict[str, Any]:
@@ -22,16 +23,13 @@ def inspect_file(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: the file is missing, damaged or something else.
     """
-    try:
-        with path.open("rb") as file:
-            start = file.read(4)
-    except OSError as err:
-        raise ModelError(f"{path}: cannot be read: {err.strerror}.") from err
-    if start == b"IMOD":
-        return _inspect_om(path)
-    if start == b"PK\x03\x04" or start[:2] == b"\x80\x02":  # zip, or the pickle of torch < 1.6
-        return _inspect_checkpoint(path)
-    return _inspect_onnx(path)
+    kind = kind_of_file(path)
+    if kind is None:
+        raise ModelError(
+            f"{path}: neither a checkpoint, nor ONNX, nor an OM, or a damaged one. Is it a model?"
+        )
+    read = {"checkpoint": _inspect_checkpoint, "onnx": _inspect_onnx, "om": _inspect_om}
+    return read[kind](path)
 
 
 def _inspect_checkpoint(path: Path) -> dict[str, Any]:
@@ -50,19 +48,10 @@ def _inspect_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _inspect_onnx(path: Path) -> dict[str, Any]:
-    import onnx
-    from google.protobuf.message import DecodeError  # noqa: PLC0415
-
+    from adnet.models.onnx_file import metadata_of, read_onnx  # noqa: PLC0415  (imports onnx)
     from adnet.models.structure import check_structure, without_qdq  # noqa: PLC0415
 
-    try:
-        model = onnx.load(str(path))
-    except (DecodeError, ValueError) as err:
-        raise ModelError(
-            f"{path}: neither a checkpoint, nor ONNX, nor an OM, or a damaged one."
-        ) from err
-    if not model.graph.node:
-        raise ModelError(f"{path}: neither a checkpoint, nor ONNX, nor an OM, or a truncated one.")
+    model = read_onnx(path)
     facts: dict[str, Any] = {
         "kind": "onnx",
         "size_bytes": path.stat().st_size,
@@ -78,9 +67,8 @@ def _inspect_onnx(path: Path) -> dict[str, Any]:
             facts["structure"] += "; quantised to int8"
     except ParityError as err:
         facts["structure"] = f"not ADNet: {err}"
-    texts = [one.value for one in model.metadata_props if one.key == METADATA_KEY]
-    if texts:
-        card = ModelCard.from_json(texts[0], str(path))
+    card = ModelCard.find_in(metadata_of(model), str(path))
+    if card is not None:
         facts |= _card_facts(card)
         facts["gflop_321x481"] = round(flops(*_GFLOP_SIZE, card.channels) / 1e9, 2)
     return facts
@@ -98,7 +86,7 @@ def _inspect_om(path: Path) -> dict[str, Any]:
         "partitions": {part.name: part.size for part in om.partitions},
         **om.attributes,
     }
-    beside = path.with_name(path.name + ".json")
+    beside = sidecar_path(path)
     if beside.is_file():
         facts["sidecar"] = beside.name
     return facts

@@ -17,7 +17,8 @@ from onnx import ModelProto, helper, numpy_helper
 
 from adnet.errors import ExportError
 from adnet.models.architecture import DILATIONS
-from adnet.models.card import METADATA_KEY, PRECISION_KEY
+from adnet.models.card import ModelCard
+from adnet.models.onnx_file import metadata_of, read_onnx, set_metadata
 from adnet.models.quantized import QuantizedADNet
 
 LEAST_OPSET = 13
@@ -45,7 +46,7 @@ def write_qdq(source: Path, target: Path, network: QuantizedADNet) -> None:
     Raises:
         ExportError: the opset is too old.
     """
-    model = onnx.load(str(source))
+    model = read_onnx(source)
     require_opset(model)
     graph = model.graph
     convolutions = [node for node in graph.node if node.op_type == "Conv"]
@@ -107,8 +108,8 @@ def write_qdq(source: Path, target: Path, network: QuantizedADNet) -> None:
     del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.extend(kept)
-    cards = {one.key: one.value for one in model.metadata_props if one.key == METADATA_KEY}
-    helper.set_model_props(model, cards | {PRECISION_KEY: "int8"})
+    card = ModelCard.from_metadata(metadata_of(model), str(source))
+    set_metadata(model, card.to_metadata(precision="int8"))
     onnx.checker.check_model(model)
     onnx.save(model, str(target))
 

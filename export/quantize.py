@@ -32,7 +32,8 @@ import onnx
 from numpy.typing import NDArray
 
 from adnet.errors import ExportError
-from adnet.models.card import METADATA_KEY, PRECISION_KEY
+from adnet.models.card import ModelCard
+from adnet.models.onnx_file import metadata_of, read_onnx, set_metadata
 
 FLOAT_LAYERS = (1, 2, 3, 4, 5, 6, 7, 16, 17)
 """Convolutions that stay in float32, counted from 1 in the order of the network (17 is conv3)."""
@@ -66,7 +67,7 @@ def quantize_onnx(
         quantize_static,
     )
 
-    model = onnx.load(str(source))
+    model = read_onnx(source)
     opset = model.opset_import[0].version
     if opset < _LEAST_OPSET:
         raise ExportError(f"int8 needs opset {_LEAST_OPSET} or newer, this model has {opset}.")
@@ -93,13 +94,13 @@ def quantize_onnx(
             )
     except (RuntimeError, ValueError) as err:
         raise ExportError(f"ONNX Runtime could not quantise the model: {err}") from err
-    quantized = onnx.load(str(target))
+    quantized = read_onnx(target)
     # The quantiser adds a domain for operators of its own, which QDQ does not use.
     kept = [entry for entry in quantized.opset_import if entry.domain in ("", "ai.onnx")]
     del quantized.opset_import[:]
     quantized.opset_import.extend(kept)
-    cards = {one.key: one.value for one in model.metadata_props if one.key == METADATA_KEY}
-    onnx.helper.set_model_props(quantized, cards | {PRECISION_KEY: "int8"})
+    card = ModelCard.from_metadata(metadata_of(model), str(source))
+    set_metadata(quantized, card.to_metadata(precision="int8"))
     onnx.save(quantized, str(target))
 
 

@@ -10,6 +10,7 @@ import onnx
 import onnxsim
 
 from adnet.errors import ExportError
+from adnet.models.onnx_file import metadata_of, read_onnx, set_metadata
 
 
 def simplify_onnx(source: Path, target: Path) -> None:
@@ -18,7 +19,7 @@ def simplify_onnx(source: Path, target: Path) -> None:
     Raises:
         ExportError: onnxsim failed, or its own comparison did.
     """
-    model = onnx.load(source)
+    model = read_onnx(source)
     shapes = {
         tensor.name: [dim.dim_value or fill for dim, fill in zip(
             tensor.type.tensor_type.shape.dim, (1, 1, 32, 40), strict=True)]
@@ -32,5 +33,5 @@ def simplify_onnx(source: Path, target: Path) -> None:
     if not equal:
         raise ExportError("onnxsim changed the result of the model; --no-simplify leaves it out.")
     # onnxsim may drop what it does not need; the card must stay.
-    onnx.helper.set_model_props(simplified, {p.key: p.value for p in model.metadata_props})
+    set_metadata(simplified, metadata_of(model))
     onnx.save(simplified, target)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import onnx
-from google.protobuf.message import DecodeError
-
-from adnet import __version__
-from adnet.atomic import atomic_path
 from adnet.errors import ModelError, ParityError, UsageError
 from adnet.export.ascend.atc_config import AtcConfig
 from adnet.export.ascend.atc_run import find_atc, run_atc
-from adnet.models.card import METADATA_KEY, ModelCard
+from adnet.models.card import ModelCard
+from adnet.models.files import kind_of_file
+from adnet.models.om_file import write_sidecar
+from adnet.models.onnx_file import metadata_of, read_onnx
 from adnet.models.shipped import resolve_model
 from adnet.models.structure import check_structure
 
@@ -39,21 +36,18 @@ def convert_to_om(
     """
     _check_output(output)
     conversion = run_atc(find_atc(), config, onnx_path, output, on_line=on_line, on_note=on_note)
-    facts = sidecar(card, config, onnx_path) | {
+    facts = conversion_facts(config, onnx_path) | {
         "atc_version": conversion.atc_version,
         "command": conversion.command,
         "seconds": round(conversion.seconds, 1),
     }
-    with atomic_path(output.with_name(output.name + ".json")) as path:
-        path.write_text(json.dumps(facts, indent=2) + "\n")
+    write_sidecar(output, card, facts)
     return output
 
 
-def sidecar(card: ModelCard, config: AtcConfig, onnx_path: Path) -> dict[str, Any]:
-    """Return what a runtime must know of an OM that the OM does not tell."""
+def conversion_facts(config: AtcConfig, onnx_path: Path) -> dict[str, Any]:
+    """Return what the sidecar of an OM says beside the card."""
     return {
-        "made_by": f"adnet {__version__}",
-        "card": json.loads(card.to_json()),
         "soc": config.soc,
         "gears": config.gears,
         "batches": list(config.batches),
@@ -84,18 +78,14 @@ def prepare_onnx(
     Raises:
         ModelError, ParityError: the model cannot be used.
     """
-    if model.lower().endswith((".pth", ".pt")):
+    path = resolve_model(model)
+    if kind_of_file(path) == "checkpoint":
         from adnet.export.to_onnx import checkpoint_to_onnx  # noqa: PLC0415  (imports torch)
         from adnet.export.torch_to_onnx import OnnxShape  # noqa: PLC0415
 
-        path = folder / "model.onnx"
-        checkpoint_to_onnx(Path(model), path, OnnxShape(), opset=13 if int8 else 11)
-    else:
-        path = resolve_model(model)
-    try:
-        loaded = onnx.load(str(path))
-    except (DecodeError, OSError) as err:
-        raise ModelError(f"{path}: not an ONNX file, or a damaged one ({err}).") from err
+        source, path = path, folder / "model.onnx"
+        checkpoint_to_onnx(source, path, OnnxShape(), opset=13 if int8 else 11)
+    loaded = read_onnx(path)
     try:
         check_structure(loaded)
     except ParityError as err:
@@ -104,10 +94,7 @@ def prepare_onnx(
             f"variants ({err}) Give the checkpoint; --io uint8 and --precision-mode belong to "
             "'adnet-export om' itself."
         ) from err
-    texts = [one.value for one in loaded.metadata_props if one.key == METADATA_KEY]
-    if not texts:
-        raise ModelError(f"{path}: has no model card. Export it again with adnet-export onnx.")
-    card = ModelCard.from_json(texts[0], str(path))
+    card = ModelCard.from_metadata(metadata_of(loaded), str(path))
     if int8:
         from adnet.export.calibration import load_pairs  # noqa: PLC0415
         from adnet.export.quantize import quantize_onnx  # noqa: PLC0415

@@ -8,32 +8,31 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import numpy as np
-import onnx
 import torch
 from numpy.typing import NDArray
 
 from adnet.atomic import atomic_path
 from adnet.errors import UsageError
 from adnet.export.calibration import load_pairs
+from adnet.export.choices import Io
 from adnet.export.qdq import require_opset, write_qdq
 from adnet.export.simplify import simplify_onnx
 from adnet.export.torch_to_onnx import DEFAULT_OPSET, OnnxShape, export_onnx
 from adnet.export.variants import to_half, with_8_bit_io
 from adnet.export.verify import TRAINED, ParityCase, verify_onnx, verify_variant
+from adnet.models.card import Precision
 from adnet.models.checkpoint import load_checkpoint
 from adnet.models.network import ADNet
+from adnet.models.onnx_file import read_onnx
 from adnet.models.quantized import QuantizedADNet
 from adnet.models.structure import check_structure, without_qdq
 from adnet.training.quantization import quantized_from
 
 CALIBRATED_BITS = 7
 """Of the weights where int8 is calibrated: right on every processor. (Training chooses its own.)"""
-
-Precision = Literal["fp32", "fp16", "int8"]
-OnnxIo = Literal["fp32", "fp16", "uint8"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +44,14 @@ class Variant:
     """
 
     precision: Precision = "fp32"
-    io: OnnxIo = "fp32"
+    io: Io = "fp32"
     calibration: Path | None = None
     """Folder of photographs for int8; None: rendered images."""
 
     def __post_init__(self) -> None:
-        if self.precision not in ("fp32", "fp16", "int8"):
+        if self.precision not in get_args(Precision):
             raise UsageError(f"--precision must be fp32, fp16 or int8, got {self.precision!r}.")
-        if self.io not in ("fp32", "fp16", "uint8"):
+        if self.io not in get_args(Io):
             raise UsageError(f"--io must be fp32, fp16 or uint8, got {self.io!r}.")
         if self.io == "fp16" and self.precision != "fp16":
             raise UsageError(f"--io fp16 goes with --precision fp16, not with {self.precision}.")
@@ -124,7 +123,7 @@ def checkpoint_to_onnx(
             simplify_onnx(traced, result)
         parity = []
         if verify:
-            check_structure(onnx.load(result))
+            check_structure(read_onnx(result))
             parity = verify_onnx(result, plain, card, shape)
         case = None
         if not variant.is_plain:
@@ -161,12 +160,12 @@ def _make_variant(
         to_half(source, result, keep_float_io=variant.io != "fp16")
     elif variant.precision == "int8":
         source, result = result, source.with_name("int8.onnx")
-        require_opset(onnx.load(source))  # before the search for scales
+        require_opset(read_onnx(source))  # before the search for scales
         if not isinstance(network, QuantizedADNet):
             noisy = [torch.from_numpy(batch) for batch in calibration]
             network = quantized_from(network, noisy, CALIBRATED_BITS)
         write_qdq(source, result, network)
-        check_structure(without_qdq(onnx.load(result)))
+        check_structure(without_qdq(read_onnx(result)))
     if variant.io == "uint8":
         source, result = result, result.with_name("uint8.onnx")
         with_8_bit_io(source, result)

@@ -13,15 +13,16 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import onnx
 import torch
 
 from adnet.errors import ExportError, UsageError
-from adnet.models.card import METADATA_KEY, ModelCard
+from adnet.export.choices import Dynamic
+from adnet.models.card import ModelCard
 from adnet.models.network import ADNet, fold_batch_norm, has_norms
-from adnet.models.onnx_file import NORMS_KEY, norms_text
+from adnet.models.onnx_file import read_onnx, set_metadata
+from adnet.models.onnx_network import norms_text
 
 INPUT = "image"
 OUTPUT = "denoised"
@@ -30,7 +31,6 @@ DEFAULT_OPSET = 13
 OPSETS = range(9, 21)
 """What the pinned exporter writes."""
 
-Dynamic = Literal["none", "batch", "size", "all"]
 _AXES: dict[Dynamic, dict[int, str]] = {
     "none": {},
     "batch": {0: "batch"},
@@ -112,9 +112,7 @@ def export_onnx(
             )
     except (RuntimeError, ValueError, TypeError, torch.onnx.OnnxExporterError) as err:
         raise ExportError(f"{path}: torch {torch.__version__} could not export: {err}") from err
-    model = onnx.load(path)
-    facts = {METADATA_KEY: card.to_json()}
-    if has_norms(network):
-        facts[NORMS_KEY] = norms_text(network)
-    onnx.helper.set_model_props(model, facts)
+    model = read_onnx(path)
+    norms = norms_text(network) if has_norms(network) else None
+    set_metadata(model, card.to_metadata(norms=norms))
     onnx.save(model, path)

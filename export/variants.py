@@ -9,7 +9,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from adnet.errors import ExportError
-from adnet.models.card import METADATA_KEY, PRECISION_KEY
+from adnet.models.card import ModelCard
+from adnet.models.onnx_file import metadata_of, read_onnx, set_metadata
 
 _LARGEST_HALF = 65504.0
 _LEAST_OPSET = 11  # Clip with inputs, Round
@@ -29,7 +30,7 @@ def to_half(source: Path, target: Path, *, keep_float_io: bool) -> None:
     )
     from onnxruntime.transformers.onnx_model import OnnxModel  # noqa: PLC0415
 
-    model = onnx.load(str(source))
+    model = read_onnx(source)
     for tensor in model.graph.initializer:
         largest = float(np.abs(numpy_helper.to_array(tensor)).max(initial=0))
         if largest > _LARGEST_HALF:
@@ -37,12 +38,12 @@ def to_half(source: Path, target: Path, *, keep_float_io: bool) -> None:
                 f"{tensor.name} holds {largest:.3g}, which float16 cannot (up to "
                 f"{_LARGEST_HALF:g}). Export with --precision fp32."
             )
-    cards = {one.key: one.value for one in model.metadata_props if one.key == METADATA_KEY}
+    card = ModelCard.from_metadata(metadata_of(model), str(source))
     half = convert_float_to_float16(
         model, keep_io_types=keep_float_io, disable_shape_infer=False, min_positive_val=6e-8
     )
     OnnxModel(half).topological_sort()  # the casts at the borders were put at the end
-    onnx.helper.set_model_props(half, cards | {PRECISION_KEY: "fp16"})
+    set_metadata(half, card.to_metadata(precision="fp16"))
     onnx.checker.check_model(half)
     onnx.save(half, str(target))
 
@@ -55,7 +56,7 @@ def with_8_bit_io(source: Path, target: Path) -> None:
     Raises:
         ExportError: the opset is too old.
     """
-    model = onnx.load(str(source))
+    model = read_onnx(source)
     graph = model.graph
     opset = model.opset_import[0].version
     if opset < _LEAST_OPSET:

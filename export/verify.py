@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from adnet.errors import ParityError
 from adnet.export.calibration import Pair
 from adnet.export.torch_to_onnx import INPUT, OnnxShape
+from adnet.images.levels import from_levels, to_levels
 from adnet.images.metrics import psnr
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
@@ -27,7 +29,7 @@ TRAINED = "trained int8"
 """The kind of an int8 file made from an int8 checkpoint, which it must equal."""
 
 LARGEST_LOSS = {"fp32": 0.001, "fp16": 0.02, "int8": 0.3, TRAINED: 0.01}
-"""Loss of PSNR in dB above which a variant is taken for broken, not for coarse."""
+"""Loss of PSNR in dB above which a variant counts as broken, not as coarse."""
 
 _SIZES = ((48, 64), (53, 37), (1, 7))
 _BATCHES = (1, 3)
@@ -65,7 +67,7 @@ def verify_onnx(
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    low, high = card.sigma_range or (25.0, 25.0)
+    low, high = card.noise_range()
     batches = _BATCHES if shape.batch is None else (shape.batch,)
     sizes = _SIZES if shape.size is None else (shape.size,)
     cases = []
@@ -111,20 +113,20 @@ def verify_variant(path: Path, network: ADNet, pairs: Sequence[Pair], precision:
     errors, losses = [], []
     for pair in pairs:
         clean, noisy = (_fit(one, image.shape) for one in pair)
-        given = noisy
+        given: NDArray[Any] = noisy
         if kind == "tensor(uint8)":
-            levels = np.clip(np.rint(noisy * np.float32(255)), 0, 255).astype(np.uint8)
-            given, seen = levels, levels / np.float32(255)
+            given = to_levels(noisy)
+            seen = from_levels(given)
         elif kind == "tensor(float16)":
             given, seen = noisy.astype(np.float16), noisy
         else:
             seen = noisy
         (raw,) = session.run(None, {INPUT: given})
-        got = raw / np.float32(255) if raw.dtype == np.uint8 else raw.astype(np.float32)
+        got = from_levels(raw) if raw.dtype == np.uint8 else raw.astype(np.float32)
         with torch.inference_mode():
             expected = network(torch.from_numpy(seen)).numpy()
         if raw.dtype == np.uint8:
-            expected = np.clip(np.rint(expected * np.float32(255)), 0, 255) / np.float32(255)
+            expected = from_levels(to_levels(expected))
         errors.append(float(np.abs(got - expected).max()))
         losses.append(psnr(clean, np.clip(got, 0, 1)) - psnr(clean, np.clip(expected, 0, 1)))
     case = ParityCase(noisy.shape, max(errors), float(np.mean(losses)))

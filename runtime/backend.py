@@ -6,13 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adnet.errors import PrecisionError, ShapeError, UsageError
 from adnet.models.card import ModelCard
+from adnet.runtime.choices import Precision
 from adnet.runtime.fork import OfOneProcess
 
 if TYPE_CHECKING:
@@ -57,6 +58,13 @@ class InputSpec:
         batches = sorted(n for n in found if n is not None)
         return tuple(batches) if len(batches) == len(found) else None
 
+    def takes(self, batch: int, size: tuple[int, int]) -> bool:
+        """Tell whether the model takes so many images of a size at once."""
+        if self.sizes is not None and size not in self.sizes:
+            return False
+        batches = self.batches(size)
+        return batches is None or batch in batches
+
     def check(self, batch: Batch, backend: str) -> None:
         """Make sure that `batch` can go to a model of this spec.
 
@@ -92,8 +100,7 @@ class RunOptions:
     """CPU threads."""
     device: str | None = None
     """Such as `cpu`, `cuda:1` or, for several of a kind, `npu:0,npu:1`."""
-    precision: str | None = None
-    """fp32, fp16 or bf16."""
+    precision: Precision | None = None
     provider: str | None = None
     """Execution provider of ONNX Runtime."""
     streams: int | None = None
@@ -106,33 +113,27 @@ class RunOptions:
             if value is not None and value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}.")
 
+    def given(self) -> dict[str, Any]:
+        """Return what is asked for, by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
     def allow(self, backend: str, *names: str) -> None:
         """Refuse every option that is given and not among `names`.
 
         Raises:
             UsageError: the backend cannot do as asked.
         """
-        for field in fields(self):
-            if field.name not in names and getattr(self, field.name) is not None:
+        for name, value in self.given().items():
+            if name not in names:
                 raise UsageError(
-                    f"{backend} backend: has no --{field.name}; got {getattr(self, field.name)!r}. "
+                    f"{backend} backend: has no --{name}; got {value!r}. "
                     "Leave the option out or choose another backend."
                 )
 
     def on(self, device: str) -> RunOptions:
         """Return the same options with a device."""
         return replace(self, device=device)
-
-
-class RunKeywords(TypedDict, total=False):
-    """The fields of `RunOptions` as keyword arguments."""
-
-    threads: int | None
-    device: str | None
-    precision: str | None
-    provider: str | None
-    streams: int | None
-    compile: bool | None
 
 
 class Backend(OfOneProcess, ABC):
@@ -148,7 +149,7 @@ class Backend(OfOneProcess, ABC):
     lanes: int = 1
     """How many calls of `infer` at once keep the device busy; more are never needed."""
     device_seconds: float | None = None
-    """Time of the last execution alone, without copies; None where it is not told."""
+    """Time of the last execution alone, without copies; None where it is unknown."""
 
     def __init__(self, card: ModelCard, spec: InputSpec, device: str) -> None:
         super().__init__()

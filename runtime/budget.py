@@ -54,7 +54,7 @@ class ByteBudget:
 
 
 def free_memory() -> int:
-    """Return the free memory of this machine in bytes, a guess where it does not tell."""
+    """Return the free memory of this machine in bytes, a guess where the system does not say."""
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

@@ -17,6 +17,7 @@ from adnet._cli import (
     progress_bar,
     reports_errors,
 )
+from adnet.runtime.choices import Pad, Precision
 
 if TYPE_CHECKING:
     from adnet.runtime.jobs import Job
@@ -59,7 +60,7 @@ def run(
         typer.Option(help="Where to run: cpu, cuda:0, npu:0 or, for several OM, npu:0,npu:1."),
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="On torch: fp32, fp16 or bf16. Default: fp32.")
+        Precision | None, typer.Option(help="Arithmetic, on torch. Default: fp32.")
     ] = None,
     provider: Annotated[
         str | None,
@@ -73,7 +74,7 @@ def run(
         bool, typer.Option("--compile", help="On torch: use torch.compile.")
     ] = False,
     pad: Annotated[
-        str | None,
+        Pad | None,
         typer.Option(help="reflect: mirror the border of images too small for a fixed-size model."),
     ] = None,
     overwrite: Annotated[
@@ -91,16 +92,16 @@ def run(
         ),
     ] = False,
     list_models: Annotated[
-        bool, typer.Option("--list-models", help="List the shipped models and leave.")
+        bool, typer.Option("--list-models", help="List the shipped models and exit.")
     ] = False,
     list_backends: Annotated[
-        bool, typer.Option("--list-backends", help="List what can run here, or why not, and leave.")
+        bool, typer.Option("--list-backends", help="List what can run here, or why not, and exit.")
     ] = False,
     doctor: Annotated[
         bool,
         typer.Option(
             "--doctor",
-            help="Examine this machine and leave; with --backend: status 1 when it cannot run.",
+            help="Examine this machine and exit; with --backend: status 1 when it cannot run.",
         ),
     ] = False,
     json_output: JsonOption = False,
@@ -110,9 +111,9 @@ def run(
 ) -> None:
     """Denoise images: adnet-run INPUT... -o OUT.
 
-    Depth, layout and metadata stay; colour values are taken as stored, whatever their profile.
+    Depth and metadata are kept; colour values are used as stored, whatever their profile.
 
-    Outputs that exist are skipped, so an interrupted run goes on where it stopped. Exit status: 0
+    Outputs that exist are skipped, so a second run finishes an interrupted one. Exit status: 0
     all done, 1 some images failed (they are listed), 2 nothing was started.
     """
     if list_models:
@@ -130,6 +131,7 @@ def run(
         raise typer.BadParameter("say where the results go", param_hint="--output")
 
     from adnet.errors import DeviceLostError  # noqa: PLC0415
+    from adnet.runtime.backend import RunOptions  # noqa: PLC0415
     from adnet.runtime.denoiser import Denoiser  # noqa: PLC0415  (keeps --help fast)
     from adnet.runtime.folder import Listener, Summary, run_jobs  # noqa: PLC0415
     from adnet.runtime.jobs import Plan, make_plan  # noqa: PLC0415
@@ -148,12 +150,14 @@ def run(
                 tile=tile,
                 batch=batch,
                 pad=pad,
-                threads=threads,
-                device=device,
-                precision=precision,
-                provider=provider,
-                streams=streams,
-                compile=compile_ or None,
+                options=RunOptions(
+                    threads=threads,
+                    device=device,
+                    precision=precision,
+                    provider=provider,
+                    streams=streams,
+                    compile=compile_ or None,
+                ),
             ) as denoiser,
             progress_bar("denoising", quiet) as bar,
         ):
@@ -276,3 +280,7 @@ def _examine(backend: str | None, as_json: bool) -> None:
 def main() -> None:
     """Entry point of adnet-run."""
     app()
+
+
+if __name__ == "__main__":
+    main()

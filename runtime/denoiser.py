@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -17,20 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adnet.errors import ShapeError, UsageError
-from adnet.models.architecture import RECEPTIVE_RADIUS
 from adnet.models.shipped import default_model, resolve_model
 from adnet.runtime.backend import Backend, RunOptions
+from adnet.runtime.choices import Pad
 from adnet.runtime.fork import OfOneProcess
-from adnet.runtime.registry import open_backend
-from adnet.runtime.tiling import Tile, balanced_tile, fits, plan_batches, plan_tiles
+from adnet.runtime.planning import ImagePlan, Wishes, plan_image, require_possible
+from adnet.runtime.registry import find_backend, open_backend
+from adnet.runtime.tiling import Tile
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, Unpack
-
-    from adnet.runtime.backend import RunKeywords
-
-DEFAULT_TILE = 512
-"""Largest tile side in pixels: bounds the memory, for at most a fifth more work than one piece."""
+    from typing_extensions import Self
 
 Image = TypeVar("Image", bound=NDArray[Any])
 
@@ -51,8 +47,8 @@ class Denoiser(OfOneProcess):
         pad: what to do with an image smaller than the smallest of a model's fixed sizes: None
             refuses it, "reflect" mirrors its right and lower border, which changes the result
             there (up to 20 pixels deep, by up to 0.07 of white).
-        options: what is asked of the backend, see `RunOptions`: threads, device, precision,
-            provider, streams, compile.
+        options: what is asked of the backend.
+        asked: fields of `RunOptions`, such as threads=2, device="cpu"; they win over `options`.
 
     Several threads may call it at once. A process forked from the one that opened it gets a
     UsageError, and cannot release what belongs to its parent: `close` does nothing there.
@@ -69,32 +65,28 @@ class Denoiser(OfOneProcess):
         backend: str | None = None,
         tile: int | None = None,
         batch: int | None = None,
-        pad: str | None = None,
-        **options: Unpack[RunKeywords],
+        pad: Pad | None = None,
+        options: RunOptions | None = None,
+        **asked: Any,
     ) -> None:
         super().__init__()
-        smallest = 2 * RECEPTIVE_RADIUS + 1
-        if tile is not None and tile < smallest:
-            raise UsageError(
-                f"tile must be at least {smallest} pixels (a halo of {RECEPTIVE_RADIUS} on each "
-                f"side and a core), got {tile}."
-            )
-        if batch is not None and batch < 1:
-            raise UsageError(f"batch must be at least 1, got {batch}.")
-        if pad not in (None, "reflect"):
-            raise UsageError(f"pad must be 'reflect' or left out, got {pad!r}.")
-        self._tile = tile
-        self._batch = batch
-        self._pad = pad
+        self._wishes = Wishes(tile, batch, pad)
         self._backend_name = backend
-        self._options = RunOptions(**options)
+        self._options = replace(options or RunOptions(), **asked)
         self._lock = threading.Lock()
         self._closed = False
         self._stack = ExitStack()
         self._opened: dict[Path, _Opened] = {}
         self._model = None if model is None else resolve_model(model)
-        self.lanes = self._open(self._model or default_model(1).path).backend.lanes
-        """How many images at once keep the device busy."""
+        if self._model is not None:
+            self._open(self._model)
+        else:  # which of the shipped models is needed, the first image tells
+            find_backend(default_model(1).path, backend)
+
+    @property
+    def lanes(self) -> int:
+        """How many images at once keep the device busy; 1 before a model is open."""
+        return max((one.backend.lanes for one in list(self._opened.values())), default=1)
 
     def __call__(self, image: Image, on_pixels: Callable[[int], None] = lambda _: None) -> Image:
         """Denoise one image.
@@ -134,8 +126,8 @@ class Denoiser(OfOneProcess):
         opened = self._open(self._model or default_model(channels).path)
         if opened.backend.card.channels == 3 and channels == 1:
             raise ShapeError(
-                "the image is gray, but the model takes colour. Use a gray model, or leave "
-                "the model out to have the right one chosen."
+                "the image is gray, but the model takes colour. Use a gray model, or name none: "
+                "then the right one is chosen."
             )
         return opened
 
@@ -174,131 +166,37 @@ class Denoiser(OfOneProcess):
                 with ExitStack() as stack:
                     backend = open_backend(path, self._backend_name, self._options)
                     stack.enter_context(backend)
-                    self._require_choice(backend)
+                    require_possible(backend.spec, self._wishes, backend.name)
                     pool = ThreadPoolExecutor(backend.lanes, "infer")
                     stack.callback(pool.shutdown, cancel_futures=True)
                     self._stack.push(stack.pop_all())
                 self._opened[path] = _Opened(backend, pool)
             return self._opened[path]
 
-    def _require_choice(self, backend: Backend) -> None:
-        """Refuse a tile or batch that the model's fixed shapes do not leave open."""
-        sizes = backend.spec.sizes
-        if self._tile is not None and sizes is not None:
-            told = ", ".join(f"{h}x{w}" for h, w in sizes)
-            raise UsageError(
-                f"{backend.name} backend: the model has fixed sizes ({told}), so tile "
-                f"{self._tile} cannot be chosen. Leave it out."
-            )
-        batches = {shape[0] for shape in backend.spec.shapes}
-        if self._batch is not None and None not in batches and self._batch not in batches:
-            told = ", ".join(map(str, sorted(batches, key=str)))
-            raise UsageError(
-                f"{backend.name} backend: the model takes batches of {told}, got batch "
-                f"{self._batch}."
-            )
-
-    def _batches(self, backend: Backend, tile: tuple[int, int]) -> tuple[int, ...] | None:
-        """Return the batches to use at a size: the model's, up to the one that was asked for."""
-        batches = backend.spec.batches(tile)
-        if batches is None or self._batch is None:
-            return batches
-        return tuple(batch for batch in batches if batch <= self._batch) or batches
-
     def _denoise_planes(
         self, source: NDArray[Any], out: NDArray[Any], on_pixels: Callable[[int], None]
     ) -> None:
-        """Denoise (H, W, C) into `out`, converting tile by tile to keep the memory flat.
-
-        Batches of tiles go to as many threads as the backend has lanes.
-        """
-        planes = source.shape[2]
-        opened = self._opened_for(planes)
+        """Denoise (H, W, C) into `out`."""
+        opened = self._opened_for(source.shape[2])
         backend = opened.backend
-        tile, padded = self._choose_tile(backend, source.shape[:2])
-        if padded != source.shape[:2]:
-            rows, columns = (after - now for after, now in zip(padded, source.shape, strict=False))
-            mirrored = np.pad(source, ((0, rows), (0, columns), (0, 0)), mode="reflect")
-            whole = np.empty_like(mirrored)
-            self._denoise_planes(mirrored, whole, lambda _: None)
-            out[:] = whole[: source.shape[0], : source.shape[1]]
-            on_pixels(source.shape[0] * source.shape[1])
-            return
-        tiles = plan_tiles(padded, tile, backend.card.receptive_radius)
-        together = backend.card.channels
-        groups = [slice(first, first + together) for first in range(0, planes, together)]
-        jobs = ((tile, group) for tile in tiles for group in groups)
-
-        def work(chunk: list[tuple[Tile, slice]], allotted: int) -> int:
-            batch = np.stack([_to_float(source[t.rows, t.columns, g]) for t, g in chunk])
-            if allotted > len(chunk):  # a model of fixed batches: fill with copies of the last
-                fill = np.repeat(batch[-1:], allotted - len(chunk), axis=0)
-                batch = np.concatenate([batch, fill])
-            pixels = 0
-            for (place, group), denoised in zip(chunk, backend.infer(batch), strict=False):
-                _place(denoised, place, out[..., group])
-                pixels += out[place.core_rows, place.core_columns, group].size
-            return pixels
-
-        running: deque[Future[int]] = deque()
-        rest = 0
-
-        def finish_oldest() -> None:
-            nonlocal rest  # a batch may end between the planes of a tile
-            pixels, rest = divmod(rest + running.popleft().result(), planes)
-            on_pixels(pixels)
-
-        try:
-            for used, allotted in plan_batches(
-                len(tiles) * len(groups), self._batches(backend, tile), self._batch or 1
-            ):
-                if len(running) > backend.lanes:
-                    finish_oldest()
-                running.append(opened.pool.submit(work, list(islice(jobs, used)), allotted))
-            while running:
-                finish_oldest()
-        finally:
-            for future in running:  # after a failure
-                future.cancel()
-
-    def _choose_tile(
-        self, backend: Backend, size: tuple[int, int]
-    ) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Choose a tile that the model takes, the one with the least work.
-
-        Returns:
-            The tile, and the size to which the image must be padded (its own where it need not).
-        """
-        halo = backend.card.receptive_radius
-        sizes = backend.spec.sizes
-        if sizes is None:
-            height, width = (
-                balanced_tile(length, self._tile or DEFAULT_TILE, halo) for length in size
-            )
-            return (height, width), size
-
-        def work(tile: tuple[int, int], image: tuple[int, int]) -> int:
-            return len(plan_tiles(image, tile, halo)) * tile[0] * tile[1]
-
-        for padding in (False, True):
-            choices = []
-            for tile in sizes:
-                image = (max(size[0], tile[0]), max(size[1], tile[1])) if padding else size
-                if all(fits(*lengths, halo) for lengths in zip(tile, image, strict=True)):
-                    choices.append((work(tile, image), tile, image))
-            if choices and (not padding or self._pad is not None):
-                return min(choices)[1:]
-        told = ", ".join(f"{h}x{w}" for h, w in sizes)
-        remedy = "Use a model made for smaller or any sizes."
-        if max(min(one) for one in sizes) > 2 * halo and self._pad is None:
-            remedy = (
-                "Give --pad reflect (the padded border changes the result near it), or use a model "
-                "made for smaller or any sizes."
-            )
-        raise ShapeError(
-            f"{backend.name} backend: image {size[0]}x{size[1]} fits none of the model's sizes "
-            f"{told} (height x width), not even in tiles. {remedy}"
+        size = source.shape[:2]
+        plan = plan_image(
+            backend.spec,
+            size,
+            backend.card.receptive_radius,
+            self._wishes,
+            backend.name,
+            groups=source.shape[2] // backend.card.channels,
         )
+        if plan.padded == size:
+            _work_through(plan, opened, source, out, on_pixels)
+            return
+        rows, columns = (after - now for after, now in zip(plan.padded, size, strict=True))
+        mirrored = np.pad(source, ((0, rows), (0, columns), (0, 0)), mode="reflect")
+        whole = np.empty_like(mirrored)
+        _work_through(plan, opened, mirrored, whole, lambda _: None)
+        out[:] = whole[: size[0], : size[1]]
+        on_pixels(size[0] * size[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,6 +204,53 @@ class _Opened:
     backend: Backend
     pool: ThreadPoolExecutor
     """One thread per lane of the backend."""
+
+
+def _work_through(
+    plan: ImagePlan,
+    opened: _Opened,
+    source: NDArray[Any],
+    out: NDArray[Any],
+    on_pixels: Callable[[int], None],
+) -> None:
+    """Denoise (H, W, C) into `out`, converting tile by tile to keep the memory flat.
+
+    Batches of tiles go to as many threads as the backend has lanes.
+    """
+    backend, planes = opened.backend, source.shape[2]
+    together = backend.card.channels
+    groups = [slice(first, first + together) for first in range(0, planes, together)]
+    jobs = ((tile, group) for tile in plan.tiles for group in groups)
+
+    def work(chunk: list[tuple[Tile, slice]], allotted: int) -> int:
+        batch = np.stack([_to_float(source[t.rows, t.columns, g]) for t, g in chunk])
+        if allotted > len(chunk):  # a model of fixed batches: fill with copies of the last
+            fill = np.repeat(batch[-1:], allotted - len(chunk), axis=0)
+            batch = np.concatenate([batch, fill])
+        pixels = 0
+        for (place, group), denoised in zip(chunk, backend.infer(batch), strict=False):
+            _place(denoised, place, out[..., group])
+            pixels += out[place.core_rows, place.core_columns, group].size
+        return pixels
+
+    running: deque[Future[int]] = deque()
+    rest = 0
+
+    def finish_oldest() -> None:
+        nonlocal rest  # a batch may end between the planes of a tile
+        pixels, rest = divmod(rest + running.popleft().result(), planes)
+        on_pixels(pixels)
+
+    try:
+        for used, allotted in plan.batches:
+            if len(running) > backend.lanes:
+                finish_oldest()
+            running.append(opened.pool.submit(work, list(islice(jobs, used)), allotted))
+        while running:
+            finish_oldest()
+    finally:
+        for future in running:  # after a failure
+            future.cancel()
 
 
 def _check_image(image: NDArray[Any]) -> NDArray[Any]:

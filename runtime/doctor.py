@@ -18,6 +18,7 @@ from typing import Literal
 from adnet import __version__
 from adnet.cann import HAL, SOURCE_SET_ENV, cann_homes, cann_version, devlib_places
 from adnet.errors import UsageError
+from adnet.extras import install_extra
 from adnet.npu_versions import installed, misfit, remedy, version_key
 from adnet.runtime import host
 from adnet.runtime.inventory import Row, rows_of
@@ -114,7 +115,7 @@ def _cpu() -> Finding:
     features = host.cpu_features()
     there = [name for name, is_there in features.items() if is_there]
     lacking = [name for name, is_there in features.items() if not is_there]
-    told = f"with {', '.join(there) or 'none'}" if features else "features not told"
+    told = f"with {', '.join(there) or 'none'}" if features else "features unknown"
     without = f", without {', '.join(lacking)}" if lacking else ""
     found = f"{platform.machine()}, {host.describe_cpu()}, {told}{without}"
     if "VNNI" in lacking or "DOTPROD" in lacking:
@@ -125,7 +126,7 @@ def _cpu() -> Finding:
 def _memory() -> Finding:
     memory = host.memory_bytes()
     if memory is None:
-        return Finding("memory", "note", "not told")
+        return Finding("memory", "note", "unknown")
     found = f"{memory[0] / 2**30:.1f} GiB, {memory[1] / 2**30:.1f} free"
     if memory[1] < _TIGHT:
         return Finding(
@@ -151,7 +152,7 @@ def _torch() -> Finding:
         return Finding("torch", "note", found, problem, remedy())
     if torch is None:
         return Finding("torch", "note", found, "only for training, export and --backend torch",
-                       "pip install 'adnet[train,export]'")  # fmt: skip
+                       install_extra("train", "export"))  # fmt: skip
     return Finding("torch", "ok", found)
 
 
@@ -161,7 +162,7 @@ def _driver() -> Finding:
     if number is None and not nodes:
         return Finding("Ascend driver", "note", "not found", "only where an Ascend chip is",
                        "in a container: pass the devices in, and mount the driver")  # fmt: skip
-    found = f"{'version not told' if number is None else number[1]}, " + (
+    found = f"{'version unknown' if number is None else number[1]}, " + (
         f"devices {', '.join(node.name for node in nodes)}" if nodes else "no /dev/davinci*"
     )
     if not nodes:
@@ -183,7 +184,7 @@ def _cann() -> Finding:
     if not homes:
         return Finding("CANN", "note", "not found", "only for Ascend chips, and for ATC",
                        f"looked in {ASCEND} and {Path.home() / 'Ascend'}")  # fmt: skip
-    found = ", ".join(f"{cann_version(home) or 'version not told'} at {home}" for home in homes)
+    found = ", ".join(f"{cann_version(home) or 'version unknown'} at {home}" for home in homes)
     if len({cann_version(home) for home in homes}) > 1:
         return Finding("CANN", "note", found, "one version",
                        "the environment decides which is used; see the next line")  # fmt: skip
@@ -248,7 +249,7 @@ def _chips() -> list[Finding]:
     rows = rows_of("om")
     if not rows[0].available:
         return [Finding("chips", "note", "none", "", rows[0].note)]
-    return [Finding("chips", "ok", f"{len(rows)} of {rows[0].version or 'a kind not told'}")]
+    return [Finding("chips", "ok", f"{len(rows)} of {rows[0].version or 'an unknown kind'}")]
 
 
 def _verdict(backend: str, rows: list[Row]) -> Finding:

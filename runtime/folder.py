@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 from numpy.typing import NDArray
 
 from adnet.atomic import require_writable
-from adnet.errors import AdnetError, DeviceLostError, UsageError
+from adnet.errors import AdnetError, DeviceLostError, ShapeError, UsageError
 from adnet.images.image import (
     DEFAULT_MAX_PIXELS,
     ImageFile,
@@ -72,14 +73,14 @@ def run_jobs(
     """Denoise every job; reading and writing overlap with inference.
 
     As many images are in work at once as the denoiser has lanes. An image that fails is noted and
-    the rest goes on. An existing output is skipped unless `overwrite`. On KeyboardInterrupt, images
-    already denoised are still written whole.
+    the others continue. An existing output is skipped unless `overwrite`. On KeyboardInterrupt,
+    images already denoised are still written whole.
 
     Args:
         max_pixels: of all frames or pages of one file together.
         strip_metadata: leave out all metadata but what an image would look different without.
-        summary: filled in and returned; the caller's own one tells what was done when the run ends
-            with an exception, too.
+        summary: filled in and returned; pass your own to know what was done when the run ends
+            with an exception.
 
     Raises:
         UsageError: the output folder cannot be made or written to.
@@ -87,8 +88,6 @@ def run_jobs(
     """
     begin = time.monotonic()
     todo = [job for job in jobs if overwrite or not job.target.exists()]
-    for folder in dict.fromkeys(job.target.parent for job in todo):
-        _require_writable(folder)
     summary = Summary() if summary is None else summary
     summary.skipped += len(jobs) - len(todo)
     try:
@@ -113,14 +112,22 @@ class _Pipeline:
         self._writes: deque[tuple[Job, Future[None]]] = deque()
 
     def run(self, jobs: Sequence[Job], read: Callable[[Job], ImageFile]) -> None:
-        lanes = self._denoiser.lanes
         with (
             ThreadPoolExecutor(1, "read") as reader,
-            ThreadPoolExecutor(lanes, "denoise") as workers,
             ThreadPoolExecutor(1, "write") as writer,
+            ExitStack() as stack,
         ):
+            workers, lanes = None, 1
             try:
                 for job, image in _read_ahead(jobs, reader, partial(self._read, read)):
+                    if workers is None:
+                        if (error := _attempt(image.result, job)[1]) is not None:
+                            self._finish(job, error)
+                            continue
+                        self._prepare(jobs, image.result())
+                        lanes = self._denoiser.lanes
+                        workers = ThreadPoolExecutor(lanes, "denoise")
+                        stack.callback(workers.shutdown, cancel_futures=True)
                     self._working.append((job, workers.submit(self._denoise, image)))
                     if len(self._working) > lanes:
                         self._hand_over(writer)
@@ -130,7 +137,7 @@ class _Pipeline:
                 self._stopped.set()
                 self._budget.close()
                 reader.shutdown(cancel_futures=True)
-                workers.shutdown(cancel_futures=True)
+                stack.close()
                 while self._working:  # after an interrupt: what is finished is kept
                     future = self._working[0][1]
                     if future.cancelled() or future.exception() is not None:
@@ -139,6 +146,16 @@ class _Pipeline:
                         self._hand_over(writer)
                 while self._writes:
                     self._finish_write()
+
+    def _prepare(self, jobs: Sequence[Job], first: ImageFile) -> None:
+        """Open the model that the first image needs, and make the folders.
+
+        In this order: what cannot run leaves no empty folder. Later images may need another model.
+        """
+        with suppress(ShapeError):  # the image does not suit the model, others may
+            self._denoiser.model_for(first.colour_channels)
+        for folder in dict.fromkeys(job.target.parent for job in jobs):
+            _require_writable(folder)
 
     def _read(self, read: Callable[[Job], ImageFile], job: Job) -> ImageFile:
         self._budget.wait()

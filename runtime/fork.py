@@ -44,7 +44,7 @@ class OfOneProcess:
             raise UsageError(
                 f"{who}: opened in process {self._process}, used in {os.getpid()}, which was "
                 "forked from it; threads and devices do not survive that. Start worker processes "
-                "with the 'spawn' method; on a CPU, opening the model anew in the child works, too."
+                "with the 'spawn' method; on a CPU, the child can also open the model itself."
             )
 
 

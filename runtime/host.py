@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from adnet.cores import usable_cores
+from adnet.provenance import usable_cores
 
 PROC = Path("/proc")
 
@@ -28,7 +28,7 @@ def describe_cpu() -> str:
     """Tell the processor's name and the cores that this process may use."""
     text = read(PROC / "cpuinfo")
     name = re.search(r"^(?:model name|Hardware|CPU part)\s*:\s*(.+)$", text, re.MULTILINE)
-    return f"{name[1].strip() if name else 'not told'}, {usable_cores()} cores"
+    return f"{name[1].strip() if name else 'unknown'}, {usable_cores()} cores"
 
 
 def cpu_features() -> dict[str, bool]:
@@ -47,7 +47,7 @@ def cpu_features() -> dict[str, bool]:
 
 
 def memory_bytes() -> tuple[int, int] | None:
-    """Return the memory in all and what is free for programs; None where Linux does not tell."""
+    """Return the memory in all and what is free for programs; None where Linux does not say."""
     text = read(PROC / "meminfo")
     found = [re.search(rf"^{key}:\s+(\d+) kB", text, re.MULTILINE)
              for key in ("MemTotal", "MemAvailable")]  # fmt: skip

@@ -37,7 +37,7 @@ class Job:
 
 @dataclass(slots=True)
 class Plan:
-    """What a run will do, and what it finds but does not take."""
+    """What a run will do, and what it leaves out."""
 
     jobs: list[Job] = field(default_factory=list)
     found: Found = field(default_factory=Found)
@@ -113,7 +113,7 @@ def _is_named_as_file(output: Path, *, single: bool) -> bool:
         return False
     if output.exists() and not output.is_file():
         raise UsageError(f"{output}: is {kind_of(output.stat().st_mode)}; give another output.")
-    folder = f"To have a folder of that name, make it first: mkdir {shlex.quote(str(output))}"
+    folder = f"For a folder of that name, make it first: mkdir {shlex.quote(str(output))}"
     if not single:
         raise UsageError(
             f"{output}: is named like one file, but several inputs, or a folder, need a folder for "

@@ -27,7 +27,7 @@ class BackendEntry:
     suffixes: tuple[str, ...]
     """Model files that it runs."""
     install: str
-    """What to do to have it."""
+    """What to install, and what else to do before it runs."""
 
 
 BACKENDS: dict[str, BackendEntry] = {
@@ -91,6 +91,34 @@ def open_backend(
         BackendUnavailable: the backend's packages are not installed, or the device is not there.
         ModelError: the file is damaged or no ADNet.
     """
+    name, backend_class = find_backend(model, name)
+    try:
+        backend: Backend = backend_class(model, options or RunOptions())
+    except AdnetError:
+        raise
+    except Exception as err:
+        if name in BACKENDS:
+            raise
+        remedy = backends()[name].install
+        raise BackendUnavailable(
+            f"backend {name!r}, of another package, failed: {err!r}. Remedy: {remedy}."
+        ) from err
+    return backend
+
+
+def find_backend(model: Path, name: str | None = None) -> tuple[str, Any]:
+    """Find what would run a model file, and load nothing of the model.
+
+    Args:
+        name: as for `open_backend`.
+
+    Returns:
+        Its name and its class.
+
+    Raises:
+        UsageError: unknown backend, or it does not run this kind of file.
+        BackendUnavailable: the backend's packages are not installed.
+    """
     suffix = model.suffix.lower()
     if name is None:
         name = next((key for key, entry in backends().items() if suffix in entry.suffixes), None)
@@ -103,18 +131,7 @@ def open_backend(
         raise UsageError(
             f"{model}: the {name} backend does not run {suffix or 'such'} files. {_table()}"
         )
-    backend_class = import_backend(name, entry)
-    try:
-        backend: Backend = backend_class(model, options or RunOptions())
-    except AdnetError:
-        raise
-    except Exception as err:
-        if name in BACKENDS:
-            raise
-        raise BackendUnavailable(
-            f"backend {name!r}, of another package, failed: {err!r}. To have it: {entry.install}."
-        ) from err
-    return backend
+    return name, import_backend(name, entry)
 
 
 def import_backend(name: str, entry: BackendEntry) -> Any:
@@ -130,7 +147,7 @@ def import_backend(name: str, entry: BackendEntry) -> Any:
         return getattr(import_module(module), attribute)
     except (ImportError, AttributeError, RuntimeError, OSError) as err:
         first_line = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
-        answer = explain_import_error(err) or f"{first_line} To have it: {entry.install}."
+        answer = explain_import_error(err) or f"{first_line} Remedy: {entry.install}."
         raise BackendUnavailable(f"backend {name!r} cannot be loaded: {answer}") from err
 
 

@@ -1,4 +1,4 @@
-"""Tell what a run of adnet-run did, for people and for programs."""
+"""Say what a run of adnet-run did, for people and for programs."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def as_text(summary: Summary, found: Found) -> str:
     if (more := len(summary.notes) - _LINES) > 0:
         lines.append(f"note: {more} more, which --json lists")
     if found.other_files:
-        lines.append(f"not taken: {found.describe_other_files()}")
+        lines.append(f"ignored: {found.describe_other_files()}")
     lines += [
-        f"not taken: {suffix}: {UNSUPPORTED[suffix]}"
+        f"ignored: {suffix}: {UNSUPPORTED[suffix]}"
         for suffix in sorted(found.other_files)
         if suffix in UNSUPPORTED
     ]

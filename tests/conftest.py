@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from adnet.images.levels import to_levels
 from adnet.images.synthetic import render
 
 # No deadline: the machines that run this are noisy. The same examples every time.
@@ -69,7 +70,7 @@ def make_image():
     def make(path: Path, mode: str = "L", size: tuple[int, int] = (60, 45), seed: int = 0) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         channels = 1 if mode in ("L", "LA") else 3
-        pixels = np.rint(render(size[1], size[0], channels, seed) * 255).astype(np.uint8)
+        pixels = to_levels(render(size[1], size[0], channels, seed))
         image = Image.fromarray(pixels)
         if mode in ("LA", "RGBA"):
             ramp = np.linspace(0, 255, size[0] * size[1]).reshape(size[1], size[0])
@@ -173,11 +174,15 @@ def hasten_benchmarks(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(machine, "_MATRIX", 256)
 
 
+FAILURES = ("error:", "failed:", "Error:")
+"""How a line that says why begins; the last is typer's, of an option that it refuses itself."""
+
+
 def assert_clean_error(result, status: int, *parts: str) -> None:
     """The program failed as promised: its status, one line that says why, no traceback."""
     assert result.returncode == status, result.stderr
     assert "Traceback" not in result.stderr
-    lines = [line for line in result.stderr.splitlines() if line.startswith(("error:", "failed:"))]
+    lines = [line for line in result.stderr.splitlines() if line.startswith(FAILURES)]
     assert len(lines) == 1, result.stderr
     for part in parts:
         assert part in lines[0]

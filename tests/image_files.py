@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from adnet.images.formats import jpeg_segments, png_chunks, tiff_tags, webp_chunks
+from adnet.images.levels import to_levels
 from adnet.images.synthetic import render
 
 SHAPES = [(13, 17), (13, 17, 2), (13, 17, 3), (13, 17, 4)]
@@ -24,7 +25,7 @@ def pixels_of(shape, dtype, seed=0):
 
 def picture(mode, size=(30, 20)):
     """A smooth image of a mode of Pillow; the palette has few colours."""
-    rgb = np.rint(render(size[1], size[0], 3, 0) * 255).astype(np.uint8)
+    rgb = to_levels(render(size[1], size[0], 3, 0))
     image = Image.fromarray(rgb)
     if mode in ("LA", "RGBA"):
         image.putalpha(Image.fromarray(rgb[..., 1]))

@@ -25,7 +25,7 @@ else
 fi
 """
 
-_PIP = f"""\
+PIP = f"""\
 #!{sys.executable}
 import pathlib, re, sys
 declared = pathlib.Path("{ROOT}/pyproject.toml").read_text()
@@ -33,10 +33,14 @@ command, *words = sys.argv[1:]
 assert command in ("install", "download", "wheel"), command
 if command == "download":
     pathlib.Path(words[words.index("-d") + 1]).mkdir(exist_ok=True)
+if command == "wheel":
+    folder = pathlib.Path(words[words.index("-w") + 1])
+    folder.mkdir()
+    (folder / "adnet-0.1.0-py3-none-any.whl").touch()
 if "--find-links" in words:
     assert pathlib.Path(words[words.index("--find-links") + 1]).is_dir(), "no wheels"
 for word in words:
-    for extra in re.findall(r"adnet\\[([\\w,-]+)\\]", word):
+    for extra in re.findall(r"(?:^\\.|adnet|whl)\\[([\\w,-]+)\\]", word):
         for one in extra.split(","):
             assert re.search(rf"^{{one}} = \\[", declared, re.MULTILINE), f"no extra {{one}}"
 """
@@ -154,7 +158,7 @@ def machine(folder, make_image, photos):
         file.write(f'export PYTHONPATH="{FAKES}${{PYTHONPATH:+:$PYTHONPATH}}"\n')
     programs = folder / "bin"
     programs.mkdir()
-    texts = {"python3": _PYTHON, "python": _PYTHON, "pip": _PIP, "ssh": _SSH, "scp": _SCP,
+    texts = {"python3": _PYTHON, "python": _PYTHON, "pip": PIP, "ssh": _SSH, "scp": _SCP,
              "docker": _DOCKER}  # fmt: skip
     table = HEAD + ROW.format(npu=0, name="310P3", phy=100)
     texts["npu-smi"] = f"#!/bin/sh\ncat <<'TABLE'\n{table}TABLE\n"

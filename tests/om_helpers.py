@@ -1,6 +1,5 @@
 """OM files for tests, made as ATC would make them."""
 
-import json
 import platform
 import sys
 from pathlib import Path
@@ -8,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from fakes.om_writer import om_bytes
 
-from adnet.export.ascend.aipp import aipp_text
-from adnet.export.ascend.atc_config import AtcConfig
-from adnet.export.to_om import prepare_onnx, sidecar
+from adnet.export.ascend.atc_config import AtcConfig, aipp_text
+from adnet.export.to_om import conversion_facts, prepare_onnx
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
+from adnet.models.om_file import write_sidecar
 
 FAKES = Path(__file__).parent / "fakes"
 BSD68 = ((321, 481), (481, 321))
@@ -46,7 +45,7 @@ def make_om(path: Path, model: str = "gray-blind", beside: bool = True, **option
     aipp = aipp_text(config) if config.io == "uint8" else ""
     path.write_bytes(om_bytes("adnet", attributes, onnx.read_bytes(), aipp=aipp))
     if beside:
-        path.with_name(path.name + ".json").write_text(json.dumps(sidecar(card, config, onnx)))
+        write_sidecar(path, card, conversion_facts(config, onnx))
     return path
 
 

@@ -56,7 +56,7 @@ def test_any_name_on_any_stdout(tmp_path, make_image, encoding):
     text = run(*arguments)
     assert text.returncode == 1
     assert b"0 denoised, 2 skipped (output exists), 1 failed" in text.stdout
-    assert b"not taken: 1 .t" in text.stdout
+    assert b"ignored: 1 .t" in text.stdout
     for one in (result, text):
         assert b"Traceback" not in one.stderr
         assert one.stderr.count(b"failed: ") == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -38,9 +38,10 @@ def prepare(
     images: Annotated[Path, typer.Argument(help="Folder of clean images.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for train.h5, val.h5.")],
     mode: Annotated[
-        str, typer.Option(help="S: stride 40, each patch once; B: stride 10, each patch twice.")
+        Literal["S", "B"],
+        typer.Option(help="S: stride 40, each patch once; B: stride 10, each patch twice."),
     ] = "S",
-    channels: Annotated[int, typer.Option(help="1 gray, 3 colour.")] = 1,
+    channels: Annotated[Literal[1, 3], typer.Option(help="1 gray, 3 colour.")] = 1,
     patch: Annotated[int, typer.Option(help="Side of a patch in pixels.")] = 50,
     scales: Annotated[str, typer.Option(help="Scales of the images.")] = "1,0.9,0.8,0.7",
     val: Annotated[
@@ -118,7 +119,7 @@ def split_pairs(
     ],
     debug: DebugOption = False,
 ) -> None:
-    """Part pairs by scene into NAME-train, NAME-val and NAME-test (links to the images).
+    """Split pairs by scene into NAME-train, NAME-val and NAME-test (links to the images).
 
     adnet-train PolyU-train --pairs --val PolyU-val then sees no scene of PolyU-test.
     """
@@ -163,3 +164,7 @@ def _show_files(bar: ProgressBar, done: int, total: int) -> None:
 def main() -> None:
     """Entry point of adnet-data."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -101,7 +101,7 @@ def fetch(
 
     Raises:
         UsageError: there is no set of this name.
-        FetchError: a file cannot be had, or is not what it should be; what was fetched stays.
+        FetchError: a file cannot be fetched, or is not what it should be; the others stay.
         OSError: the disk is full or the folder cannot be written.
     """
     import pooch  # noqa: PLC0415  (only for fetching)
@@ -132,7 +132,7 @@ def fetch(
             except requests.RequestException as err:
                 raise FetchError(
                     f"{dataset.name}: cannot download {address + file} ({err}). Run it again to "
-                    f"go on, use --mirror, or put the files into {target} yourself."
+                    f"continue, use --mirror, or put the files into {target} yourself."
                 ) from err
             except ValueError as err:  # pooch's word for a wrong checksum
                 raise FetchError(

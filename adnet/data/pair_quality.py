@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from adnet.data.pairs import Pair, group_scenes
 from adnet.images.evaluate import Quality, compare
+from adnet.images.levels import from_levels
 
 Float32 = NDArray[np.float32]
 
@@ -48,7 +49,7 @@ def measure_pairs(denoise: Callable[[Float32], Float32], pairs: Sequence[Pair]) 
     before: list[Quality] = []
     after: list[Quality] = []
     for pair in pairs:
-        clean, noisy = (image / np.float32(255) for image in (pair.clean, pair.noisy))
+        clean, noisy = (from_levels(image) for image in (pair.clean, pair.noisy))
         before.append(compare(clean, noisy))
         after.append(compare(clean, denoise(noisy)))
     return summarise(pairs, [one.psnr for one in before], [one.psnr for one in after])

@@ -119,7 +119,7 @@ def group_scenes(names: Sequence[str]) -> dict[str, list[int]]:
 
 
 def split_pairs(folder: Path, output: Path) -> dict[str, int]:
-    """Part a folder of pairs by scene, into three folders to train, validate and test on.
+    """Split a folder of pairs by scene into three folders to train, validate and test on.
 
     What a scene is for follows from its name alone (the SHA-256 of it, modulo 3), so it is the
     same on every machine, and more scenes move none. The remainders are dealt so that PolyU gives

@@ -18,15 +18,13 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
 from adnet import __version__
 from adnet.atomic import atomic_path
+from adnet.data.held_out import UInt8, hold_out, rescaled, split
 from adnet.errors import TrainingError, UsageError
 from adnet.images.image import find_images, load_image
-from adnet.training.patches import hold_out, rescaled, split
-
-UInt8 = NDArray[np.uint8]
+from adnet.images.levels import to_levels
 
 MODES = {"S": (40, 1), "B": (10, 2)}
 """Mode -> (stride, copies of a patch): S one known noise level, B blind. ModelZoo's numbers."""
@@ -256,4 +254,4 @@ def _modelzoo_images(file: h5py.File, path: Path) -> Iterator[UInt8]:
         values = np.asarray(dataset[...])
         if not np.isfinite(values).all() or values.min() < 0 or values.max() > 1:
             raise TrainingError(f"{path}: {key!r} holds nan or values outside 0..1.")
-        yield np.rint(values * 255).astype(np.uint8)
+        yield to_levels(values)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from adnet.images.levels import from_levels, to_levels
 from adnet.images.metrics import psnr, ssim
 from adnet.images.noise import add_published_noise
 
@@ -60,7 +61,7 @@ def compare(clean: Float32, denoised: Float32, *, with_ssim: bool = False) -> Qu
     return Quality(
         psnr(clean, denoised),
         ssim(clean, denoised) if large_enough else None,
-        psnr(clean, np.rint(denoised * np.float32(255)) / np.float32(255)),
+        psnr(clean, from_levels(to_levels(denoised))),
     )
 
 

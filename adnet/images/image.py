@@ -1,7 +1,7 @@
 """Read and write image files without losing anything silently.
 
-What the formats can hold is kept, see `adnet.images`; what cannot be kept is told in the file's
-notes, or the file is refused with the reason.
+What the formats can hold is kept, see `adnet.images.formats`; what cannot be kept is named in the
+file's notes, or the file is refused with the reason.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from adnet.images.formats.codec import (
 )
 from adnet.images.formats.image_file import ImageFile, Pixels
 from adnet.images.formats.kinds import FORMATS
+from adnet.images.levels import to_levels
 from adnet.images.scan import Found, scan_folder
 
 __all__ = [
@@ -112,7 +113,7 @@ def load_image(path: Path, channels: int) -> NDArray[np.uint8]:
 def find_images(folder: Path) -> list[Path]:
     """List all images below `folder`, sorted; hidden files and folders are left out.
 
-    What else is there is told in the log; see `scan` for links and files that are none.
+    The log names what else is there; see `scan` for links and what is no file.
 
     Raises:
         UsageError: no such folder, it cannot be read, or no image in it.
@@ -123,12 +124,12 @@ def find_images(folder: Path) -> list[Path]:
     for path, reason in found.left_out:
         _log.info("note: %s: left out: %s", path, reason)
     if found.other_files:
-        _log.info("note: %s: not taken: %s", folder, found.describe_other_files())
+        _log.info("note: %s: ignored: %s", folder, found.describe_other_files())
     return found.images
 
 
 def find_in_folder(folder: Path) -> Found:
-    """Find the images below `folder`, and what is not taken.
+    """Find the images below `folder`, and what else is there.
 
     Raises:
         UsageError: no such folder, it cannot be read, or no image in it.
@@ -139,7 +140,7 @@ def find_in_folder(folder: Path) -> Found:
     if not found.images:
         what = [f"no image in this folder ({', '.join(FORMATS)})"]
         what += [f"{path} {reason}" for path, reason in found.unreadable[:1]]
-        what += [f"not taken: {found.describe_other_files()}"] if found.other_files else []
+        what += [f"ignored: {found.describe_other_files()}"] if found.other_files else []
         what += [f"left out: {path}, {reason}" for path, reason in found.left_out[:1]]
         raise UsageError(f"{folder}: {'; '.join(what)}.")
     return found
@@ -172,6 +173,4 @@ def _to_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     if pixels.dtype == np.uint8:
         return pixels
     white = 1.0 if pixels.dtype.kind == "f" else float(np.iinfo(pixels.dtype).max)
-    scaled = np.clip(pixels.astype(np.float32) / white, 0, 1) * 255
-    result: NDArray[np.uint8] = np.rint(scaled).astype(np.uint8).reshape(pixels.shape)
-    return result
+    return to_levels(pixels.astype(np.float32) / white)

@@ -1,6 +1,6 @@
 """Additive white Gaussian noise, including the published test protocol without torch.
 
-Noise levels (sigma) are on the 0-255 scale everywhere; the division by 255 happens here only.
+Noise levels (sigma) are on the 0-255 scale everywhere, see `levels`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+
+from adnet.images.levels import WHITE
 
 Float32 = NDArray[np.float32]
 
@@ -26,12 +28,12 @@ def published_noise(shape: tuple[int, ...], sigma: float, seed: int = 0) -> Floa
         seed: 0 in the published protocol.
 
     Returns:
-        float32 noise of standard deviation sigma / 255.
+        float32 noise of standard deviation sigma / WHITE (255).
     """
     size = math.prod(shape)
     generator = np.random.RandomState(seed)
     draw = _normal_blocks if size >= 16 else _normal_pairs
-    return np.asarray(draw(generator, size) * (sigma / 255.0), np.float32).reshape(shape)
+    return np.asarray(draw(generator, size) * (sigma / WHITE), np.float32).reshape(shape)
 
 
 def add_published_noise(clean: Float32, sigma: float, seed: int = 0) -> Float32:

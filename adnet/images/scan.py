@@ -1,4 +1,4 @@
-"""Walk a folder for images, and tell what was not taken and why."""
+"""Walk a folder for images, and say what was ignored and why."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Found:
         self.linked += other.linked
 
     def describe_other_files(self) -> str:
-        """Say which files were not taken, such as "3 .txt, 1 without a suffix"; may be empty."""
+        """Say which files were ignored, such as "3 .txt, 1 without a suffix"; may be empty."""
         return ", ".join(
             f"{count} {suffix or 'without a suffix'}"
             for suffix, count in sorted(self.other_files.items(), key=lambda one: (-one[1], one[0]))

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from adnet.images.levels import from_levels
+
 Float32 = NDArray[np.float32]
 _FINE = 3
 """Scenes with edges are drawn so many times finer and averaged, as a lens and a sensor do."""
@@ -56,7 +58,7 @@ def page(height: int, width: int) -> Float32:
             continue
         draw.text((4 * _FINE, top * _FINE), line, ink, font)
         top += size + 3
-    return _averaged(np.asarray(canvas, np.float32) / 255)
+    return _averaged(from_levels(np.asarray(canvas)))
 
 
 def skin(height: int, width: int) -> Float32:
@@ -81,7 +83,7 @@ def skin(height: int, width: int) -> Float32:
         foot = np.array([0.60 + 0.011 * index, 0.16 - 0.001 * index]) + generator.normal(0, 0.01, 2)
         tip = foot + np.array([0.055, -0.085 + 0.0028 * index])
         draw.line([*(foot * hairs.size), *(tip * hairs.size)], fill=190, width=3)
-    cover = _averaged(np.asarray(hairs, np.float32) / 255)[..., None]
+    cover = _averaged(from_levels(np.asarray(hairs)))[..., None]
     return _clipped(image * (1 - cover) + cover * np.array([0.16, 0.10, 0.07], np.float32))
 
 
@@ -105,7 +107,7 @@ def foliage(height: int, width: int) -> Float32:
         corners = [centre - lengthwise, centre + sidewise, centre + lengthwise, centre - sidewise]
         draw.polygon([tuple(corner) for corner in corners], fill=leaf)
         draw.line([tuple(corners[0]), tuple(corners[2])], fill=rib, width=1)
-    return _averaged(np.asarray(canvas, np.float32) / 255)
+    return _averaged(from_levels(np.asarray(canvas)))
 
 
 def night(height: int, width: int) -> Float32:

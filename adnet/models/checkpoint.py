@@ -29,6 +29,7 @@ from torch import Tensor
 from adnet.atomic import atomic_path
 from adnet.errors import CheckpointError
 from adnet.models.card import ModelCard
+from adnet.models.files import kind_of_file, wrong_kind
 from adnet.models.network import ADNet
 from adnet.models.quantized import QuantizedADNet, weight_bits_of
 
@@ -53,7 +54,8 @@ class Checkpoint:
 def load_checkpoint(path: Path, *, planes: Literal["RGB", "BGR"] | None = None) -> Checkpoint:
     """Load a checkpoint without running any code that it may hold.
 
-    An ONNX file of ours is one, too: it holds the weights and the batch norms (RGB planes).
+    An ONNX file of ours is one, too: it holds the weights and the batch norms (RGB planes). What
+    the file is, its content decides.
 
     Args:
         planes: order of the colour planes that the weights expect. None: RGB for our own
@@ -63,8 +65,11 @@ def load_checkpoint(path: Path, *, planes: Literal["RGB", "BGR"] | None = None) 
         CheckpointError: the file is missing, damaged, not weights only, or not ADNet.
         ModelError: likewise, of an ONNX file.
     """
-    if path.suffix.lower() == ".onnx":
-        from adnet.models.onnx_file import load_onnx_checkpoint  # noqa: PLC0415  (needs onnx)
+    kind = kind_of_file(path) if path.is_file() else None
+    if kind == "om":
+        raise CheckpointError(wrong_kind(path, kind, "checkpoint"))
+    if kind == "onnx" or (kind is None and path.suffix.lower() == ".onnx"):
+        from adnet.models.onnx_network import load_onnx_checkpoint  # noqa: PLC0415  (needs onnx)
 
         return Checkpoint(*load_onnx_checkpoint(path))
     content = _read(path)

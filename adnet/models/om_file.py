@@ -1,4 +1,7 @@
-"""Read the outside of an OM file: header, partitions, how it was made. No Ascend device needed.
+"""Read the outside of an OM file: header, partitions, how it was made; and the JSON beside it.
+
+No Ascend device needed. What an OM does not tell stands in its sidecar, OM_FILE.json: the card of
+its model and plain facts of the conversion.
 
 The layout is that of the open-sourced graph engine (GE: framework_types_internal.h,
 om_file_helper.cc, ge_ir.proto): 256 bytes of header, then `model_num` blocks of a partition table
@@ -8,12 +11,18 @@ protobuf ModelDef, whose attributes carry ATC's version, the chip and the comman
 
 from __future__ import annotations
 
+import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from adnet import __version__
+from adnet.atomic import atomic_path
 from adnet.errors import ModelError
+from adnet.models.card import ModelCard
+from adnet.models.files import require_kind
 
 HEADER_SIZE = 256
 MAGIC = 0x444F4D49  # "IMOD"
@@ -62,12 +71,63 @@ class OmFile:
     """Those of atc_cmdline, soc_version, atc_version, opp_version, framework_type that it has."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """What stands beside an OM."""
+
+    card: ModelCard
+    facts: Mapping[str, Any]
+    """All that the file says, such as onnx_sha256 and precision; JSON types only."""
+
+
+def sidecar_path(om: Path) -> Path:
+    """Return where the sidecar of an OM lies: OM_FILE.json."""
+    return om.with_name(f"{om.name}.json")
+
+
+def write_sidecar(om: Path, card: ModelCard, facts: Mapping[str, Any]) -> Path:
+    """Write the sidecar of an OM, whole or not at all.
+
+    Args:
+        facts: of the conversion, JSON types only.
+
+    Returns:
+        Its path.
+    """
+    target = sidecar_path(om)
+    own = {"made_by": f"adnet {__version__}", "card": json.loads(card.to_json())}
+    with atomic_path(target) as path:
+        path.write_text(json.dumps({**own, **facts}, indent=2) + "\n", encoding="utf-8")
+    return target
+
+
+def read_sidecar(om: Path) -> Sidecar | None:
+    """Read the sidecar of an OM; None where there is none, as beside an OM made by hand.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    path = sidecar_path(om)
+    if not path.is_file():
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        text = json.dumps(facts["card"])
+    except (OSError, ValueError, TypeError, KeyError) as err:
+        raise ModelError(
+            f"{path}: damaged ({type(err).__name__}: {err}). Convert the model again, or delete "
+            "this file to go on without its facts."
+        ) from err
+    return Sidecar(ModelCard.from_json(text, str(path)), facts)
+
+
 def read_om(path: Path) -> OmFile:
     """Read and check an OM file.
 
     Raises:
         ModelError: the file is missing, no OM, truncated or damaged.
     """
+    require_kind(path, "om")
     try:
         content = path.read_bytes()
     except OSError as err:

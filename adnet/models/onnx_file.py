@@ -1,160 +1,37 @@
-"""Take the weights out of an ONNX file of ours: the shipped models come as ONNX alone.
-
-The batch norms are folded into the convolutions there. What they were (15 KB) travels in the file's
-metadata, so that the trained network can be had back from it, to train on or to export anew.
-"""
+"""Read an ONNX file and its metadata; needs onnx, but no torch."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from pathlib import Path
 
-import numpy as np
 import onnx
-import torch
 from google.protobuf.message import DecodeError
-from onnx import numpy_helper
-from torch import nn
 
 from adnet.errors import ModelError
-from adnet.models.architecture import CONVOLUTIONS, DILATIONS, FEATURES
-from adnet.models.card import METADATA_KEY, ModelCard
-from adnet.models.network import ADNet, fold_batch_norm
-
-NORMS_KEY = "adnet_batch_norms"
-"""Key under which metadata_props hold the batch norms: base64 of little-endian float32, (15 layers,
-4, 64): weight, bias, running mean, running variance."""
-
-_NORMS_SHAPE = (len(DILATIONS) - 1, 4, FEATURES)
-_AGREEMENT = 1e-3
-"""Largest difference, relative to their size, between the biases in the graph and those that the
-batch norms give: folding rounds to 1e-6."""
+from adnet.models.files import require_kind
 
 
-def norms_text(network: ADNet) -> str:
-    """Serialise the batch norms of a network for `NORMS_KEY`."""
-    layers = [_norm(network, index) for index in range(1, len(DILATIONS))]
-    values = torch.stack([torch.stack(_parts(layer)) for layer in layers])
-    return base64.b64encode(values.detach().cpu().numpy().astype("<f4").tobytes()).decode()
-
-
-def load_onnx_checkpoint(path: Path) -> tuple[ADNet, ModelCard]:
-    """Build the network of an ONNX file as it was trained, equal to 1e-6, in evaluation mode.
+def read_onnx(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file with its weights; whose it is and what it computes is not checked.
 
     Raises:
-        ModelError: as `load_onnx_network`; or the batch norms are missing or are not those of the
-            graph.
+        ModelError: the file is missing, damaged or of another kind.
     """
-    model = _read(path)
-    folded, card = _build(model, path)
+    require_kind(path, "onnx")
     try:
-        raw = base64.b64decode(_metadata(model)[NORMS_KEY], validate=True)
-        norms = torch.from_numpy(np.frombuffer(raw, "<f4").reshape(_NORMS_SHAPE).copy())
-    except (KeyError, ValueError, binascii.Error) as err:
-        raise ModelError(
-            f"{path}: the trained network cannot be had back from this file, which lacks its batch "
-            "norms (an older adnet-export made it) or holds damaged ones. Give the checkpoint."
-        ) from err
-    network = ADNet(card.channels).eval()
-    rest = {
-        name: value for name, value in folded.state_dict().items()
-        if name.startswith(("conv1_16", "conv3"))
-    }  # fmt: skip
-    network.load_state_dict(rest, strict=False)
-    for index, values in enumerate(norms, start=1):
-        source, target = _layer(folded, index), _layer(network, index)
-        norm = _norm(network, index)
-        with torch.no_grad():
-            for part, value in zip(_parts(norm), values, strict=True):
-                part.copy_(value)
-            weight, bias, mean, variance = values.double()
-            gain = weight / torch.sqrt(variance + norm.eps)
-            assert source.bias is not None  # folded
-            distance = (bias - mean * gain - source.bias).abs().max()
-            if not distance <= _AGREEMENT * (1 + source.bias.abs().max()):
-                raise ModelError(
-                    f"{path}: the batch norms in its metadata are not those of its layer "
-                    f"conv1_{index}; the file was changed. Give the checkpoint."
-                )
-            planes = gain[:, None, None, None]
-            target.weight.copy_(torch.where(planes == 0, 0.0, source.weight / planes))
-    return network, card
-
-
-def load_onnx_network(path: Path) -> tuple[ADNet, ModelCard]:
-    """Build the network of an ONNX file, batch norms folded as they are there.
-
-    Raises:
-        ModelError: the file is damaged, or no float32 ADNet that adnet-export made.
-    """
-    return _build(_read(path), path)
-
-
-def _read(path: Path) -> onnx.ModelProto:
-    try:
-        return onnx.load(str(path))
-    except (DecodeError, OSError, ValueError) as err:
+        model = onnx.load(str(path))
+    except (DecodeError, OSError, ValueError, onnx.checker.ValidationError) as err:
         raise ModelError(f"{path}: not an ONNX file, or a damaged one ({err}).") from err
+    if not model.graph.node:  # protobuf takes an empty file for an empty message
+        raise ModelError(f"{path}: not an ONNX file, or a truncated one (it holds no graph).")
+    return model
 
 
-def _metadata(model: onnx.ModelProto) -> dict[str, str]:
+def metadata_of(model: onnx.ModelProto) -> dict[str, str]:
+    """Return the metadata_props, which hold the card: see `ModelCard.from_metadata`."""
     return {one.key: one.value for one in model.metadata_props}
 
 
-def _build(model: onnx.ModelProto, path: Path) -> tuple[ADNet, ModelCard]:
-    """Build the folded network; `path` is for the messages."""
-    card_text = _metadata(model).get(METADATA_KEY)
-    if card_text is None:
-        raise ModelError(
-            f"{path}: has no model card, so it was not made by adnet-export. Export the checkpoint "
-            "with 'adnet-export onnx', or give the checkpoint itself."
-        )
-    card = ModelCard.from_json(card_text, str(path))
-    constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
-    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    network = fold_batch_norm(ADNet(card.channels).eval())
-    targets = [_layer(network, index) for index in range(1, len(DILATIONS) + 1)]
-    targets.append(network.conv3)
-    if len(convolutions) != CONVOLUTIONS:
-        raise _not_adnet(path, f"{CONVOLUTIONS} convolutions", len(convolutions))
-    for node, target in zip(convolutions, targets, strict=True):
-        values = [constants.get(name) for name in node.input[1:]]
-        expected = [one for one in (target.weight, target.bias) if one is not None]
-        shapes = [None if value is None else value.shape for value in values]
-        found = [None if value is None else f"{value.dtype} {value.shape}" for value in values]
-        if shapes != [tuple(one.shape) for one in expected] or any(
-            value.dtype != np.float32 for value in values if value is not None
-        ):
-            raise _not_adnet(path, f"float32 weights {[tuple(one.shape) for one in expected]} at "
-                             f"{node.name}", found)  # fmt: skip
-        with torch.no_grad():
-            for parameter, value in zip(expected, values, strict=True):
-                parameter.copy_(torch.from_numpy(np.array(value)))
-    return network, card
-
-
-def _layer(network: ADNet, index: int) -> nn.Conv2d:
-    layer = network.get_submodule(f"conv1_{index}")
-    conv = layer[0] if isinstance(layer, nn.Sequential) else layer
-    assert isinstance(conv, nn.Conv2d)  # by construction
-    return conv
-
-
-def _norm(network: ADNet, index: int) -> nn.BatchNorm2d:
-    norm = network.get_submodule(f"conv1_{index}.1")
-    assert isinstance(norm, nn.BatchNorm2d)  # by construction
-    return norm
-
-
-def _parts(norm: nn.BatchNorm2d) -> list[torch.Tensor]:
-    assert norm.running_mean is not None  # statistics are tracked
-    assert norm.running_var is not None
-    return [norm.weight, norm.bias, norm.running_mean, norm.running_var]
-
-
-def _not_adnet(path: Path, expected: str, got: object) -> ModelError:
-    return ModelError(
-        f"{path}: PyTorch takes float32 ADNets only; expected {expected}, got {got}. Give the "
-        "checkpoint, or export it again with 'adnet-export onnx'."
-    )
+def set_metadata(model: onnx.ModelProto, metadata: dict[str, str]) -> None:
+    """Replace the metadata_props by those of `ModelCard.to_metadata`."""
+    onnx.helper.set_model_props(model, metadata)

@@ -1,4 +1,4 @@
-"""glibc's allocator, set so that training on a CPU does not fetch its memory anew every step."""
+"""glibc's allocator, set so that training on a CPU keeps its memory between steps."""
 
 from __future__ import annotations
 

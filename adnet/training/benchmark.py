@@ -9,8 +9,9 @@ import torch
 
 from adnet.training.config import TrainConfig
 from adnet.training.data import load_training_data, make_batch
-from adnet.training.launch import Workers, launch
+from adnet.training.launch import launch
 from adnet.training.learner import Learner
+from adnet.training.workers import Workers
 from adnet.training.world import join_world
 
 _WARMUP = 3

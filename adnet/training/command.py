@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adnet.training.config import TrainConfig
+from adnet.training.config import DEFAULTS, FIELDS
+from adnet.training.options import OptionField
 from adnet.training.recipes import RECIPES, complete_options, without_effect
-
-OFF_AT_ZERO = ("clip_norm", "loss_scale")
-"""Fields whose None is 0 on the command line."""
-
-_DEFAULTS = {
-    field.name: field.default
-    for field in dataclasses.fields(TrainConfig)
-    if field.default is not dataclasses.MISSING
-}
 
 
 def train_command(config: Mapping[str, Any]) -> str:
@@ -32,33 +23,33 @@ def train_command(config: Mapping[str, Any]) -> str:
         config: as `TrainConfig.to_dict` gives it. One from before recipes were recorded gets the
             recipe that leaves least to say.
     """
-    wanted = _DEFAULTS | {
+    wanted = {**DEFAULTS} | {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in config.items()
-        if name in _DEFAULTS
+        if name in DEFAULTS
     }
     recorded = config.get("recipe")
     recipes = [str(recorded)] if recorded in RECIPES else list(RECIPES)
     given = min((_given(wanted, recipe) for recipe in recipes), key=len)
-    order = {name: place for place, name in enumerate(_DEFAULTS)}
+    order = {name: place for place, name in enumerate(DEFAULTS)}
     words = ["adnet-train", *map(_name, config["data"]), "-o", "RUN"]
     # What decides most comes first, the others in the order of TrainConfig.
     for name in sorted(given, key=lambda name: (name not in ("recipe", "noise"), order[name])):
-        words += _words(name, given[name])
+        words += _words(FIELDS[name], given[name])
     return shlex.join(words)
 
 
 def _given(wanted: Mapping[str, Any], recipe: str) -> dict[str, Any]:
     """Find the options that must be given beside a recipe, which is one of them."""
-    given: dict[str, Any] = {} if recipe == _DEFAULTS["recipe"] else {"recipe": recipe}
+    given: dict[str, Any] = {} if recipe == DEFAULTS["recipe"] else {"recipe": recipe}
     idle = without_effect(wanted) | {"recipe"}
     # Again until nothing is missing: one option may change what another one is by default.
     for _ in wanted:
         before = len(given)
         for name in wanted:
             others = {key: value for key, value in given.items() if key != "recipe"}
-            so_far = _DEFAULTS | complete_options(recipe, others)
-            sayable = wanted[name] is not None or name in OFF_AT_ZERO
+            so_far = {**DEFAULTS, **complete_options(recipe, others)}
+            sayable = wanted[name] is not None or FIELDS[name].option.zero_is_none
             if name not in idle and sayable and so_far[name] != wanted[name]:
                 given[name] = wanted[name]
         if len(given) == before:
@@ -66,32 +57,16 @@ def _given(wanted: Mapping[str, Any], recipe: str) -> dict[str, Any]:
     return given
 
 
-def _words(name: str, value: object) -> list[str]:
-    option = f"--{name.replace('_', '-')}"
-    if name == "noise":
-        return ["--pairs"]
-    if isinstance(value, bool):
-        return [option if value else f"--no-{option[2:]}"]
-    if name == "val" and isinstance(value, tuple):
-        return [word for path in value for word in (option, _name(path))]
-    if name == "init":
-        return [option, _name(str(value))]
-    if name == "sigma" and isinstance(value, tuple) and len(set(value)) == 1:
-        value = value[0]
-    if isinstance(value, tuple):
-        return [option, ",".join(map(_text, value)) or "none"]
-    return [option, "0" if value is None else _text(value)]
+def _words(field: OptionField, value: Any) -> list[str]:
+    if field.is_switch or isinstance(value, bool):
+        return [field.flag if value else f"--no-{field.flag[2:]}"]
+    if field.option.is_path:
+        paths = value if isinstance(value, tuple) else (value,)
+        return [word for path in paths for word in (field.flag, _name(path))]
+    return [field.flag, field.text(value)]
 
 
 def _name(path: str) -> str:
     """Last part of a path, so written that it is not taken for an option."""
     name = Path(path).name
     return f"./{name}" if name.startswith("-") else name
-
-
-def _text(value: object) -> str:
-    """Write a number as short as it reads back exactly."""
-    if isinstance(value, float):
-        short = f"{value:g}"
-        return short if float(short) == value else repr(value)
-    return str(value)

@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from adnet.errors import UsageError
-from adnet.models.architecture import WEIGHT_BITS
+from adnet.training.options import Option, choices, option_fields
 
 _FREE_TO_CHANGE = {
     "recipe", "data", "val", "device", "compile", "val_every", "log_every", "save_minutes",
@@ -22,109 +22,138 @@ own.)"""
 
 STORE_SUFFIXES = (".h5", ".hdf5")
 
-CHOICES: Mapping[str, tuple[Any, ...]] = {
-    "noise": ("awgn", "pairs"),
-    "precision": ("fp32", "bf16", "fp16"),
-    "optimizer": ("adam", "adamw", "muon", "sgd"),
-    "loss": ("mean", "sum"),
-    "schedule": ("cosine", "steps"),
-    "quantize": (None, "int8"),
-    "weight_bits": WEIGHT_BITS,
-}
-
 
 @dataclass(frozen=True, slots=True)
 class TrainConfig:
     """Everything that decides a training run; written to config.json.
 
     The batch, the rate and the schedule are those of the whole run: they mean the same for any
-    number of workers.
+    number of workers. `make_config` completes what is left out as adnet-train does.
     """
 
     data: tuple[str, ...]
     """Folders of images, or one HDF5 store (a file, or the folder of `adnet-data prepare`)."""
-    val: tuple[str, ...] = ()
-    """Folders of validation images; empty: `val_images` images are held out of `data`."""
-    val_images: int = 8
-    noise: Literal["awgn", "pairs"] = "awgn"
+    val: Annotated[
+        tuple[str, ...],
+        Option(
+            "Folder of validation images.",
+            heading="Data",
+            is_path=True,
+            shown="some of DATA are held out",
+        ),
+    ] = ()
+    """Empty: `val_images` images are held out of `data`."""
+    val_images: Annotated[int, Option("Images to hold out.")] = 8
+    noise: Annotated[
+        Literal["awgn", "pairs"],
+        Option("DATA holds pairs of real noisy and clean images.", flag=("--pairs", "pairs")),
+    ] = "awgn"
     """`awgn` adds Gaussian noise to clean images; `pairs` learns from photographs of the same
     scene, noisy and clean."""
-    channels: Literal[1, 3] = 1
-    sigma: tuple[float, float] = (0.0, 55.0)
-    """Noise range on the 0-255 scale; equal ends train for one known level."""
-    val_sigma: float = 25.0
-    patch: int = 50
-    batch: int = 128
-    """Patches a step, over all workers."""
-    scales: tuple[float, ...] = (1.0, 0.9, 0.8, 0.7)
-    augment: bool = True
+    channels: Annotated[Literal[1, 3], Option("1 gray, 3 colour.")] = 1
+    sigma: Annotated[
+        tuple[float, float],
+        Option("Noise level (25), or LOW,HIGH for a blind model, 0-255 scale."),
+    ] = (0.0, 55.0)
+    """Noise range; equal ends train for one known level."""
+    val_sigma: Annotated[float, Option("Validation noise; SIGMA, if that is one level.")] = 25.0
+    patch: Annotated[int, Option("Side of a patch in pixels.")] = 50
+    batch: Annotated[int, Option("Patches a step, over all workers.")] = 128
+    scales: Annotated[tuple[float, ...], Option("Scales of the images; 1 for pairs.")] = (
+        1.0, 0.9, 0.8, 0.7,
+    )  # fmt: skip
+    augment: Annotated[bool, Option("Turn and mirror patches at random.")] = True
     """Show every patch in one of its eight orientations, drawn anew each time."""
-    epochs: int | None = None
-    """Length in passes over a store; sets the number of steps."""
-    steps: int | None = None
-    max_minutes: float | None = None
+    epochs: Annotated[int | None, Option("Length in passes over a train.h5.", heading="Length")] = (
+        None
+    )
+    """Sets the number of steps."""
+    steps: Annotated[int | None, Option("Length of the schedule in steps.")] = None
+    max_minutes: Annotated[float | None, Option("Length of the schedule in minutes.")] = None
     """The schedule ends at whichever of `steps` and `max_minutes` comes first."""
-    optimizer: Literal["adam", "adamw", "muon", "sgd"] = "adam"
+    optimizer: Annotated[
+        Literal["adam", "adamw", "muon", "sgd"],
+        Option("On an NPU fused, except muon.", heading="Learning"),
+    ] = "adam"
     """`muon`: Muon for the hidden convolutions, AdamW for the rest."""
-    weight_decay: float = 0.0
-    momentum: float = 0.9
-    """Nesterov momentum of sgd."""
-    loss: Literal["mean", "sum"] = "mean"
+    weight_decay: Annotated[float, Option("Weight decay.")] = 0.0
+    momentum: Annotated[float, Option("Nesterov momentum of sgd.")] = 0.9
+    loss: Annotated[Literal["mean", "sum"], Option("sum: as published.")] = "mean"
     """`mean`: mean squared error over all values. `sum`: the published loss, summed over a patch's
     values, halved, averaged over patches."""
-    lr: float = 1e-3
-    schedule: Literal["cosine", "steps"] = "cosine"
+    lr: Annotated[float, Option("Peak learning rate.")] = 1e-3
+    schedule: Annotated[Literal["cosine", "steps"], Option("steps: down at the milestones.")] = (
+        "cosine"
+    )
     """`cosine` falls over the whole run; `steps` multiplies the rate by `decay` at `milestones`."""
-    milestones: tuple[float, ...] = ()
-    """Shares of the run, in 0..1."""
-    decay: float = 0.1
-    warmup_steps: int = 500
-    final_lr_ratio: float = 1e-3
-    """Learning rate at the end of the cosine, as a share of `lr`."""
-    ema: float = 0.999
-    clip_norm: float | None = 1.0
-    """Largest gradient norm; None does not clip."""
-    seed: int = 0
-    init: str | None = None
-    """Checkpoint, or name of a shipped model, to start from; None starts from scratch."""
-    freeze_norm: bool = False
-    """Fine-tune with the batch norms' stored statistics, as they are used after training. A small
-    batch of mixed noise levels has statistics of its own, which a model may come to rely on."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    milestones: Annotated[
+        tuple[float, ...], Option("Shares of the run, e.g. 0.5,0.9, or none.")
+    ] = ()
+    """In 0..1."""
+    decay: Annotated[float, Option("Factor on the rate at a milestone.")] = 0.1
+    warmup_steps: Annotated[int, Option("Steps of linear warm-up.")] = 500
+    final_lr_ratio: Annotated[float, Option("End of the cosine as a share of the rate.")] = 1e-3
+    ema: Annotated[float, Option("Decay of the averaged weights; 0: none.")] = 0.999
+    clip_norm: Annotated[
+        float | None, Option("Largest gradient norm; 0: any.", zero_is_none=True)
+    ] = 1.0
+    """None does not clip."""
+    seed: Annotated[int, Option("Seed of every random choice.")] = 0
+    init: Annotated[
+        str | None, Option("Checkpoint or name of a shipped model to start from.", is_path=True)
+    ] = None
+    """None starts from scratch."""
+    freeze_norm: Annotated[bool, Option("Fine-tune with fixed batch-norm statistics.")] = False
+    """Use the batch norms' stored statistics, as they are used after training. A small batch of
+    mixed noise levels has statistics of its own, which a model may come to rely on."""
+    quantize: Annotated[
+        Literal["int8"] | None,
+        Option("Fine-tune --init for int8; --steps 400, if no length is given."),
+    ] = None
+    """Rounding is imitated, its scales are learned, and the float network is a second target.
+    `recipes.py` has the options that then are default."""
+    weight_bits: Annotated[Literal[7, 8], Option("7 is right on every processor.")] = 7
+    """Of an int8 model. 8 lose about 0.01 dB less, and overflow on x86 processors without VNNI."""
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"],
+        Option("bf16 and fp16: by autocast.", heading="Device"),
+    ] = "fp32"
     """`bf16`, `fp16`: autocast; the weights and the loss stay float32."""
-    loss_scale: float | None = None
-    """Scale of the loss in fp16; None adapts it."""
-    hf32: bool | None = None
-    """NPU: let convolutions and products of fp32 round to HF32; None leaves torch_npu's choice."""
-    quantize: Literal["int8"] | None = None
-    """Fine-tune `init` for int8 arithmetic: rounding is imitated, its scales are learned, and the
-    float network is a second target. (`recipes.py` has the options that then are default.)"""
-    weight_bits: Literal[7, 8] = 7
-    """Of an int8 model. With 7 it gives the same result on every processor; 8 lose about 0.01 dB
-    less and overflow on x86 processors without VNNI."""
-    compile: bool = False
-    device: str = "cpu"
-    val_every: int = 1000
-    log_every: int = 50
-    save_minutes: float = 5.0
-    save_every: int | None = None
-    """Steps between saves of last.pth, beside those by time."""
-    keep: int = 3
-    """Checkpoints to resume from that are kept, last.pth included."""
-    recipe: str = "default"
-    """The recipe that the other fields came from (`recipe_options`): a record that sets nothing."""
+    loss_scale: Annotated[
+        float | None,
+        Option("Fixed loss scale of fp16; 0: adapted.", shown="adapted", zero_is_none=True),
+    ] = None
+    """None adapts it."""
+    hf32: Annotated[
+        bool | None,
+        Option("NPU: allow or forbid HF32 in fp32.", shown="torch_npu's choice"),
+    ] = None
+    """Let convolutions and products of fp32 round to HF32; None leaves torch_npu's choice."""
+    compile: Annotated[bool, Option("Use torch.compile (pays off on a GPU).")] = False
+    device: Annotated[str, Option("cpu, cuda, cuda:1, npu, npu:1 ...")] = "cpu"
+    val_every: Annotated[int, Option("Steps between validations.", heading="Saving")] = 1000
+    log_every: Annotated[int, Option("Steps between metrics.")] = 50
+    save_minutes: Annotated[float, Option("Minutes between saves.")] = 5.0
+    save_every: Annotated[int | None, Option("Steps between saves, too.", shown="none")] = None
+    """Of last.pth, beside those by time."""
+    keep: Annotated[int, Option("Checkpoints kept to resume from.")] = 3
+    """last.pth included."""
+    recipe: Annotated[
+        Literal["default", "paper", "modelzoo"],
+        Option("Defaults of the other options.", heading="Options"),
+    ] = "default"
+    """The recipe that the other fields came from (`make_config`): a record that sets nothing."""
 
     def __post_init__(self) -> None:
         low, high = self.sigma
         for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
+            value = getattr(self, name)
+            if value not in known and (value is not None or DEFAULTS[name] is not None):
                 raise UsageError(
-                    f"training: {name} must be one of {', '.join(map(str, known))}, "
-                    f"got {getattr(self, name)!r}."
+                    f"training: {name} must be one of {', '.join(map(str, known))}, got {value!r}."
                 )
         for wrong, problem in (
             (not self.data, "no folder of training images is given"),
-            (self.channels not in (1, 3), f"channels must be 1 or 3, got {self.channels}"),
             (not 0 <= low <= high <= 255, f"sigma must lie in 0..255, got {low:g},{high:g}"),
             (not 0 <= self.val_sigma <= 255, f"val sigma must lie in 0..255, got {self.val_sigma}"),
             (self.val_images < 0, f"val images must not be negative, got {self.val_images}"),
@@ -216,6 +245,15 @@ class TrainConfig:
         return values
 
 
+FIELDS = {field.name: field for field in option_fields(TrainConfig)}
+"""Field of TrainConfig -> how it is said on the command line."""
+
+DEFAULTS: Mapping[str, Any] = {name: field.default for name, field in FIELDS.items()}
+
+CHOICES = choices(FIELDS.values())
+"""Field -> what it may be, where that is one of a few."""
+
+
 def store_at(path: Path) -> Path | None:
     """Return the HDF5 store that a path of training data means, None for a folder of images.
 
@@ -242,10 +280,12 @@ def refuse_changes(before: Mapping[str, Any], now: TrainConfig, checkpoint: Path
     Raises:
         UsageError: naming the fields that changed.
     """
+    # A run from before there was a field had its default.
+    then = json.loads(json.dumps(dict(DEFAULTS))) | dict(before)
     changed = [
-        f"{name} was {before.get(name)}, is {value}"
+        f"{name} was {then.get(name)}, is {value}"
         for name, value in now.to_dict().items()
-        if name not in _FREE_TO_CHANGE and before.get(name) != value
+        if name not in _FREE_TO_CHANGE and then.get(name) != value
     ]
     if changed:
         raise UsageError(

@@ -12,20 +12,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adnet.data.held_out import UInt8, hold_out, rescaled, split
 from adnet.data.pairs import Pair, hold_out_scenes, load_pairs
 from adnet.errors import TrainingError, UsageError
 from adnet.images.image import find_images, load_folder
+from adnet.images.levels import WHITE
 from adnet.training.config import STORE_SUFFIXES, TrainConfig, store_at
-from adnet.training.patches import (
-    PatchSampler,
-    Sampler,
-    StoreSampler,
-    UInt8,
-    hold_out,
-    rescaled,
-    split,
-    step_generator,
-)
+from adnet.training.patches import PatchSampler, Sampler, StoreSampler, step_generator
 from adnet.training.world import World
 
 log = logging.getLogger(__name__)
@@ -108,7 +101,7 @@ def make_batch(
         Noisy and clean patches, (N, C, H, W) float32 on the device.
     """
     rows = world.rows(config.batch)
-    pixels = data.sampler.sample(step, config.batch, rows).to(torch.get_default_dtype()).div_(255)
+    pixels = data.sampler.sample(step, config.batch, rows).to(torch.get_default_dtype()).div_(WHITE)
     if config.noise == "pairs":
         noisy, clean = torch.split(pixels, config.channels, dim=1)
         return noisy.contiguous(), clean.contiguous()
@@ -118,7 +111,7 @@ def make_batch(
     generator = step_generator(config.seed, step, _NOISE, world.device)
     noise = torch.empty(config.batch, *pixels.shape[1:], device=world.device)
     noise = noise.normal_(generator=generator)[rows]
-    return pixels + noise * (sigma / 255).to(world.device)[:, None, None, None], pixels
+    return pixels + noise * (sigma / WHITE).to(world.device)[:, None, None, None], pixels
 
 
 def _from_folders(

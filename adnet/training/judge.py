@@ -13,13 +13,13 @@ from typing import Any
 
 import torch
 
+from adnet.data.held_out import hold_out
 from adnet.data.pairs import Pair, hold_out_scenes, load_pairs
 from adnet.errors import UsageError
 from adnet.images.image import find_images, load_image
 from adnet.models.checkpoint import load_checkpoint
 from adnet.training.config import STORE_SUFFIXES
 from adnet.training.data import ValidationImage, fingerprint, pixels_of
-from adnet.training.patches import hold_out
 from adnet.training.validation import validate
 from adnet.training.world import World
 
@@ -140,7 +140,7 @@ def _find(name: str, roots: Sequence[Path]) -> Path:
     if name.lower().endswith(STORE_SUFFIXES):
         raise UsageError(
             f"{name}: weights that were trained on an HDF5 store cannot be judged, because the "
-            "store's images are not at hand by name."
+            "store does not name its images."
         )
     for root in roots:
         if (root / name).is_dir():

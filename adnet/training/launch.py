@@ -18,26 +18,16 @@ import torch.distributed as dist
 
 from adnet.device import count_devices
 from adnet.errors import AdnetError, TrainingError, UsageError
+from adnet.training.workers import Workers
 from adnet.training.world import PeerFailed, started_as_worker
 
 Result = TypeVar("Result")
 
 MOST_RESTARTS = 3
-"""How often the workers are started anew after one of them died."""
+"""How often the workers are restarted after one of them died."""
 
 _PATIENCE_S = 15
 """How long a rendezvous may take to answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Workers:
-    """How many workers to start, and where."""
-
-    count: int
-    """Workers on this machine."""
-    nodes: int = 1
-    rendezvous: str = ""
-    """HOST:PORT of the first machine, the same on all; empty on a single one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +110,6 @@ def launch(
 
 
 def _check(device: str, workers: Workers) -> None:
-    if workers.count < 1 or workers.nodes < 1:
-        raise UsageError(
-            f"expected at least 1 worker on 1 machine, got {workers.count} on {workers.nodes}."
-        )
-    if workers.nodes > 1 and not workers.rendezvous:
-        raise UsageError("--nodes needs --rendezvous HOST:PORT, the same on every machine.")
     if workers.rendezvous:
         _check_rendezvous(workers.rendezvous)
     if device == "cpu":
@@ -141,8 +125,6 @@ def _check(device: str, workers: Workers) -> None:
 def _check_rendezvous(address: str) -> None:
     """Refuse a port that another program listens on: torch would wait for it for ever."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
-        raise UsageError(f"--rendezvous: expected HOST:PORT, got {address!r}.")
     try:
         socket.create_connection((host, int(port)), timeout=5).close()
     except OSError:
@@ -179,7 +161,7 @@ def _guarded(work: Callable[..., Result], args: tuple[Any, ...]) -> Result | _Fa
 
 
 def _end_with(launcher: int) -> None:
-    """End this worker when its launcher is gone: nobody else would, and it would go on writing."""
+    """End this worker when its launcher is gone: nobody else would, and it would keep writing."""
     while os.getppid() == launcher:
         time.sleep(0.5)
     os._exit(1)

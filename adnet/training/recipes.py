@@ -7,10 +7,12 @@ PyTorch/contrib/cv/others/ADNet train.py with its train_full_1p.sh and train_ful
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from adnet.errors import UsageError
+from adnet.training.config import DEFAULTS, FIELDS, TrainConfig
 
 _PUBLISHED = {
     "epochs": 70,
@@ -65,6 +67,21 @@ def recipe_options(name: str) -> dict[str, Any]:
     return {"recipe": name, **RECIPES[name]}
 
 
+def make_config(data: Sequence[str | Path], recipe: str = "default", **given: Any) -> TrainConfig:
+    """Make the settings of a run as adnet-train does.
+
+    Args:
+        data: folders of images, or one HDF5 store.
+        recipe: what is not given comes from it.
+        given: fields of TrainConfig.
+
+    Raises:
+        UsageError: there is no such recipe, an option has no effect beside the others, or they do
+            not make sense together.
+    """
+    return TrainConfig(data=tuple(map(str, data)), **complete_options(recipe, given))
+
+
 def complete_options(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """Bring together what is asked for, a recipe, and defaults that depend on other options.
 
@@ -79,15 +96,17 @@ def complete_options(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     options = recipe_options(recipe)
     if given.get("quantize") is not None:
-        options |= _QUANTIZE
+        idle = without_effect(options | dict(given))
+        options |= {name: value for name, value in _QUANTIZE.items() if name not in idle}
         if not given.keys() & {"steps", "epochs", "max_minutes"}:
+            options.pop("epochs", None)
             options["steps"] = _QUANTIZE_STEPS
     options |= given
     for name in without_effect(options):
         if name in given:
-            raise UsageError(f"--{name.replace('_', '-')} has no effect in such a run.")
-    low, high = options.get("sigma", (0.0, 55.0))
-    options.setdefault("val_sigma", low if low == high else 25.0)
+            raise UsageError(f"{FIELDS[name].flag} has no effect in such a run.")
+    low, high = options.get("sigma", DEFAULTS["sigma"])
+    options.setdefault("val_sigma", low if low == high else DEFAULTS["val_sigma"])
     if options.get("noise") == "pairs":
         options.setdefault("scales", (1.0,))
     # A length that is asked for replaces the recipe's.
@@ -100,11 +119,12 @@ def complete_options(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def without_effect(options: Mapping[str, Any]) -> set[str]:
     """Name the fields of TrainConfig that change nothing beside these (or their defaults)."""
+    settings = {**DEFAULTS, **options}
     idle: set[str] = set()
-    if options.get("noise") == "pairs":
+    if settings["noise"] == "pairs":
         idle |= {"sigma", "val_sigma"}
-    if options.get("optimizer", "adam") != "sgd":
+    if settings["optimizer"] != "sgd":
         idle |= {"momentum"}
-    idle |= {"weight_bits"} if options.get("quantize") is None else {"freeze_norm"}
-    cosine = options.get("schedule", "cosine") == "cosine"
+    idle |= {"weight_bits"} if settings["quantize"] is None else {"freeze_norm"}
+    cosine = settings["schedule"] == "cosine"
     return idle | ({"milestones", "decay"} if cosine else {"final_lr_ratio"})

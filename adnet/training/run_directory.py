@@ -40,7 +40,7 @@ class RunDirectory:
         """
         if self.last.exists() and not resume:
             raise UsageError(
-                f"{self.path}: holds a training run. Add --resume to go on, or choose another -o."
+                f"{self.path}: holds a training run. Add --resume, or choose another -o."
             )
         if resume and not self.last.exists():
             raise UsageError(f"{self.path}: nothing to resume, last.pth is missing.")

@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from adnet.training.config import TrainConfig
-from adnet.training.launch import Workers, launch
+from adnet.training.launch import launch
 from adnet.training.progress import TrainProgress
 from adnet.training.train import train
+from adnet.training.workers import Workers
 from adnet.training.world import join_world
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,9 @@ def _train(config: TrainConfig, run: Path, resume: bool, display: Display) -> Pa
         resume = resume or (restarted and found)
         if world.is_main:
             if restarted:
-                log.warning("a worker died; all go on from %s", "last.pth" if resume else "step 0")
+                log.warning(
+                    "a worker died; all restart from %s", "last.pth" if resume else "step 0"
+                )
             with display() as show:
                 return train(config, run, world, resume=resume, on_progress=show)
         logging.disable(logging.WARNING)  # the main worker says it all

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from adnet.images.evaluate import Float32, evaluate
+from adnet.images.levels import from_levels
 from adnet.images.metrics import psnr
 from adnet.training.data import ValidationImage
 from adnet.training.world import World
@@ -37,10 +38,10 @@ def validate(
     results = torch.zeros(len(images), device=world.device)
     for index in range(world.rank, len(images), world.size):
         image = images[index]
-        clean = image.clean / np.float32(255)
+        clean = from_levels(image.clean)
         if image.noisy is None:
             results[index] = evaluate(denoise, [clean], sigma)[0].psnr
         else:
-            denoised = denoise(image.noisy / np.float32(255))
+            denoised = denoise(from_levels(image.noisy))
             results[index] = psnr(clean, np.clip(denoised, 0.0, 1.0))
     return float(np.mean(world.sum(results).tolist()))

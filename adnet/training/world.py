@@ -111,7 +111,7 @@ def speaks_for_all() -> bool:
 
 @contextmanager
 def join_world(device: str) -> Iterator[World]:
-    """Take this process's place among the workers, and leave it at the end.
+    """Join the workers of a run for a block, and leave them at its end.
 
     Args:
         device: kind of device, e.g. `npu`; with several workers each takes the one of its
@@ -155,7 +155,7 @@ def join_world(device: str) -> Iterator[World]:
         dist.init_process_group(_COLLECTIVES[kind], timeout=_TIMEOUT)
     except (RuntimeError, ValueError) as err:
         if "TORCHELASTIC_RUN_ID" in os.environ:
-            raise  # a crash: the launcher starts all workers anew
+            raise  # a crash: the launcher restarts all workers
         raise TrainingError(
             f"the workers cannot reach each other at {os.environ.get('MASTER_ADDR')}:"
             f"{os.environ.get('MASTER_PORT')}: {str(err).splitlines()[0]}"

@@ -6,9 +6,10 @@ and no more tuning than a number of threads where one is asked for.
 
 from __future__ import annotations
 
+from adnet.extras import install_extra
 from adnet.runtime.registry import BackendEntry
 
-_ENGINES = "pip install 'adnet[peers]'"
+_ENGINES = install_extra("peers")
 _CHECKPOINTS = (".pth", ".pt", ".onnx")
 
 PEERS: dict[str, BackendEntry] = {

@@ -19,8 +19,8 @@ from _tools import mnnconvert
 from MNN import expr, nn
 
 from adnet.benchmarks.peers.peer import Peer, PeerModel
-from adnet.cores import usable_cores
 from adnet.errors import BackendUnavailable
+from adnet.provenance import usable_cores
 from adnet.runtime.backend import Batch
 
 

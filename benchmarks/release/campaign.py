@@ -3,9 +3,9 @@
     python -m adnet.benchmarks.release.campaign OUT --data DATA
 
 DATA holds the image sets by name (BSD432, PolyU to train on; BSD68, CBSD68 to measure what is
-shipped). Every model has a run directory OUT/NAME; started again, the command goes on where it was,
-whatever ended it. A GPU that is lent for ten minutes at a time serves with --device cuda
---hours 0.16 --no-ship; what came of it is shipped elsewhere with --ship-only.
+shipped). Every model has a run directory OUT/NAME; started again, the command continues where it
+was, whatever ended it. On a GPU that is free for ten minutes at a time, --device cuda --hours 0.16
+--no-ship trains only; the result is shipped elsewhere with --ship-only.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from typing import Annotated
 import typer
 
 from adnet._cli import DebugOption, make_app, reports_errors
-from adnet.benchmarks.markdown import table
 from adnet.benchmarks.paper import paper_psnr
 from adnet.benchmarks.release.catalogue import CATALOGUE, Model
 from adnet.benchmarks.release.models_page import write_page
 from adnet.benchmarks.release.runs import Run, find_folders
 from adnet.benchmarks.release.shipping import ship_if_better
+from adnet.benchmarks.sections import table
 from adnet.errors import AdnetError, UsageError
 from adnet.models.shipped import WEIGHTS, pretrained_models
 
@@ -128,7 +128,7 @@ def run_campaign(
 
 
 def ship_runs(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[str]:
-    """Ship what is better, finished or not, and make docs/models.md anew if anything was.
+    """Ship what is better, finished or not, and rewrite docs/models.md if anything was.
 
     Returns:
         Why runs were left out.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adnet.training.config import TrainConfig
+from adnet.training.recipes import make_config
 
 COMMON: Mapping[str, Any] = {
     "val_images": 6, "patch": 48, "batch": 24, "optimizer": "muon", "warmup_steps": 100,
@@ -52,14 +53,13 @@ class Model:
         is_accelerated = not device.startswith("cpu")
         fields: dict[str, Any] = {**COMMON, **(ACCELERATED if is_accelerated else {})}
         if self.sigma is None:
-            fields |= {"noise": "pairs", "scales": (1.0,)}
+            fields["noise"] = "pairs"
         else:
-            low, high = self.sigma
-            fields |= {"sigma": (low, high), "val_sigma": low if low == high else 25.0}
+            fields["sigma"] = self.sigma
         if self.val is not None:
             fields["val"] = (str(folders[self.val]),)
-        return TrainConfig(
-            data=(str(folders[self.data]),), channels=self.channels, lr=self.lr, init=init,
+        return make_config(
+            [folders[self.data]], channels=self.channels, lr=self.lr, init=init,
             steps=self.steps * (ACCELERATED_LENGTH if is_accelerated else 1), device=device,
             **{**fields, **self.options},
         )  # fmt: skip

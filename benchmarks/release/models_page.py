@@ -21,10 +21,10 @@ import typer
 
 from adnet._cli import DebugOption, make_app, reports_errors
 from adnet.atomic import atomic_path
-from adnet.benchmarks.markdown import table
 from adnet.benchmarks.paper import paper_psnr
 from adnet.benchmarks.quality import find_dataset
 from adnet.benchmarks.release.models_pictures import EXAMPLE_SIGMA, draw_curves, draw_examples
+from adnet.benchmarks.sections import table
 from adnet.benchmarks.tables import Entry, measure_psnr
 from adnet.errors import UsageError
 from adnet.models.shipped import PretrainedModel, pretrained_models
@@ -43,15 +43,15 @@ Made by
     {command}
 
 `adnet-run --list-models` lists the models; the full record of each, with the seed and all settings,
-is in [adnet/weights/index.json](../adnet/weights/index.json). An ONNX file of ours holds its batch
-norms, too, so it serves to run, to export anew (`adnet-export onnx NAME`) and to train on from
-(`adnet-train --init NAME`); there are no other files to fetch.
+is in [adnet/weights/index.json](../adnet/weights/index.json). An ONNX file of ours also holds its
+batch norms, so it is all that is needed to run a model, to export it again (`adnet-export onnx
+NAME`) and to train on from it (`adnet-train --init NAME`).
 
 PSNR in dB under the published noise protocol (noise not clipped, seed 0 for every image, PSNR on
 floats, mean over the images); `adnet-bench tables` measures it again. Published checkpoints, where
-they stand beside, were measured by us; they are not part of this project. No model was trained or
-tuned on a test image. Models are trained anew whenever more computing is at hand: so far on two CPU
-cores, beside other work, where the paper's schedule saw about 94 million patches.
+a table has them, were measured by us; they are not part of this project. No model was trained or
+tuned on a test image. So far all were trained on two CPU cores, beside other work; the paper's
+schedule sees about 94 million patches. They are trained further when there is time.
 """
 
 SCENES_TEXT = """Rendered scenes, pixel for pixel: with noise of sigma {sigma:g}, denoised by the
@@ -87,7 +87,7 @@ def main(
 
 
 def write_page(output: Path) -> None:
-    """Write the page and its pictures, of what the cards and PAGE-published.json tell."""
+    """Write the page and its pictures, from the cards and PAGE-published.json."""
     models = pretrained_models()
     entries = _from_cards(models)
     curves = output.with_name(f"{output.stem}-curves.png")

@@ -71,7 +71,7 @@ class Run:
             return fresh
         before = json.loads(stored.read_text("utf-8"))
         problem = ""
-        # A run that began on another kind of device goes on with the schedule of that one.
+        # A run that began on another kind of device keeps the schedule of that one.
         for config in (fresh, *(self.model.config(folders, init, on) for on in ("cpu", "cuda"))):
             now = config.to_dict()
             moved = [name for name in ("data", "val") if before[name] != now[name]]
@@ -96,7 +96,7 @@ class Run:
         deadline: float | None,
         on_progress: Callable[[TrainProgress], None] = lambda _: None,
     ) -> bool:
-        """Begin it, or go on with it, until it is done or the deadline passes.
+        """Begin it, or continue it, until it is done or the deadline passes.
 
         Args:
             deadline: of `time.monotonic`; None: no deadline.
@@ -126,7 +126,7 @@ class Run:
             yield show
 
         resume = (self.path / "last.pth").exists()
-        log.info("%s: %s, from %s", self.model.name, "goes on" if resume else "begins", config.init)
+        log.info("%s: %s, from %s", self.model.name, "resumes" if resume else "begins", config.init)
         try:
             run_training(config, self.path, resume=resume, display=display)
         except KeyboardInterrupt:

@@ -5,8 +5,8 @@ r"""Put a trained checkpoint among the weights that the package ships.
 
 Compares with the shipped model on the run's validation images (held out of DATA/BSD432), refuses
 what is not better, writes NAME.onnx (parity proven) into adnet/weights of a source checkout and
-updates index.json. `adnet.models.onnx_file` rebuilds the trained network from that file, for export
-and fine-tuning.
+updates index.json. `adnet.models.onnx_network` rebuilds the trained network from that file, for
+export and fine-tuning.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from adnet._cli import DebugOption, make_app, reports_errors
@@ -32,6 +31,7 @@ from adnet.export.to_onnx import checkpoint_to_onnx
 from adnet.export.torch_to_onnx import OnnxShape
 from adnet.images.evaluate import PAPER_SIGMAS, Float32, evaluate, mean_psnr
 from adnet.images.image import load_folder
+from adnet.images.levels import from_levels
 from adnet.images.synthetic import render
 from adnet.models.card import ModelCard
 from adnet.models.checkpoint import load_checkpoint, save_checkpoint
@@ -90,7 +90,7 @@ def weigh(checkpoint: Path, name: str, roots: Sequence[Path], device: str = "cpu
         roots: folders that hold the data sets by name (`adnet.training.judge.validation_set`).
 
     Raises:
-        UsageError: the images are not at hand.
+        UsageError: the images are not there.
     """
     card = load_checkpoint(checkpoint).card
     if "config" not in card.training:
@@ -157,7 +157,7 @@ def _measure_tests(
             pairs[title] = measure_pairs(denoiser, load_pairs(folder, card.channels)).to_dict()
         elif card.sigma_range is not None:  # of real noise only: no level to measure at
             images = load_folder(folder, card.channels).values()
-            clean[title] = _measure(denoiser, [one / np.float32(255) for one in images], card)
+            clean[title] = _measure(denoiser, [from_levels(one) for one in images], card)
     found = {"test_psnr": clean, "test_pairs": pairs}
     return {key: value for key, value in found.items() if value}
 
@@ -223,11 +223,10 @@ def data_terms(training: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _measure(denoiser: Denoiser, images: Iterable[Float32], card: ModelCard) -> dict[str, float]:
-    low, high = card.sigma_range or (0.0, 0.0)
     return {
         f"{sigma}": round(mean_psnr(evaluate(denoiser, images, sigma)), 4)
         for sigma in PAPER_SIGMAS[card.channels]
-        if low <= sigma <= high
+        if card.covers(sigma)
     }
 
 

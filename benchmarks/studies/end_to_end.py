@@ -22,6 +22,7 @@ from PIL import Image
 
 from adnet._cli import make_app, reports_errors
 from adnet.images.image import load_folder
+from adnet.images.levels import from_levels, to_levels
 from adnet.images.noise import add_published_noise
 from adnet.models.shipped import default_model
 from adnet.runtime.denoiser import Denoiser
@@ -41,7 +42,7 @@ def measure(
     options.intra_op_num_threads = threads
     model = default_model(1).path
     bare = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-    arrays = [(image / np.float32(255))[None, None] for image in images]
+    arrays = [from_levels(image)[None, None] for image in images]
     with tempfile.TemporaryDirectory() as folder, Denoiser(model, threads=threads) as denoiser:
         source = Path(folder, "in")
         source.mkdir()
@@ -84,11 +85,8 @@ def main(
 ) -> None:
     """Print the throughput of the folder runner as a share of a bare session's."""
     clean = list(load_folder(data, 1).values())[:images]
-    noisy = [
-        np.clip(np.rint(add_published_noise(image / np.float32(255), 25) * 255), 0, 255)
-        for image in clean
-    ]
-    results = measure([image.astype(np.uint8) for image in noisy], rounds, threads)
+    noisy = [to_levels(add_published_noise(from_levels(image), 25)) for image in clean]
+    results = measure(noisy, rounds, threads)
     for ours, bare in results:
         typer.echo(
             f"end to end {len(clean) / ours:.3f} images/s, bare session {len(clean) / bare:.3f} "

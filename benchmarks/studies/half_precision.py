@@ -28,6 +28,7 @@ from unittest.mock import patch
 import typer
 
 from adnet._cli import make_app, reports_errors
+from adnet.images.levels import WHITE
 
 app = make_app("Emulate training in saturating half precision.")
 
@@ -216,7 +217,7 @@ def _plot(runs: dict[str, list[dict[str, Any]]], output: Path) -> None:
     for axes, (name, group) in zip(panels, runs.items(), strict=True):
         for seed, run in enumerate(group):
             axes.semilogy(run["losses"], linewidth=0.9, label=f"seed {seed}")
-        axes.axhline((SIGMA / 255) ** 2, color="gray", linestyle=":", linewidth=1)
+        axes.axhline((SIGMA / WHITE) ** 2, color="gray", linestyle=":", linewidth=1)
         axes.set_title(name)
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)

@@ -21,6 +21,7 @@ import numpy as np
 import typer
 
 from adnet._cli import make_app, reports_errors
+from adnet.images.levels import from_levels
 
 app = make_app("Time the writers of patch stores.")
 
@@ -59,9 +60,9 @@ def _ours(images: Path, mode: str, folder: Path) -> tuple[int, float, float]:
 def _per_key(images: Path, mode: str, folder: Path) -> tuple[int, float, float]:
     import h5py
 
+    from adnet.data.held_out import hold_out, rescaled  # noqa: PLC0415
     from adnet.data.patch_store import MODES  # noqa: PLC0415
     from adnet.images.image import find_images, load_image  # noqa: PLC0415
-    from adnet.training.patches import hold_out, rescaled  # noqa: PLC0415
 
     stride, copies = MODES[mode]
     generator = np.random.default_rng(0)
@@ -74,7 +75,7 @@ def _per_key(images: Path, mode: str, folder: Path) -> tuple[int, float, float]:
             if index in held:
                 continue
             for image in rescaled([load_image(path, 1)], (1.0, 0.9, 0.8, 0.7)):
-                scaled = image.astype(np.float32) / 255
+                scaled = from_levels(image)
                 for row in range(0, image.shape[0] - 49, stride):
                     for column in range(0, image.shape[1] - 49, stride):
                         patch = scaled[row : row + 50, column : column + 50]

@@ -23,6 +23,7 @@ import numpy as np
 import typer
 
 from adnet._cli import make_app, reports_errors
+from adnet.images.levels import WHITE, from_levels, to_levels
 from adnet.images.synthetic import render
 
 app = make_app("Training steps beside the ModelZoo script's.")
@@ -84,7 +85,7 @@ def _prepare(folder: Path, batch: int) -> tuple[Path, Path]:
 
     count = 4 * batch
     images = [render(50, 50, 1, seed) for seed in range(count)]
-    patches = np.stack([np.rint(image * 255).astype(np.uint8)[None] for image in images])
+    patches = np.stack([to_levels(image)[None] for image in images])
     whole, keyed = folder / "train.h5", folder / "keyed.h5"
     with h5py.File(whole, "w") as file:
         file["patches"] = patches
@@ -92,7 +93,7 @@ def _prepare(folder: Path, batch: int) -> tuple[Path, Path]:
         file["images/0"] = patches[0]
     with h5py.File(keyed, "w") as file:
         for index, patch in enumerate(patches):
-            file[str(index)] = patch.astype(np.float32) / 255
+            file[str(index)] = from_levels(patch)
     return whole, keyed
 
 
@@ -161,7 +162,7 @@ def _modelzoo_side(
             batches = iter(loader)
             clean = next(batches)
         network.train()
-        noisy = clean + torch.empty(clean.shape).normal_(mean=0, std=25 / 255)
+        noisy = clean + torch.empty(clean.shape).normal_(mean=0, std=25 / WHITE)
         denoised = network(noisy)
         loss = nn.functional.mse_loss(denoised.cpu(), clean.cpu(), reduction="sum")
         loss = loss / (len(noisy) * 2)

@@ -9,25 +9,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from adnet.cann import has_float32_cube
 from adnet.errors import UsageError
 from adnet.export.ascend.soc_names import check_soc, is_listed
+from adnet.export.choices import Io, PrecisionMode, PrecisionModeV2
 from adnet.models.architecture import RECEPTIVE_RADIUS
 
-Io = Literal["fp32", "fp16", "uint8"]
 Gears = Literal["static", "batch", "size", "dims"]
-
-PRECISION_MODES = (
-    "force_fp16", "force_fp32", "cube_fp16in_fp32out", "allow_mix_precision",
-    "allow_mix_precision_fp16", "allow_mix_precision_bf16", "allow_fp32_to_fp16",
-    "allow_fp32_to_bf16", "must_keep_origin_dtype",
-)  # fmt: skip
-"""Values of --precision_mode, the older spelling."""
-
-PRECISION_MODES_V2 = ("fp16", "origin", "cube_fp16in_fp32out", "mixed_float16", "mixed_bfloat16")
-"""Values of --precision_mode_v2; the HiFloat8 modes of other chips are left out."""
 
 _BF16_MODES = ("mixed_bfloat16", "allow_mix_precision_bf16", "allow_fp32_to_bf16")
 
@@ -39,6 +29,9 @@ _MOST_GEARS = 100  # documented; older releases enforce it (E10036)
 _MANY_GEARS = 4  # "3 to 4 are advised" (manual, --dynamic_dims)
 _AIPP_LARGEST = 4096
 _LARGEST_BATCH = 2048  # recommended in the manual
+
+_AIPP_FORMATS = {1: "YUV400_U8", 3: "RGB888_U8"}
+"""Channels -> AIPP's name for 8-bit gray and RGB. The input becomes NHWC, uint8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +47,7 @@ class AtcConfig:
     batches: tuple[int, ...] = (1,)
     sizes: tuple[tuple[int, int], ...] = ((321, 481),)
     """(height, width)"""
-    precision_mode: str | None = None
+    precision_mode: PrecisionMode | None = None
     """A value of either spelling; None leaves ATC's default, float16."""
     io: Io = "fp32"
     """Type of the input: `uint8` goes through AIPP, which divides by 255 on the chip."""
@@ -76,11 +69,11 @@ class AtcConfig:
                 f"--soc {self.soc!r} is no chip's name: letters, digits, _ and - only."
             )
         self._check_gears()
-        known = PRECISION_MODES_V2 + PRECISION_MODES
+        known = get_args(PrecisionMode)
         if self.precision_mode is not None and self.precision_mode not in known:
             raise UsageError(
                 f"--precision-mode {self.precision_mode!r} is not known to ATC; there are "
-                f"{', '.join(dict.fromkeys(known))}."
+                f"{', '.join(known)}."
             )
         if self.precision_mode in _BF16_MODES and not has_float32_cube(self.soc):
             raise UsageError(
@@ -182,7 +175,7 @@ class AtcConfig:
         elif self.gears == "dims":
             gears = [(n, *size) for n in self.batches for size in self.sizes]
             arguments.append(f"--dynamic_dims={';'.join(map(_join, gears))}")
-        if self.precision_mode in PRECISION_MODES_V2:
+        if self.precision_mode in get_args(PrecisionModeV2):
             arguments.append(f"--precision_mode_v2={self.precision_mode}")
         elif self.precision_mode is not None:
             arguments.append(f"--precision_mode={self.precision_mode}")
@@ -227,6 +220,31 @@ class AtcConfig:
                     f"--io uint8: AIPP takes images of 2 to {_AIPP_LARGEST} pixels across and 1 to "
                     f"{_AIPP_LARGEST} down, got {width}x{height}."
                 )
+
+
+def aipp_text(config: AtcConfig) -> str:
+    """Write the AIPP configuration of a model whose `io` is uint8: divided by 255 on the chip.
+
+    AIPP computes (pixel - mean - min) * var_reci in float16. float16(1/255) is 0.0039215088, so
+    white becomes 0.99998. Field names and limits: CANN manual, "AIPP configuration file template".
+    With size gears the source size is left to the gear (0), as ATC demands.
+    """
+    height, width = (0, 0) if config.gears == "size" else config.sizes[0]
+    lines = [
+        "aipp_mode: static",
+        "related_input_rank: 0",
+        f"input_format: {_AIPP_FORMATS[config.channels]}",
+        "csc_switch: false",
+        f"src_image_size_w: {width}",
+        f"src_image_size_h: {height}",
+    ]
+    for channel in range(config.channels):
+        lines += [
+            f"mean_chn_{channel}: 0",
+            f"min_chn_{channel}: 0.0",
+            f"var_reci_chn_{channel}: {1 / 255:.8f}",
+        ]
+    return "aipp_op {\n" + "".join(f"    {line}\n" for line in lines) + "}\n"
 
 
 def _join(numbers: tuple[int, ...]) -> str:

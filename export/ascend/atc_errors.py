@@ -110,7 +110,7 @@ def explain(log: str, status: int = 1, devlib_places: Sequence[Path] = ()) -> tu
 
 
 def _coded(log: str) -> tuple[str, str]:
-    """Return the first code that tells something, and its text."""
+    """Return the first code that explains something, and its text."""
     found = []
     for line in log.splitlines():
         match = _CODE.search(line)

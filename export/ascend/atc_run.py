@@ -17,8 +17,7 @@ from pathlib import Path
 from adnet.atomic import atomic_path
 from adnet.cann import cann_homes
 from adnet.errors import BackendUnavailable, ExportError
-from adnet.export.ascend.aipp import aipp_text
-from adnet.export.ascend.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig
+from adnet.export.ascend.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig, aipp_text
 from adnet.export.ascend.atc_errors import explain
 from adnet.export.ascend.cann_install import atc_environment
 from adnet.models.om_file import read_om
@@ -76,7 +75,7 @@ def run_atc(
     Args:
         output: the OM file, with its suffix.
         on_line: gets the seconds since the start and each line that ATC prints.
-        on_note: is told how ATC's environment was completed.
+        on_note: gets a sentence on how ATC's environment was completed.
 
     Raises:
         ExportError: ATC failed, said nothing, or wrote no sound file for the chip asked for.

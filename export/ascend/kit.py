@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shlex
 import shutil
 import tempfile
@@ -12,10 +11,10 @@ from pathlib import Path
 from adnet import __version__
 from adnet.cann import HAL
 from adnet.errors import UsageError
-from adnet.export.ascend.aipp import aipp_text
-from adnet.export.ascend.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig
-from adnet.export.to_om import sidecar
+from adnet.export.ascend.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig, aipp_text
+from adnet.export.to_om import conversion_facts
 from adnet.models.card import ModelCard
+from adnet.models.om_file import sidecar_path, write_sidecar
 
 AMCT_FILE = "to_int8.py"
 
@@ -48,10 +47,10 @@ def emit(
         shutil.copyfile(onnx_path, staged / MODEL_FILE)
         if config.io == "uint8":
             (staged / AIPP_FILE).write_text(aipp_text(config))
-        facts = sidecar(card, config, onnx_path) | ({"precision": "int8"} if int8 else {})
+        facts = conversion_facts(config, onnx_path) | ({"precision": "int8"} if int8 else {})
         if int8:
             (staged / AMCT_FILE).write_text(_AMCT)
-        (staged / f"{name}.om.json").write_text(json.dumps(facts, indent=2) + "\n")
+        write_sidecar(staged / f"{name}.om", card, facts)
         script = staged / "convert.sh"
         script.write_text(_script(name, config, int8))
         script.chmod(0o755)
@@ -200,7 +199,7 @@ On a machine with CANN (an NPU is not needed):
 
     bash convert.sh
 
-writes `{name}.om` here. `{name}.om.json` belongs to it: keep the two
+writes `{name}.om` here. `{sidecar_path(Path(f"{name}.om"))}` belongs to it: keep the two
 together.
 {unverified if int8 else ""}
 Model: {card.name or "ADNet"}, {card.describe_sigma()}, {card.channel_order};
@@ -208,8 +207,9 @@ batches {batches}; heights x widths {sizes}; input {config.io}.
 
 `convert.sh` checks `SHA256SUMS` first. ATC's words are in `{name}.om.log`.
 
-On a machine with {config.soc} and CANN's set_env.sh sourced:
+On a machine with {config.soc} and CANN's set_env.sh sourced, with the wheel that
+`pip wheel . --no-deps` makes in a checkout of adnet:
 
-    pip install adnet
+    pip install adnet-*.whl
     adnet-run IMAGES -o DENOISED --model {name}.om --device npu:0
 """

@@ -6,8 +6,7 @@ Needs no torch and no onnx: pyACL runs the one, ONNX Runtime on the CPU the othe
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,13 @@ from numpy.typing import NDArray
 
 from adnet import __version__
 from adnet.errors import ParityError, ShapeError, UsageError
+from adnet.images.levels import from_levels, to_levels
 from adnet.images.metrics import psnr
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
 from adnet.models.architecture import RECEPTIVE_RADIUS
-from adnet.models.om_file import read_om
+from adnet.models.files import TITLES, kind_of_file
+from adnet.models.om_file import read_om, read_sidecar, sidecar_path
 from adnet.models.shipped import pretrained_models
 from adnet.runtime.backend import Backend, InputSpec
 from adnet.runtime.denoiser import Denoiser
@@ -35,7 +36,6 @@ LARGEST_LOSS = 0.02
 _INT8_TOLERANCE, _INT8_LOSS = 0.3, 0.3
 _DISTINCT = 3  # images in a batch; more are repeated, for the CPU takes seconds for each
 _LARGER = (30, 50)  # pixels, by which an image is larger than a model's size: needs tiles
-_SIMULATED = "fakes"  # the folder of the simulated pyACL
 
 Floats = NDArray[np.float32]
 
@@ -116,7 +116,8 @@ def verify_om(
         BackendUnavailable, DeviceError: the OM does not run.
     """
     read_om(om)
-    made_from = _sidecar(om)
+    beside = read_sidecar(om)
+    made_from = {} if beside is None else beside.facts
     onnx, notes = _original(om, made_from, against)
     int8 = made_from.get("precision") == "int8"
     if tolerance is None:
@@ -136,7 +137,7 @@ def verify_om(
             against=str(onnx),
             tolerance=tolerance,
             largest_loss=_INT8_LOSS if int8 else LARGEST_LOSS,
-            is_simulated=_SIMULATED in facts.get("pyacl", ""),
+            is_simulated=facts.get("simulated") == "yes",
             facts=facts,
             notes=notes,
         )
@@ -174,13 +175,14 @@ def _plan(spec: InputSpec) -> Iterator[tuple[str, tuple[int, int, int, int]]]:
 
 def _compare(report: OmReport, what: str, shape: tuple[int, int, int, int], pair: _Pair) -> OmCase:
     count, channels, height, width = shape
-    low, high = pair.ours.card.sigma_range or pair.theirs.card.sigma_range or (25.0, 25.0)
+    knows = pair.ours if pair.ours.card.sigma_range else pair.theirs  # an OM may lack its sidecar
+    low, high = knows.card.noise_range()
     clean, noisy, expected = [], [], []
     for seed in range(min(count, _DISTINCT)):
         image = render(height, width, channels, seed)
         seen = add_published_noise(image, (low + high) / 2, seed)
         if pair.ours.spec.dtype == "uint8":  # what such a model is given
-            seen = np.clip(np.rint(seen * np.float32(255)), 0, 255) / np.float32(255)
+            seen = from_levels(to_levels(seen))
         clean.append(_planes(image))
         noisy.append(_planes(seen))
         if what == "gear":
@@ -223,16 +225,7 @@ def _image(batch: Floats) -> Floats:
     return np.asarray(batch[0, 0] if batch.shape[1] == 1 else batch[0].transpose(1, 2, 0))
 
 
-def _sidecar(om: Path) -> dict[str, Any]:
-    """Read OM.json as far as it goes; the OM backend complains where it is damaged."""
-    try:
-        facts = json.loads(om.with_name(om.name + ".json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
-def _original(om: Path, facts: dict[str, Any], against: Path | None) -> tuple[Path, list[str]]:
+def _original(om: Path, facts: Mapping[str, Any], against: Path | None) -> tuple[Path, list[str]]:
     """Choose the ONNX and say what is odd about it."""
     digest = facts.get("onnx_sha256")
     if against is None:
@@ -241,11 +234,12 @@ def _original(om: Path, facts: dict[str, Any], against: Path | None) -> tuple[Pa
                 return model.path, []
         raise UsageError(
             f"{om}: what it was made from is no shipped model"
-            + ("" if digest else f", for {om.name}.json is not beside it")
+            + ("" if digest else f", for {sidecar_path(om).name} is not beside it")
             + ". Say it: --against FILE.onnx."
         )
-    if against.suffix.lower() != ".onnx":
-        raise UsageError(f"--against: expected an ONNX file, got {against}.")
+    if (kind := kind_of_file(against)) != "onnx":
+        got = "something else" if kind is None else TITLES[kind]
+        raise UsageError(f"--against {against}: expected an ONNX file, got {got}.")
     if digest is None or hashlib.sha256(against.read_bytes()).hexdigest() == digest:
         return against, []
     return against, [f"{against.name} is not the file that the OM was made from"]

@@ -12,7 +12,7 @@ _SHAPE = "The data does not have the shape of the model; convert the model again
 _BUSY = "The device is busy, in exclusive use or not visible: see npu-smi info."
 _HARDWARE = "The chip reported an error: see the logs in $HOME/ascend/log and npu-smi info."
 _FAULT = (
-    "An operator failed on the chip. Start again; if it fails again, convert the model anew with "
+    "An operator failed on the chip. Start again; if it fails again, convert the model again with "
     "this machine's CANN and chip, or with smaller gears; the logs are in $HOME/ascend/log."
 )
 _MEMORY_FAULT = "The device's memory is damaged: see npu-smi info -t health; it may need a reset."

@@ -8,7 +8,7 @@ import threading
 from contextlib import ExitStack
 from pathlib import Path
 
-from adnet.cann import soc_name
+from adnet.cann import is_simulated, soc_name
 from adnet.errors import (
     BackendUnavailable,
     DeviceError,
@@ -50,7 +50,7 @@ class OmBackend(Backend):
             )
         acl = load_acl()
         _require_devices(acl, numbers)
-        self._soc = soc_name(acl.module) or "not told"
+        self._soc = soc_name(acl.module) or "unknown"
         with ExitStack() as stack:
             self._workers = []
             for number in numbers:
@@ -62,6 +62,7 @@ class OmBackend(Backend):
             card = read_card(model, self._model.spec.channels)
             self._om = om
             self._acl_path = str(getattr(acl.module, "__file__", ""))
+            self._is_simulated = is_simulated(acl.module)
             self._queued = [0] * len(numbers)
             self._lost: dict[int, DeviceLostError] = {}
             self._lock = threading.Lock()
@@ -80,7 +81,7 @@ class OmBackend(Backend):
                     self._lost[chosen] = err
                 if len(self._lost) == len(self._workers):
                     raise
-                _log.warning("%s The other devices go on.", err)
+                _log.warning("%s The other devices continue.", err)
             else:
                 self.device_seconds = self._workers[chosen].clock.seconds
                 require_finite(result, self.name, _HALF_REMEDY, given=batch)
@@ -125,6 +126,7 @@ class OmBackend(Backend):
             "precision": self._precision(),
             "atc_version": self._om.attributes.get("atc_version", "not recorded"),
             "pyacl": self._acl_path,
+            **({"simulated": "yes"} if self._is_simulated else {}),
         }
 
 

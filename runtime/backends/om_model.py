@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ import numpy as np
 
 from adnet.errors import ModelError
 from adnet.models.card import ModelCard
+from adnet.models.om_file import read_sidecar, sidecar_path
 from adnet.runtime.backend import InputSpec, Shape
 from adnet.runtime.backends.acl import DTYPES, Acl
 
@@ -123,29 +123,19 @@ def describe_model(acl: Acl, model: int, description: int, path: Path) -> OmMode
 
 
 def read_card(path: Path, channels: Literal[1, 3]) -> ModelCard:
-    """Read PATH.json, which adnet-export writes beside an OM.
-
-    Without it, as with an OM made by hand, the card knows only the channels.
+    """Read the card beside an OM; without one, as with an OM made by hand, it knows the channels.
 
     Raises:
         ModelError: the file is damaged, or belongs to another model.
     """
-    beside = path.with_name(path.name + ".json")
-    if not beside.is_file():
+    beside = read_sidecar(path)
+    if beside is None:
         return ModelCard(channels)
-    try:
-        facts = json.loads(beside.read_text(encoding="utf-8"))
-        text = json.dumps(facts["card"])
-    except (OSError, ValueError, TypeError, KeyError) as err:
-        raise ModelError(
-            f"{beside}: damaged ({type(err).__name__}: {err}). Convert the model again, or delete "
-            "this file to go on without its facts."
-        ) from err
-    card = ModelCard.from_json(text, str(beside))
+    card = beside.card
     if card.channels != channels:
         raise ModelError(
-            f"{beside}: says {card.channels} channels, but {path.name} takes {channels}. The two "
-            "files do not belong together."
+            f"{sidecar_path(path)}: says {card.channels} channels, but {path.name} takes "
+            f"{channels}. The two files do not belong together."
         )
     return card
 

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adnet.errors import AdnetError, DeviceError, DeviceLostError, UsageError
+from adnet.images.levels import round_to_levels
 from adnet.runtime.backend import Batch, Shape
 from adnet.runtime.backends.acl import (
     FORKED,
@@ -140,7 +141,7 @@ class DeviceWorker:
         except BaseException as err:  # noqa: BLE001  (it is handed to the thread that waits)
             if not self._ready.done():
                 self._ready.set_exception(err)
-            elif not isinstance(err, DeviceLostError):  # that one was told to who waited
+            elif not isinstance(err, DeviceLostError):  # the waiting callers have got that one
                 _log.warning("npu:%d: when it was closed: %s", self._device, err)
             self._refuse(err)
 
@@ -163,7 +164,7 @@ class DeviceWorker:
         """Take batches until told to stop: fill one set while the chip works on the other.
 
         Raises:
-            DeviceLostError: the device has failed for good; every batch in work was told.
+            DeviceLostError: the device has failed for good; every batch in work has got this error.
         """
         running: tuple[_Request, _BufferSet] | None = None
         waiting: tuple[_Request, _BufferSet] | None = None
@@ -225,9 +226,7 @@ class _Lane:
         source: NDArray[Any] = batch
         if buffers.scratch is not None:
             source = buffers.scratch[: batch.size].reshape(batch.shape)
-            np.multiply(batch, np.float32(255), out=source)
-            np.rint(source, out=source)
-            np.clip(source, 0, 255, out=source)
+            round_to_levels(batch, out=source)
         if model.is_nhwc:
             source = source.transpose(0, 2, 3, 1)
         host = buffers.host_input[: batch.size * model.input_dtype.itemsize]
@@ -242,7 +241,7 @@ class _Lane:
             buffers.gear = request.shape
 
     def launch(self, buffers: _BufferSet) -> None:
-        """Start the run; it goes on beside what the host does next."""
+        """Start the run; it continues beside what the host does next."""
         self.clock.started = time.perf_counter()
         self.acl.do(
             "mdl.execute_async", self.model.model, buffers.inputs, buffers.outputs, self.stream
@@ -294,7 +293,7 @@ def _buffer_set(acl: Acl, model: OmModel, stack: ExitStack) -> _BufferSet:
 
 
 class _Steps:
-    """Does steps for batches; what fails is told to the caller of that batch."""
+    """Does steps for batches; a failure is raised for the caller of that batch."""
 
     def __init__(self) -> None:
         self.failures = 0

@@ -10,9 +10,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from adnet.cores import usable_cores
 from adnet.errors import BackendUnavailable, ModelError, UsageError
-from adnet.models.card import METADATA_KEY, PRECISION_KEY, ModelCard
+from adnet.images.levels import from_levels, to_levels
+from adnet.models.card import ModelCard, precision_of
+from adnet.models.files import require_kind
+from adnet.provenance import usable_cores
 from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
 from adnet.runtime.backends.acl import is_initialised
 from adnet.runtime.backends.ort_providers import Provider, choose_provider
@@ -61,9 +63,10 @@ class OrtBackend(Backend):
                 f"times the {cores} cores here, and would be slow. Give fewer; --threads counts "
                 "for each stream."
             )
+        require_kind(model, "onnx")
         sessions = [_open(model, provider, device, threads) for _ in range(self.lanes)]
         card, spec, self._dtype = _check_is_adnet(sessions[0], model)
-        precision = sessions[0].get_modelmeta().custom_metadata_map.get(PRECISION_KEY, "fp32")
+        precision = precision_of(sessions[0].get_modelmeta().custom_metadata_map)
         self._is_half = precision == "fp16" or provider.half is not None
         self._precision = (provider.half if precision == "fp32" else None) or precision
         self._half_remedy = (
@@ -85,9 +88,8 @@ class OrtBackend(Backend):
             (result,) = session.run(None, {self._input: _to_dtype(batch, self._dtype)})
         finally:
             self._sessions.put(session)
-        values: Batch = np.asarray(result, np.float32)
-        if result.dtype == np.uint8:
-            values /= np.float32(255)
+        is_levels = result.dtype == np.uint8
+        values: Batch = from_levels(result) if is_levels else np.asarray(result, np.float32)
         if self._is_half:
             require_finite(values, self.name, self._half_remedy, given=batch)
         return values
@@ -154,14 +156,9 @@ def _open(model: Path, provider: Provider, device: str, threads: int | None) -> 
 
 def _check_is_adnet(session: Any, model: Path) -> tuple[ModelCard, InputSpec, np.dtype[Any]]:
     inputs, outputs = session.get_inputs(), session.get_outputs()
-    card_text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
-    if card_text is None:
-        found = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in inputs)
-        raise ModelError(
-            f"{model}: an ONNX model, but not made by adnet-export: it has no model card "
-            f"(its inputs: {found}). Export the checkpoint with 'adnet-export onnx'."
-        )
-    card = ModelCard.from_json(card_text, str(model))
+    found = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in inputs)
+    metadata = session.get_modelmeta().custom_metadata_map
+    card = ModelCard.from_metadata(metadata, str(model), f"Its inputs: {found}.")
     shape = inputs[0].shape
     if (
         len(inputs) != 1
@@ -181,7 +178,4 @@ def _check_is_adnet(session: Any, model: Path) -> tuple[ModelCard, InputSpec, np
 
 
 def _to_dtype(batch: Batch, dtype: np.dtype[Any]) -> NDArray[Any]:
-    if dtype == np.uint8:
-        levels: NDArray[Any] = np.clip(np.rint(batch * np.float32(255)), 0, 255)
-        return levels.astype(np.uint8)
-    return batch.astype(dtype, copy=False)
+    return to_levels(batch) if dtype == np.uint8 else batch.astype(dtype, copy=False)

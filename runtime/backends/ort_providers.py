@@ -60,7 +60,7 @@ PROVIDERS: dict[str, Provider] = {
         "CANNExecutionProvider",
         "npu",
         "pip install onnxruntime-cann, and source CANN's set_env.sh",
-        # One graph for the whole network; CANN compiles it anew for each shape.
+        # One graph for the whole network; CANN compiles it again for each shape.
         # No precision mode: its key is precision_mode or, in newer builds, precision_mode_v2, and
         # an unknown key is refused.
         lambda index: {"device_id": index, "enable_cann_graph": True},

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adnet.cann import is_simulated
 from adnet.device import (
     best_device,
     compile_backend,
@@ -22,8 +23,9 @@ from adnet.device import (
 from adnet.errors import BackendUnavailable, UsageError
 from adnet.models.card import ModelCard
 from adnet.models.checkpoint import load_checkpoint
+from adnet.models.files import kind_of_file
 from adnet.models.network import ADNet, fold_batch_norm
-from adnet.models.onnx_file import load_onnx_network
+from adnet.models.onnx_network import load_onnx_network
 from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
 from adnet.runtime.fork import forked_with_torch
 
@@ -122,7 +124,10 @@ class TorchBackend(Backend):
         if self._device.type == "cuda":
             facts["device_name"] = torch.cuda.get_device_name(self._device)
         if self._device.type == "npu":
-            facts["torch_npu"] = str(getattr(sys.modules.get("torch_npu"), "__file__", ""))
+            torch_npu = sys.modules.get("torch_npu")
+            facts["torch_npu"] = str(getattr(torch_npu, "__file__", ""))
+            if is_simulated(torch_npu):
+                facts["simulated"] = "yes"
             if self._precision == "fp32" and self._is_half:
                 facts["precision"] = "fp32 (products in fp16)"
         if self._device.type == "cpu":
@@ -156,7 +161,7 @@ class TorchBackend(Backend):
             cause = " ".join(str(err).split())[:200]
             raise BackendUnavailable(
                 f"{self.name} backend: torch.compile failed ({cause}). It needs a C++ compiler "
-                "on the CPU, Triton on a GPU and TorchAir on an NPU; leave out --compile to go on "
+                "on the CPU, Triton on a GPU and TorchAir on an NPU; leave out --compile to run "
                 "without."
             ) from err
         return compiled
@@ -205,7 +210,7 @@ def _stay_on_one_thread(backend: str, threads: int | None) -> None:
 
 def _load(path: Path) -> tuple[ADNet, ModelCard]:
     """Load a network with folded batch norms."""
-    if path.suffix.lower() == ".onnx":
+    if kind_of_file(path) == "onnx":
         return load_onnx_network(path)
     loaded = load_checkpoint(path)
     return fold_batch_norm(loaded.network), loaded.card
@@ -220,4 +225,4 @@ def _forbid_rounding(device: torch.device) -> None:
         npu: Any = torch.npu  # type: ignore[attr-defined]
         npu.conv.allow_hf32 = False
         npu.matmul.allow_hf32 = False
-        npu.set_compile_mode(jit_compile=False)  # the default compiles anew for each shape
+        npu.set_compile_mode(jit_compile=False)  # the default compiles again for each shape

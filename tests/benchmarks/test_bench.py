@@ -10,12 +10,14 @@ from conftest import assert_clean_error
 from om_helpers import FAKES, make_om
 from PIL import Image
 
-from adnet.benchmarks.candidates import open_subjects
+from adnet.benchmarks.candidates import open_candidates
 from adnet.benchmarks.cli import main
 from adnet.benchmarks.paper import paper_psnr
-from adnet.benchmarks.results import read_result
+from adnet.benchmarks.results_json import read_result
 from adnet.images.evaluate import evaluate
+from adnet.images.levels import from_levels, to_levels
 from adnet.images.noise import add_published_noise
+from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
 
 SMALL = ["--rounds", "3", "--size", "45,60", "--quiet"]
@@ -32,44 +34,44 @@ def test_speed_and_quality_of_several_backends(cli, clean, tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     data = read_result(out)
-    assert data["complete"]
-    assert [one["subject"] for one in data["subjects"]] == ["onnx", "torch", "om"]
+    assert data.complete
+    assert [one.name for one in data.candidates] == ["onnx", "torch", "om"]
     # A simulated device has no speed; its quality is measured, and marked.
-    cells = {(one["subject"], one["batch"]) for one in data["speed"]}
+    cells = {(one.candidate, one.batch) for one in data.speed}
     assert cells == {("onnx", 1), ("onnx", 2), ("torch", 1), ("torch", 2)}
-    for one in data["speed"]:
-        latency, rate = one["latency_ms"], one["images_per_s"]
-        assert latency["p50"] <= latency["p90"] <= latency["p99"]
-        assert rate["low"] <= rate["value"] <= rate["high"]
-        assert rate["value"] == pytest.approx(one["batch"] / np.median(one["seconds"]), rel=1e-3)
-        assert one["mpix_per_s"] == pytest.approx(rate["value"] * 45 * 60 / 1e6)
-        assert len(one["seconds"]) == 3
-    assert set(data["end_to_end"]) == {"onnx", "torch"}
-    quality = {one["subject"]: one for one in data["quality"]}
-    assert quality["om"]["is_simulated"]
-    assert quality["onnx"]["reference"] == "torch"
+    for one in data.speed:
+        latency, rate = one.latency_ms, one.images_per_s
+        assert latency.p50 <= latency.p90 <= latency.p99
+        assert rate.low <= rate.value <= rate.high
+        assert rate.value == pytest.approx(one.batch / np.median(one.seconds), rel=1e-3)
+        assert one.mpix_per_s == pytest.approx(rate.value * 45 * 60 / 1e6)
+        assert len(one.seconds) == 3
+    assert set(data.end_to_end) == {"onnx", "torch"}
+    quality = {one.candidate: one for one in data.quality}
+    assert quality["om"].is_simulated
+    assert quality["onnx"].reference == "torch"
     for one in quality.values():
-        assert abs(one["delta_psnr"]) < 1e-3
-        assert one["images"] == 3
-        assert one["psnr"] == pytest.approx(np.mean(list(one["per_image"].values())), abs=1e-3)
-        assert one["psnr_8_bit"] == pytest.approx(one["psnr"], abs=0.05)
+        assert abs(one.delta_psnr) < 1e-3
+        assert one.images == 3
+        assert one.psnr == pytest.approx(np.mean(list(one.per_image.values())), abs=1e-3)
+        assert one.psnr_8_bit == pytest.approx(one.psnr, abs=0.05)
     assert "om, simulated" in result.stdout
     for one in quality.values():
-        assert f"{one['psnr']:.4f}" in result.stdout
-    assert data["environment"]["versions"]["adnet"]
-    assert "adnet-bench --backend" in data["environment"]["command"]
+        assert f"{one.psnr:.4f}" in result.stdout
+    assert data.environment.versions["adnet"]
+    assert "adnet-bench --backend" in data.environment.command
 
 
 def test_figures_are_those_of_the_product(clean):
-    images = [image / np.float32(255) for image in speed_images(clean)]
+    images = [from_levels(image) for image in speed_images(clean)]
     with Denoiser("gray-blind") as denoise:
         direct = evaluate(denoise, images, 25)
-    with open_subjects(["onnx"], ["gray-blind"], {}) as subjects:
+    with open_candidates(["onnx"], ["gray-blind"], RunOptions()) as candidates:
         from adnet.benchmarks.quality import measure_quality
 
         named = dict(zip("abc", speed_images(clean), strict=True))
-        ((found,), _) = measure_quality(subjects.opened, "Clean3", named, 25)
-    assert found["psnr"] == pytest.approx(np.mean([one.psnr for one in direct]), abs=1e-6)
+        ((found,), _) = measure_quality(candidates.opened, "Clean3", named, 25)
+    assert found.psnr == pytest.approx(np.mean([one.psnr for one in direct]), abs=1e-6)
 
 
 def speed_images(folder):
@@ -132,9 +134,9 @@ def test_a_backend_that_fails_midway_does_not_stop_the_others(cli, clean, tmp_pa
     )  # fmt: skip
     assert result.returncode == 1, result.stderr
     data = read_result(out)
-    assert not data["complete"]
-    assert "507010" in data["errors"]["om"]
-    assert [one["subject"] for one in data["quality"]] == ["onnx"]
+    assert not data.complete
+    assert "507010" in data.errors["om"]
+    assert [one.candidate for one in data.quality] == ["onnx"]
     assert "om failed" in result.stdout
 
 
@@ -149,9 +151,9 @@ def test_an_interrupted_run_leaves_a_valid_file(cli_here, clean, tmp_path, monke
     result = cli_here(main, "adnet-bench", "--data", clean, "--json", out, *SMALL)
     assert result.returncode == 130
     data = read_result(out)
-    assert not data["complete"]
-    assert data["speed"]
-    assert data["quality"] == []
+    assert not data.complete
+    assert data.speed
+    assert data.quality == []
     assert "interrupted or failed" in result.stdout
 
 
@@ -180,8 +182,8 @@ def test_an_interrupt_keeps_the_rounds_done_and_never_an_old_result(
     taken.clear()
     monkeypatch.setattr(timing, "_time", interrupted_at(100))
     assert cli_here(main, *arguments).returncode == 130
-    (entry,) = read_result(out)["speed"]
-    assert 2 <= entry["calls"] < 50
+    (entry,) = read_result(out).speed
+    assert 2 <= entry.calls < 50
 
 
 def test_a_report_without_matplotlib_is_refused_before_the_work(cli_here, tmp_path, monkeypatch):
@@ -189,7 +191,7 @@ def test_a_report_without_matplotlib_is_refused_before_the_work(cli_here, tmp_pa
     result = cli_here(main, "adnet-bench", "--report", tmp_path / "r.html", "--quiet")
     assert result.returncode == 2
     assert result.stdout == ""
-    assert "pip install 'adnet[plot]'" in result.stderr
+    assert "pip install '.[plot]'" in result.stderr
 
 
 @pytest.mark.slow
@@ -198,14 +200,14 @@ def test_all_means_what_can_run_here(cli, tmp_path):
     result = cli("adnet-bench", "--backend", "all", "--json", out, "--rounds", "1", *SMALL[2:])
     assert result.returncode == 0, result.stdout
     data = read_result(out)
-    assert [one["subject"] for one in data["subjects"]] == ["onnx", "torch"]
-    assert "npu" in data["left_out"]
+    assert [one.name for one in data.candidates] == ["onnx", "torch"]
+    assert "npu" in data.left_out
     simulated = cli("adnet-bench", "--backend", "all", "--json", out, "--rounds", "1", *SMALL[2:],
                     env=os.environ | {"PYTHONPATH": str(FAKES)})  # fmt: skip
     assert simulated.returncode == 0, simulated.stdout
     data = read_result(out)
-    assert "npu" in [one["subject"] for one in data["subjects"]]
-    assert {one["subject"] for one in data["speed"]} == {"onnx", "torch"}
+    assert "npu" in [one.name for one in data.candidates]
+    assert {one.candidate for one in data.speed} == {"onnx", "torch"}
 
 
 def test_fixed_batches_and_images_of_different_sizes(cli_here, clean, checkpoint, tmp_path):
@@ -217,20 +219,20 @@ def test_fixed_batches_and_images_of_different_sizes(cli_here, clean, checkpoint
     result = cli_here(main, "adnet-bench", "--model", tmp_path / "f.onnx", "--model", "gray-blind",
                       "--data", clean, "--rounds", "0", "--quiet", "--json", out)  # fmt: skip
     assert result.returncode == 0, result.stderr
-    fixed, free = read_result(out)["quality"]
-    assert fixed["images"] == free["images"] == 3
-    assert fixed["psnr"] == pytest.approx(free["psnr"], abs=1e-4)
+    fixed, free = read_result(out).quality
+    assert fixed.images == free.images == 3
+    assert fixed.psnr == pytest.approx(free.psnr, abs=1e-4)
 
 
 @pytest.mark.slow
-def test_loading_and_memory_are_told_of_each_subject(cli, clean, tmp_path):
+def test_loading_and_memory_are_told_of_each_candidate(cli, clean, tmp_path):
     out = tmp_path / "out.json"
     result = cli("adnet-bench", "--backend", "onnx,torch", "--json", out, *SMALL)
     assert result.returncode == 0, result.stderr
-    onnx, torch = read_result(out)["subjects"]
+    onnx, torch = read_result(out).candidates
     # PyTorch takes more of both than ONNX Runtime: each has a process of its own.
-    assert 20 < onnx["peak_memory_mb"] < torch["peak_memory_mb"]
-    assert 0 < onnx["load_s"] < torch["load_s"]
+    assert 20 < onnx.peak_memory_mb < torch.peak_memory_mb
+    assert 0 < onnx.load_s < torch.load_s
 
 
 def test_what_the_paper_reports():
@@ -272,8 +274,8 @@ def test_tables_of_pairs(make_image, cli_here, tmp_path):
             path = make_image(
                 tmp_path / "Pairs" / f"Sony_4_200_3200_{word}_{index}_{end}.png", "RGB", seed=index
             )
-            clean = np.asarray(Image.open(path), np.float32) / np.float32(255)
-            pixels = np.clip(np.rint(add_published_noise(clean, sigma, index) * 255), 0, 255)
+            clean = from_levels(np.asarray(Image.open(path)))
+            pixels = to_levels(add_published_noise(clean, sigma, index))
             Image.fromarray(pixels.astype(np.uint8)).save(path)
     given = ("tables", "--pairs", "--data", tmp_path / "Pairs")
     result = cli_here(main, "adnet-bench", *given, "--model", "gray-blind", "--model",

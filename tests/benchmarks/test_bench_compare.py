@@ -2,25 +2,27 @@
 
 import numpy as np
 import pytest
-from conftest import assert_clean_error
+from bench_helpers import (
+    empty_result,
+    end_to_end_record,
+    quality_record,
+    scaling_record,
+    speed_record,
+)
 
-from adnet.benchmarks import compare, results
+from adnet.benchmarks import compare
 from adnet.benchmarks.cli import main
-from adnet.benchmarks.results import new_result, write_result
-from adnet.errors import UsageError
+from adnet.benchmarks.results_json import write_result
 
 
 def made_up(rates, psnr=29.25, cpu="x", is_peer=False):
     generator = np.random.default_rng(0)
-    result = new_result({"cpu": cpu, "cores": 2, "system": "s", "governor": "g"})
-    result["complete"] = True
+    result = empty_result(cpu=cpu)
+    result.complete = True
     for name, rate in rates.items():
         seconds = (1 / rate) * generator.normal(1, 0.02, 30)
-        result["speed"].append(
-            {"subject": name, "batch": 1, "size": [4, 5], "seconds": seconds.tolist(),
-             "is_peer": is_peer}
-        )  # fmt: skip
-        result["quality"].append({"subject": name, "dataset": "BSD68", "sigma": 25.0, "psnr": psnr})
+        result.speed.append(speed_record(name, seconds.tolist(), is_peer))
+        result.quality.append(quality_record(name, psnr))
     return result
 
 
@@ -70,11 +72,8 @@ def test_a_slower_peer_is_no_regression_of_ours():
 def test_end_to_end_and_scaling_are_compared():
     before, after = made_up({}), made_up({})
     for result, seconds in ((before, [2.0] * 9), (after, [4.0] * 9)):
-        result["end_to_end"]["onnx"] = {"images": 8, "seconds": seconds}
-        result["scaling"].append(
-            {"axis": "size", "x": 10.0, "seconds": seconds,
-             "mpix_per_s": {"value": 10 / seconds[0]}}
-        )  # fmt: skip
+        result.end_to_end["onnx"] = end_to_end_record(8, seconds)
+        result.scaling.append(scaling_record("size", 10.0, seconds, 10.0))
     whole, size = compare.compare_results(before, after)
     assert (whole.what, whole.before, whole.after) == (
         "onnx end to end, 8 images, images/s", 4.0, 2.0
@@ -89,16 +88,3 @@ def test_machines_that_differ_are_noted(cli_here, tmp_path):
     write_result(made_up({"onnx": 2.0}, cpu="y"), tmp_path / "b.json")
     result = cli_here(main, "adnet-bench", "compare", tmp_path / "a.json", tmp_path / "b.json")
     assert "the machines differ, cpu: x before, y after" in result.stderr
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [("{", "not JSON"), ("[]", "not a result"), ('{"schema": "adnet-bench", "version": 99}', "99"),
-     ('{"schema": "adnet-bench", "version": 2}', "lacks")],
-)  # fmt: skip
-def test_files_that_are_no_results(cli_here, tmp_path, content, message):
-    (tmp_path / "a.json").write_text(content)
-    result = cli_here(main, "adnet-bench", "compare", tmp_path / "a.json", tmp_path / "a.json")
-    assert_clean_error(result, 2, message)
-    with pytest.raises(UsageError):
-        results.read_result(tmp_path / "none.json")

@@ -9,17 +9,16 @@ import subprocess
 
 import numpy as np
 import pytest
+from bench_helpers import empty_result
 from conftest import hasten_benchmarks
 from PIL import Image
 
 from adnet.benchmarks.cli import main
 from adnet.benchmarks.report import report_html
-from adnet.benchmarks.results import new_result, read_result, write_result
+from adnet.benchmarks.results_json import from_json, read_result
+from adnet.images.levels import to_levels
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
-
-ENVIRONMENT = {"cpu": "c", "cores": 1, "governor": "g", "load_at_start": 0.1, "versions": {},
-               "revision": None, "date": "2026-01-01", "command": "x"}  # fmt: skip
 
 
 class Page(html.parser.HTMLParser):
@@ -61,7 +60,7 @@ def measured(tmp_path_factory):
 
     (folder / "Set <3>").mkdir()
     for index in range(3):
-        pixels = np.rint(render(140, 150, 1, index) * 255).astype(np.uint8)
+        pixels = to_levels(render(140, 150, 1, index))
         Image.fromarray(pixels).save(folder / "Set <3>" / f"{index}.png")
     arguments = ["adnet-bench", "--peers", "bare-onnxruntime", "--data", str(folder / "Set <3>"),
                  "--rounds", "5", "--size", "45,60", "--batch", "1,2", "--quiet", "--json",
@@ -79,20 +78,20 @@ def test_figures_are_the_jsons(measured):
     result, text = read_result(measured / "r.json"), (measured / "r.html").read_text("utf-8")
     page = Page(text)
     shown = {row[0] + row[1]: row for row in page.rows if len(row) > 4}
-    assert len(result["speed"]) == 4
-    for one in result["speed"]:
-        row = shown[f"{one['subject']}{one['batch']}x45x60"]
-        rate = one["images_per_s"]
-        assert row[4] == f"{rate['value']:.2f} ({rate['low']:.2f} to {rate['high']:.2f})"
-        assert f"{one['latency_ms']['p50']:.1f} / " in row[3]
+    assert len(result.speed) == 4
+    for one in result.speed:
+        row = shown[f"{one.candidate}{one.batch}x45x60"]
+        rate = one.images_per_s
+        assert row[4] == f"{rate.value:.2f} ({rate.low:.2f} to {rate.high:.2f})"
+        assert f"{one.latency_ms['p50']:.1f} / " in row[3]
         # The plot's own labels, too: text in the SVG stays text.
-        assert f">{rate['value']:.2f}<" in text
-    for one in result["quality"]:
-        row = shown[f"{one['subject']}Set <3> (3) sigma 25"]
-        assert row[2] == f"{one['psnr']:.4f}"
-        assert row[-1] == f"{one['largest_difference']:.1e}"
+        assert f">{rate.value:.2f}<" in text
+    for one in result.quality:
+        row = shown[f"{one.candidate}Set <3> (3) sigma 25"]
+        assert row[2] == f"{one.psnr:.4f}"
+        assert row[-1] == f"{one.largest_difference:.1e}"
     inside = re.search(r'id="result">(.*?)</script>', text, re.DOTALL).group(1)
-    assert json.loads(inside) == result
+    assert from_json(json.loads(inside)) == result
 
 
 def test_nothing_is_loaded_from_elsewhere(measured):
@@ -111,8 +110,8 @@ def test_a_stored_result_becomes_the_same_page(measured, cli_here, tmp_path):
 
 
 def test_parts_that_are_missing_are_left_out():
-    result = new_result(ENVIRONMENT | {"command": "x </script>"})
-    result["errors"] = {"om": "lost <device>"}
+    result = empty_result(command="x </script>")
+    result.errors = {"om": "lost <device>"}
     text = report_html(result)
     assert "om failed: lost &lt;device&gt;" in text
     assert "figures are missing" in text
@@ -129,15 +128,15 @@ def test_scaling(cli_here, tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     data = read_result(out)
-    assert data["complete"]
-    places = {(one["axis"], one["x"]) for one in data["scaling"]}
+    assert data.complete
+    places = {(one.axis, one.x) for one in data.scaling}
     assert places == {("size", 0.01), ("size", 0.05), ("batch", 1), ("batch", 2), ("threads", 1),
                       ("streams", 1), ("streams", 2)}  # fmt: skip
-    for one in data["scaling"]:
-        rate = one["mpix_per_s"]
-        assert 0 < rate["low"] <= rate["value"] <= rate["high"]
-        assert (one["peak_memory_mb"] is not None) == (one["axis"] == "size")
-        assert f"| {rate['value']:.3f} " in result.stdout
+    for one in data.scaling:
+        rate = one.mpix_per_s
+        assert 0 < rate.low <= rate.value <= rate.high
+        assert (one.peak_memory_mb is not None) == (one.axis == "size")
+        assert f"| {rate.value:.3f} " in result.stdout
     assert (tmp_path / "s.html").read_text("utf-8").count("<svg") == 1
 
 
@@ -149,7 +148,7 @@ def test_an_axis_that_a_backend_lacks_is_left_out(cli_here, tmp_path):
         "--json", out,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert "has no --streams" in read_result(out)["left_out"]["streams 2"]
+    assert "has no --streams" in read_result(out).left_out["streams 2"]
 
 
 @pytest.mark.slow
@@ -210,12 +209,3 @@ def test_in_a_browser(measured, tmp_path):
     outside = np.ones(middle.shape, bool)
     outside[y - 6 : y + height + 6, x - 6 : x + width + 6] = False  # the line has a shadow
     assert np.array_equal(noisy[outside], denoised[outside])
-
-
-def test_other_versions_are_refused(cli_here, tmp_path):
-    result = new_result(ENVIRONMENT)
-    write_result(result | {"version": 1}, tmp_path / "old.json")
-    found = cli_here(main, "adnet-bench", "report", tmp_path / "old.json", "-o", tmp_path / "a")
-    assert found.returncode == 2
-    assert "schema version 1" in found.stderr
-    assert not (tmp_path / "a").exists()

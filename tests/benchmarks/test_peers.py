@@ -1,18 +1,18 @@
 """Peers compute the same as ours; one that is missing or breaks does not end the run."""
 
-import json
-
 import numpy as np
 import pytest
 from om_helpers import make_om
 
-from adnet.benchmarks.candidates import open_subjects
+from adnet.benchmarks.candidates import open_candidates
 from adnet.benchmarks.cli import main
 from adnet.benchmarks.peers import PEERS
 from adnet.benchmarks.peers.peer import Peer, PeerModel
+from adnet.benchmarks.results_json import read_result
 from adnet.errors import BackendUnavailable, UsageError
 from adnet.export.variants import to_half
 from adnet.models.shipped import WEIGHTS
+from adnet.runtime.backend import RunOptions
 from adnet.runtime.registry import BackendEntry, import_backend, open_backend
 
 LARGEST = {"ncnn": 3e-3, "mnn": 1e-3}
@@ -86,24 +86,24 @@ def test_a_broken_peer_is_named_and_the_rest_goes_on(broken, cli_here, make_imag
     result = cli_here(main, "adnet-bench", "--peers", "broken", "--data", tmp_path / "data",
                       "--rounds", "0", "--quiet", "--json", out)  # fmt: skip
     assert result.returncode == 1
-    data = json.loads(out.read_text())
-    assert "its own bug" in data["errors"]["broken"]
-    assert [one["subject"] for one in data["quality"]] == ["onnx"]
+    data = read_result(out)
+    assert "its own bug" in data.errors["broken"]
+    assert [one.candidate for one in data.quality] == ["onnx"]
     assert "broken failed: broken: IndexError('its own bug')" in result.stdout
 
 
 @pytest.mark.torch
 def test_a_peer_is_beside_ours(broken, monkeypatch):
     monkeypatch.setattr(Broken, "_infer", lambda _self, batch: batch)
-    with open_subjects(["onnx"], ["gray-blind"], {"threads": 1}, ["broken"]) as subjects:
-        ours, peer = subjects.opened
-        assert (ours.facts()["is_peer"], peer.facts()["is_peer"]) == (False, True)
+    with open_candidates(["onnx"], ["gray-blind"], {"threads": 1}, ["broken"]) as candidates:
+        ours, peer = candidates.opened
+        assert (ours.is_peer, peer.is_peer) == (False, True)
         assert peer.backend.threads == 1
         image = np.random.default_rng(0).random((50, 60), np.float32)
         assert np.array_equal(peer.denoise(image), image)
     with (
         pytest.raises(UsageError, match="float32. Leave out --precision"),
-        open_subjects(["torch"], ["gray-blind"], {"precision": "bf16"}, ["broken"]),
+        open_candidates(["torch"], ["gray-blind"], {"precision": "bf16"}, ["broken"]),
     ):
         pass
 
@@ -111,18 +111,18 @@ def test_a_peer_is_beside_ours(broken, monkeypatch):
 def test_missing_peers(monkeypatch, acl, tmp_path):
     entry = BackendEntry("no_such_engine:Engine", (".onnx",), "pip install 'adnet[peers]'")
     monkeypatch.setitem(PEERS, "openvino", entry)
-    with open_subjects(["onnx"], ["gray-blind"], {}, ["all"]) as subjects:
-        assert "onnx" in [one.name for one in subjects.opened]
-        assert "pip install 'adnet[peers]'" in subjects.left_out["openvino"]
+    with open_candidates(["onnx"], ["gray-blind"], RunOptions(), ["all"]) as candidates:
+        assert "onnx" in [one.name for one in candidates.opened]
+        assert "pip install 'adnet[peers]'" in candidates.left_out["openvino"]
     with (
         pytest.raises(BackendUnavailable, match="pip install 'adnet"),
-        open_subjects(["onnx"], ["gray-blind"], {}, ["openvino"]),
+        open_candidates(["onnx"], ["gray-blind"], RunOptions(), ["openvino"]),
     ):
         pass
     om = make_om(tmp_path / "m.om")
     with (
         pytest.raises(UsageError, match="needs a model as .onnx"),
-        open_subjects(["om"], [str(om)], {}, ["ncnn"]),
+        open_candidates(["om"], [str(om)], RunOptions(), ["ncnn"]),
     ):
         pass
 

@@ -12,6 +12,7 @@ from PIL import Image
 from adnet.benchmarks.release import models_page, ship
 from adnet.benchmarks.release.models_page import app as write_page
 from adnet.errors import UsageError
+from adnet.images.levels import from_levels, to_levels
 from adnet.images.noise import add_published_noise
 from adnet.models.card import ModelCard
 from adnet.models.checkpoint import load_checkpoint, save_checkpoint
@@ -169,8 +170,8 @@ def test_pairs_are_measured_scene_by_scene(weights, make_image, tmp_path):
         for end, noise in (("real", 12.0), ("mean", 0.0)):
             path = make_image(tmp_path / "PolyU" / f"{camera}_4_200_3200_{scene}_1_{end}.png",
                               seed=index)  # fmt: skip
-            clean = np.asarray(Image.open(path), np.float32) / np.float32(255)
-            pixels = np.clip(np.rint(add_published_noise(clean, noise, index) * 255), 0, 255)
+            clean = from_levels(np.asarray(Image.open(path)))
+            pixels = to_levels(add_published_noise(clean, noise, index))
             Image.fromarray(pixels.astype(np.uint8)).save(path)
     tests = {"PolyU-test": tmp_path / "PolyU"}
     card = ship.ship(tmp_path / "run" / "best.pth", "mine", tests)

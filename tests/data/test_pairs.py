@@ -8,6 +8,7 @@ from PIL import Image
 from adnet.data import cli as cli_data
 from adnet.data.pairs import hold_out_scenes, holds_pairs, load_pairs, scene_of, split_pairs
 from adnet.errors import TrainingError, UsageError
+from adnet.images.levels import WHITE
 from adnet.models.checkpoint import load_checkpoint
 from adnet.training.config import TrainConfig
 from adnet.training.data import load_training_data, make_batch
@@ -82,7 +83,7 @@ def test_noisy_and_clean_are_cut_and_turned_alike(polyu):
     noisy, clean = make_batch(config, data, WORLD, 0)
     assert noisy.shape == clean.shape == (12, 3, 16, 16)
     # The fixture's noise is a constant of its own for every scene.
-    shift = ((noisy - clean) * 255).round()
+    shift = ((noisy - clean) * WHITE).round()
     assert all(len(one.unique()) == 1 for one in shift)
     assert set(shift.unique().tolist()) <= {10, 11, 12, 13}
     with pytest.raises(UsageError, match="scale 1"):

@@ -12,6 +12,7 @@ from PIL import Image
 
 from adnet.data.patch_store import StoreOptions, prepare_stores, read_images, read_patches
 from adnet.errors import ImageError, TrainingError, UsageError
+from adnet.images.levels import WHITE, from_levels
 from adnet.models.checkpoint import load_checkpoint
 from adnet.training.cli import main
 from adnet.training.config import TrainConfig
@@ -97,7 +98,7 @@ def modelzoo_store(path, shapes, values=None):
     generator = np.random.default_rng(0)
     with h5py.File(path, "w") as file:
         for index, shape in enumerate(shapes):
-            pixels = generator.integers(0, 256, shape) / 255
+            pixels = generator.integers(0, 256, shape) / WHITE
             file[str(index)] = np.asarray(pixels if values is None else values, np.float32)
     return path
 
@@ -109,7 +110,7 @@ def test_modelzoo_layout(tmp_path):
     with h5py.File(path) as file:
         keys = list(file)
         for key, patch in zip(keys, patches, strict=True):
-            assert np.allclose(file[key][...], patch / 255, atol=1e-7)
+            assert np.allclose(file[key][...], from_levels(patch), atol=1e-7)
     images = read_images(modelzoo_store(tmp_path / "val.h5", [(1, 30, 40), (3, 50, 20)]))
     assert [image.shape for image in images] == [(30, 40), (50, 20, 3)]
 
@@ -211,9 +212,9 @@ def test_program_prepares(cli, photos, tmp_path):
     [
         (["none"], 2, "no such folder"),
         (["photos"], 1, "too few to hold out 8"),
-        (["photos", "--mode", "X"], 2, "mode must be S or B"),
+        (["photos", "--mode", "X"], 2, "'S', 'B'"),
         (["photos", "--scales", "1,2"], 2, "scales must lie in 0..1"),
-        (["photos", "--channels", "4"], 2, "channels must be 1 or 3"),
+        (["photos", "--channels", "4"], 2, "'1', '3'"),
     ],
 )
 def test_program_refuses_bad_input(cli, photos, tmp_path, arguments, status, part):

@@ -4,8 +4,7 @@ import platform
 import pytest
 
 from adnet.errors import UsageError
-from adnet.export.ascend.aipp import aipp_text
-from adnet.export.ascend.atc_config import AtcConfig
+from adnet.export.ascend.atc_config import AtcConfig, aipp_text
 
 BSD68 = ((321, 481), (481, 321))
 

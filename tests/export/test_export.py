@@ -13,9 +13,8 @@ from adnet.errors import ParityError, UsageError
 from adnet.export import to_onnx as pipeline
 from adnet.export.to_onnx import checkpoint_to_onnx
 from adnet.export.torch_to_onnx import OnnxShape, export_onnx
-from adnet.models.card import METADATA_KEY, ModelCard
+from adnet.models.card import ModelCard
 from adnet.models.checkpoint import save_checkpoint
-from adnet.models.onnx_file import NORMS_KEY
 from adnet.models.structure import check_structure
 
 
@@ -44,8 +43,8 @@ def test_default_export(checkpoints, tmp_path, channels):
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 13)]
     assert (model.graph.input[0].name, model.graph.output[0].name) == ("image", "denoised")
     facts = {one.key: one.value for one in model.metadata_props}
-    assert set(facts) == {METADATA_KEY, NORMS_KEY}
-    card = ModelCard.from_json(facts[METADATA_KEY], "a.onnx")
+    assert set(facts) == {"adnet_card", "adnet_batch_norms"}
+    card = ModelCard.from_metadata(facts, "a.onnx")
     assert (card.name, card.channels) == (f"test-{channels}", channels)
     assert len({case.shape for case in result.parity}) == 6
     assert max(case.max_abs_error for case in result.parity) < 1e-5
@@ -219,7 +218,7 @@ def test_program_prints_the_proof(cli, checkpoints, tmp_path):
         (["good.pth", "-o", "a.pb"], 2, "must be named .onnx"),
         (["good.pth", "-o", "none/a.onnx"], 2, "no such folder"),
         (["good.pth", "-o", "a.onnx", "--size", "12"], 2, "expected 2 numbers"),
-        (["good.pth", "-o", "a.onnx", "--dynamic", "some"], 2, "none, batch, size or all"),
+        (["good.pth", "-o", "a.onnx", "--dynamic", "some"], 2, "'none', 'batch', 'size', 'all'"),
     ],
 )
 def test_program_refuses_bad_input(cli, checkpoints, tmp_path, arguments, status, part):

@@ -11,6 +11,7 @@ from adnet.errors import ExportError, ParityError, PrecisionError, UsageError
 from adnet.export import calibration, verify
 from adnet.export.to_onnx import Variant, checkpoint_to_onnx
 from adnet.export.torch_to_onnx import OnnxShape
+from adnet.images.levels import WHITE, to_levels
 from adnet.images.metrics import psnr
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
@@ -45,7 +46,7 @@ def int8(tmp_path_factory, _few_small_images):
 
 def eight_bit_image(height, width, channels=1, seed=0, sigma=20):
     noisy = add_published_noise(render(height, width, channels, seed), sigma)
-    return np.rint(np.clip(noisy, 0, 1) * 255).astype(np.uint8)
+    return to_levels(noisy)
 
 
 def test_half_precision(tmp_path):
@@ -69,7 +70,7 @@ def test_half_precision(tmp_path):
 @pytest.mark.parametrize("checkpoint", [GRAY, COLOUR])
 def test_8_bit_pixels_equal_the_float_path(tmp_path, checkpoint):
     result = export(tmp_path, io="uint8", checkpoint=checkpoint)
-    assert result.variant.max_abs_error <= 1.01 / 255
+    assert result.variant.max_abs_error <= 1.01 / WHITE
     channels = 1 if checkpoint == GRAY else 3
     image = eight_bit_image(75, 66, channels)
     with (

@@ -123,7 +123,7 @@ def test_what_is_missing_and_which_extra_brings_it(
         with (tmp_path / "block" / "sitecustomize.py").open("a") as block:
             block.write("sys.modules['onnx'] = None\n")
     result = cli("adnet-export", *arguments, env=ascend)
-    assert_clean_error(result, 2, missing, f"adnet[{extra}]")
+    assert_clean_error(result, 2, missing, f"pip install '.[{extra}]'")
 
 
 def test_the_extra_for_converting_has_no_torch():

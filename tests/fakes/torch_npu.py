@@ -45,6 +45,8 @@ if torch.cuda.is_available():
 import torch.utils.backend_registration as registration
 from torch.utils._pytree import tree_leaves, tree_map
 
+SIMULATED = True  # what describes a device says so
+
 DEVICES = int(os.environ.get("TORCH_NPU_FAKE_DEVICES", "1"))
 SOC = os.environ.get("TORCH_NPU_FAKE_SOC", "Ascend910B3")
 HAS_BF16 = not re.fullmatch(r"Ascend310(P\d)?|Ascend910(A|B|ProA|ProB|PremiumA)", SOC)

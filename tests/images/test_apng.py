@@ -108,7 +108,7 @@ def test_a_cleared_canvas_gives_alpha():
     first, second = decode_image(data, "a").frames
     assert np.array_equal(first[..., :3], parts[0])
     assert (first[..., 3] == 255).all()
-    assert second[..., 3].sum() == 5 * 6 * 255
+    assert second[..., 3].sum() == 255 * 5 * 6
 
 
 def test_the_still_picture_is_no_frame():

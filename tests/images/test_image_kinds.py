@@ -221,7 +221,7 @@ def test_bmp_of_16_bits(tmp_path):
         source = bmp(tmp_path / "a.bmp", words, 16, compression=3, masks=(*masks, 0), size=56)
         tops = [mask >> shift for mask, shift in zip(masks, shifts, strict=True)]
         exact = np.dstack([
-            ((words & mask) >> shift) * 255.0 / top
+            ((words & mask) >> shift) * (255.0 / top)
             for mask, shift, top in zip(masks, shifts, tops, strict=True)
         ])  # fmt: skip
         pixels = read_image(copy(source, tmp_path / "b.bmp")).pixels

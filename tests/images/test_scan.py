@@ -139,9 +139,9 @@ def test_an_unreadable_folder_is_told(locked, tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         assert find_images(locked) == [locked / "x.png"]
     assert "locked: cannot be read: Permission denied" in caplog.text
-    assert "not taken: 1 .txt" in caplog.text
+    assert "ignored: 1 .txt" in caplog.text
     (locked / "x.png").unlink()
-    with pytest.raises(UsageError, match=r"no image .*locked cannot be read.*not taken: 1 \.txt"):
+    with pytest.raises(UsageError, match=r"no image .*locked cannot be read.*ignored: 1 \.txt"):
         find_images(locked)
     with pytest.raises(UsageError, match="no image .*locked cannot be read"):
         find_images(locked / "locked")
@@ -224,7 +224,7 @@ def test_adnet_run_tells_all_of_it(cli_without_rights, tmp_path, make_image):
     for one in (result, text):
         assert f"failed: {folder / 'locked'}: cannot be read: Permission denied" in one.stderr
     assert "0 denoised, 1 skipped (output exists), 1 failed" in text.stdout
-    assert "not taken: 1 .txt" in text.stdout
+    assert "ignored: 1 .txt" in text.stdout
     assert f"left out: {folder / 'pipe.png'}: a named pipe, not a file" in text.stdout
     assert f"left out: {folder / 'b'}: a link to" in text.stdout
 

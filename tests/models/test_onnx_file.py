@@ -14,7 +14,7 @@ from adnet.export.cli import main as export_main
 from adnet.export.torch_to_onnx import OnnxShape, export_onnx
 from adnet.models.card import ModelCard
 from adnet.models.checkpoint import load_checkpoint
-from adnet.models.onnx_file import NORMS_KEY, load_onnx_checkpoint
+from adnet.models.onnx_network import load_onnx_checkpoint
 
 
 @pytest.fixture(params=[1, 3])
@@ -67,7 +67,7 @@ def changed(path, texts):
 )
 def test_batch_norms_that_cannot_be_right(exported, norms, message):
     path, _, card = exported
-    texts = {"adnet_card": card.to_json()} | ({} if norms is None else {NORMS_KEY: norms})
+    texts = card.to_metadata(norms=norms)
     with pytest.raises(ModelError, match=message):
         load_onnx_checkpoint(changed(path, texts))
 

@@ -17,6 +17,7 @@ from contract_worker import infer
 from om_helpers import FAKES, make_om
 
 from adnet.errors import ShapeError, UsageError
+from adnet.images.levels import WHITE, to_levels
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
 from adnet.models.shipped import WEIGHTS
@@ -116,13 +117,13 @@ def test_tiles_and_partial_batches_equal_the_whole(case, size):
 
 
 def test_colour_and_alpha_plane_by_plane(case):
-    image = np.rint(render(64, 48, 3) * 255).astype(np.uint8)
+    image = to_levels(render(64, 48, 3))
     image = np.dstack([image, np.full(image.shape[:2], 7, np.uint8)])
     with Denoiser("gray-blind", tile=4096) as whole, case.denoiser() as denoise:
         result = denoise(image)
         assert np.array_equal(result[..., 3], image[..., 3])
         difference = np.abs(result.astype(int) - whole(image))
-        assert difference.max() <= max(1, np.ceil(case.tolerance * 255))
+        assert difference.max() <= max(1, np.ceil(case.tolerance * WHITE))
 
 
 @pytest.mark.parametrize(

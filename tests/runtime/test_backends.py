@@ -23,7 +23,7 @@ if HAS_TORCH:
     import torch
 
     from adnet.models.checkpoint import load_checkpoint, save_checkpoint
-    from adnet.models.onnx_file import load_onnx_network
+    from adnet.models.onnx_network import load_onnx_network
     from adnet.runtime.backends import pytorch as torch_backend
 
 ONNX = WEIGHTS / "gray-blind.onnx"

@@ -5,11 +5,13 @@ from hypothesis import strategies as st
 
 import adnet
 from adnet.errors import BackendUnavailable, ModelError, ShapeError, UsageError
+from adnet.images.levels import from_levels, to_levels
 from adnet.images.metrics import psnr
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
 from adnet.models.shipped import WEIGHTS, default_model, pretrained_models, resolve_model
 from adnet.runtime import registry
+from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.registry import BackendEntry, open_backend
 
@@ -76,9 +78,9 @@ def test_shapes_and_types_are_kept_and_alpha_is_copied(denoiser, shape, dtype):
 
 
 def test_integers_are_the_rounded_floats(denoiser):
-    noisy = np.clip(np.rint(noisy_image(60, 70) * 255), 0, 255).astype(np.uint8)
-    floats = denoiser(noisy / np.float32(255))
-    assert np.array_equal(denoiser(noisy), np.clip(np.rint(floats * 255), 0, 255))
+    noisy = to_levels(noisy_image(60, 70))
+    floats = denoiser(from_levels(noisy))
+    assert np.array_equal(denoiser(noisy), to_levels(floats))
 
 
 def test_colour_with_the_gray_model_is_plane_by_plane(denoiser):
@@ -122,6 +124,24 @@ def test_bad_options_are_refused(options, message):
         Denoiser("gray-blind", **options)
 
 
+def test_options_come_whole_or_by_name():
+    whole = RunOptions(threads=1, streams=2)
+    with (
+        Denoiser("gray-blind", options=whole) as first,
+        Denoiser("gray-blind", threads=1, streams=2) as second,
+        Denoiser("gray-blind", options=whole, streams=1) as third,
+    ):
+        facts = [one.model_for(1).describe() for one in (first, second, third)]
+    assert [(one["threads"], one["streams"]) for one in facts] == [("1", "2")] * 2 + [("1", "1")]
+    with pytest.raises(TypeError, match="thread"):
+        Denoiser("gray-blind", thread=1)
+
+
+def test_what_is_asked_for_is_told():
+    assert RunOptions().given() == {}
+    assert RunOptions(threads=1, device="cpu").given() == {"threads": 1, "device": "cpu"}
+
+
 def test_progress_adds_up_to_the_pixels():
     seen = []
     with Denoiser("gray-blind", tile=64) as tiled:
@@ -137,6 +157,7 @@ def test_public_names():
 
 @pytest.fixture(scope="module")
 def fixed(tmp_path_factory):
+    pytest.importorskip("torch", reason="needs torch: exports a model")
     path = tmp_path_factory.mktemp("fixed") / "fixed.onnx"
     from adnet.export.to_onnx import checkpoint_to_onnx
     from adnet.export.torch_to_onnx import OnnxShape
@@ -198,6 +219,7 @@ def test_files_that_nothing_runs(tmp_path):
         open_backend(tmp_path / "m.tflite")
 
 
+@pytest.mark.torch
 def test_shipped_models_match_their_cards():
     import hashlib
 
@@ -230,5 +252,5 @@ def test_published_weights_reach_their_psnr(shared, tmp_path, name, sigma, expec
     images = load_folder(shared / "data" / "BSD68", 1).values()
     assert len(images) == 68
     with Denoiser(path) as published:
-        results = evaluate(published, (image / np.float32(255) for image in images), sigma)
+        results = evaluate(published, (from_levels(image) for image in images), sigma)
     assert mean_psnr(results) == pytest.approx(expected, abs=0.002)

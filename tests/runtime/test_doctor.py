@@ -103,7 +103,7 @@ def test_a_machine_where_all_is_well(machine, monkeypatch, acl):
 @pytest.mark.parametrize(
     ("cpuinfo", "there", "lacking"),
     [(X86, "AVX2, AVX-512, VNNI, BF16, AMX", None), (OLD, "AVX2", "AVX-512, VNNI, BF16, AMX"),
-     (ARM, "BF16, NEON, DOTPROD, I8MM", "SVE"), ("", "features not told", None)],
+     (ARM, "BF16, NEON, DOTPROD, I8MM", "SVE"), ("", "features unknown", None)],
 )  # fmt: skip
 def test_what_the_processor_can_do(machine, cpuinfo, there, lacking):
     machine.write("proc/cpuinfo", cpuinfo)
@@ -119,7 +119,7 @@ def test_little_memory_is_noted(machine):
     machine.write("proc/meminfo", "MemTotal: 8388608 kB\nMemAvailable: 1048576 kB\n")
     assert "TE_PARALLEL_COMPILER=1" in look("memory").remedy
     (machine.root / "proc/meminfo").unlink()
-    assert look("memory").found == "not told"
+    assert look("memory").found == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_devlib_in_both_layouts(machine, monkeypatch, devlib):
         ("2.9.0+cpu", "2.9.0", "8.5.0", None),
         ("2.13.0", "2.9.0", "8.5.0", ["needs torch 2.9.0", "torch-npu==2.9.0"]),
         ("2.12.0", "2.12.0", "8.5.0", ["needs CANN 9.1", "torch-npu==2.9.0"]),
-        (None, None, None, ["only for training", "adnet[train,export]"]),
+        (None, None, None, ["only for training", "pip install '.[train,export]'"]),
     ],
 )
 def test_the_pair(machine, monkeypatch, torch, torch_npu, cann, parts):

@@ -7,6 +7,7 @@ import pytest
 from om_helpers import batch_of, make_om, noisy_image
 
 from adnet.errors import BackendUnavailable, ModelError, ShapeError, UsageError
+from adnet.images.levels import to_levels
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.backends.om import OmBackend
 from adnet.runtime.denoiser import Denoiser
@@ -85,7 +86,7 @@ def test_8_bit_input_through_aipp(acl, tmp_path, model, sizes):
         assert backend.spec.dtype == "uint8"
         for height, width in sizes:
             batch = batch_of(1, height, width, channels)
-            levels = np.clip(np.rint(batch * 255), 0, 255)
+            levels = to_levels(batch)
             # AIPP's 1/255 and its products are float16: white comes out as 0.99998.
             scaled = (levels.astype(np.float16) * np.float16(1 / 255)).astype(np.float32)
             assert np.abs(backend.infer(batch) - on_onnx(scaled, model)).max() < 1e-6
@@ -161,8 +162,17 @@ def test_a_model_without_its_sidecar(acl, tmp_path):
         assert backend.card.sigma_range is None
         assert backend.card.channels == 1
         assert backend.describe()["soc"] == "Ascend310P3"
+        assert backend.describe()["simulated"] == "yes"
     with OmBackend(make_om(tmp_path / "n.om"), RunOptions()) as backend:
         assert backend.card.name == "gray-blind"
+
+
+def test_a_device_that_is_real_is_not_called_simulated(acl, tmp_path, monkeypatch):
+    """By what the module says, wherever it lies."""
+    monkeypatch.delattr(acl, "SIMULATED")
+    with OmBackend(make_om(tmp_path / "m.om"), RunOptions()) as backend:
+        assert "fakes" in backend.describe()["pyacl"]
+        assert "simulated" not in backend.describe()
 
 
 @pytest.mark.parametrize(

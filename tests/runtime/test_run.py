@@ -15,6 +15,7 @@ from conftest import EXAMPLES, assert_clean_error
 from PIL import Image
 
 from adnet.errors import UsageError
+from adnet.images.levels import from_levels
 from adnet.images.metrics import psnr
 from adnet.runtime.jobs import plan_jobs
 
@@ -30,7 +31,7 @@ def test_examples_come_out_clean(cli, tmp_path):
     assert tree(tmp_path) == ["out/hills.png", "out/page.png", "out/shapes.png"]
     for path in (EXAMPLES / "noisy").iterdir():
         clean, noisy, out = (
-            np.asarray(Image.open(folder / path.name)) / 255
+            from_levels(np.asarray(Image.open(folder / path.name)))
             for folder in (EXAMPLES / "clean", EXAMPLES / "noisy", tmp_path / "out")
         )
         assert psnr(clean, out) > psnr(clean, noisy) + 4, path.name

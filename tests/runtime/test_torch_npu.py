@@ -161,6 +161,14 @@ def float16_chip(request, monkeypatch):
 
 
 @on_npu
+def test_a_simulated_device_says_so(monkeypatch):
+    with open_backend(WEIGHTS / "gray-blind.onnx", "npu") as backend:
+        assert backend.describe()["simulated"] == "yes"
+        monkeypatch.delattr(torch_npu, "SIMULATED")
+        assert "simulated" not in backend.describe()
+
+
+@on_npu
 def test_bf16_is_refused_on_chips_without_it(float16_chip):
     with pytest.raises(RuntimeError, match="bfloat16 is not supported"):
         torch.zeros(2, device="npu").to(torch.bfloat16)

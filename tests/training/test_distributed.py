@@ -21,10 +21,11 @@ from adnet.training import world
 from adnet.training.cli import main, training_display
 from adnet.training.config import TrainConfig
 from adnet.training.data import load_training_data, make_batch
-from adnet.training.launch import Workers, launch
+from adnet.training.launch import launch
 from adnet.training.learner import Learner
 from adnet.training.start import run_training
 from adnet.training.validation import validate
+from adnet.training.workers import Workers
 from adnet.training.world import World, join_world
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from adnet.errors import TrainingError
-from adnet.training.patches import PatchSampler, StoreSampler, rescaled
+from adnet.training.patches import PatchSampler, StoreSampler
 
 CPU = torch.device("cpu")
 ALL = slice(None)
@@ -37,11 +37,6 @@ def test_sampler_keeps_planes_apart_and_images_too():
     kinds = {tuple(map(int, patch.reshape(3, -1).T.unique(dim=0)[0])) for patch in patches}
     assert kinds == {(1, 2, 3), (4, 5, 6)}
     assert all(patch.reshape(3, -1).T.unique(dim=0).shape[0] == 1 for patch in patches)
-
-
-def test_rescaled_sizes():
-    image = np.zeros((100, 50, 3), np.uint8)
-    assert [one.shape for one in rescaled([image], (1.0, 0.7))] == [(100, 50, 3), (70, 35, 3)]
 
 
 def test_store_sampler_draws_turned_patches():

@@ -36,7 +36,7 @@ MAX_SIDE = 2**31 - 1
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PIXEL_CHUNKS = (b"IHDR", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"tRNS", b"hIST")
-"""Written anew from the pixels."""
+"""Chunks that are made from the pixels, never copied."""
 _COPIED_THOUGH_UNSAFE = (
     b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"bKGD", b"sPLT",
     b"PLTE", b"tIME", b"oFFs", b"pCAL", b"sCAL", b"sTER", b"eXIf", b"vpAg",

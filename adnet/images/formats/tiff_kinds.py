@@ -82,7 +82,7 @@ def check_page(tags: PageTags) -> Stored:
     if not known:
         raise ImageError(
             f"TIFF compression {compression} (predictor {predictor}, {bits} bits, kind of colour "
-            f"{photometric}) is not supported. Write it anew with deflate or LZW compression."
+            f"{photometric}) is not supported. Save it with deflate or LZW compression."
         )
     if photometric == YCBCR and compression != JPEG and tags.numbers(530) != (1, 1):
         raise ImageError("holds subsampled YCbCr without JPEG, which is not supported. Convert it.")

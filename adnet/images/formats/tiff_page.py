@@ -47,7 +47,7 @@ _LAYOUT_TAGS = frozenset(
      320, 322, 323, 324, 325, 326, 327, 328, 330, 338, 339, 347, 512, 513, 514, 515, 517, 518, 519,
      520, 521, 529, 530, 531)
 )  # fmt: skip
-"""Written anew, or without meaning for the new pixels."""
+"""Tags that are made from the new pixels, or mean nothing for them."""
 _OLD_COLOUR_TAGS = (280, 281, 301, 318, 319, 332, 333, 334, 336, 337, 340, 341, 342, 532)
 """Tags about colours or samples that a converted page no longer has."""
 

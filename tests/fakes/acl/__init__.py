@@ -44,6 +44,8 @@ import os
 from . import mdl, rt, util  # noqa: F401
 from ._state import Memory, MisuseError, api, require_int, state  # noqa: F401
 
+SIMULATED = True  # what describes a device says so
+
 
 @api("code", context=False, init=False)
 def init(config=None):

@@ -3,72 +3,75 @@
 import shutil
 
 import pytest
+from bench_helpers import empty_result
 from conftest import assert_clean_error
 
 from adnet.benchmarks import speed
-from adnet.benchmarks.candidates import open_subjects
+from adnet.benchmarks.candidates import open_candidates
 from adnet.benchmarks.cli import main
-from adnet.benchmarks.results import new_result, read_result
+from adnet.benchmarks.results_json import read_result
 from adnet.export import variants as onnx_variants
 from adnet.models.checkpoint import load_checkpoint, save_checkpoint
 from adnet.models.shipped import WEIGHTS
+from adnet.runtime.backend import RunOptions
 
 
 @pytest.fixture
 def measured_cells():
-    """Measure cells: measured_cells(subjects, batches, sizes, rounds) gives the result."""
+    """Measure cells: measured_cells(candidates, batches, sizes, rounds) gives the result."""
 
-    def measure(subjects, batches, sizes, rounds=2):
-        result = new_result({})
-        result["subjects"] = [one.facts() for one in subjects]
-        speed.measure_speed(result, subjects, batches, sizes, rounds, 25)
+    def measure(candidates, batches, sizes, rounds=2):
+        result = empty_result()
+        result.candidates = [one.record() for one in candidates]
+        speed.measure_speed(result, candidates, batches, sizes, rounds, 25)
         return result
 
     return measure
 
 
 def test_peak_is_what_a_matrix_product_reaches(measured_cells):
-    with open_subjects(["onnx"], ["gray-blind"], {}) as subjects:
-        result = measured_cells(subjects.opened, [1], [(45, 60)])
-    machine, (entry,) = result["machine"], result["speed"]
-    assert machine["gflop_per_s"] > 1
-    assert machine["copy_gb_per_s"] > 0.1
-    assert entry["share_of_peak"] == pytest.approx(entry["gflop_per_s"] / machine["gflop_per_s"])
+    with open_candidates(["onnx"], ["gray-blind"], RunOptions()) as candidates:
+        result = measured_cells(candidates.opened, [1], [(45, 60)])
+    machine, (entry,) = result.machine, result.speed
+    assert machine.gflop_per_s > 1
+    assert machine.copy_gb_per_s > 0.1
+    assert entry.share_of_peak == pytest.approx(entry.gflop_per_s / machine.gflop_per_s)
     # The roof is that of all cores in float32.
-    with open_subjects(["onnx"], ["gray-blind"], {"threads": 1}) as subjects:
-        assert measured_cells(subjects.opened, [1], [(45, 60)])["speed"][0]["share_of_peak"] is None
+    with open_candidates(["onnx"], ["gray-blind"], RunOptions(threads=1)) as candidates:
+        (entry,) = measured_cells(candidates.opened, [1], [(45, 60)]).speed
+    assert entry.share_of_peak is None
 
 
 def test_device_only_leaves_the_warm_up_out(measured_cells):
-    with open_subjects(["onnx"], ["gray-blind"], {}) as subjects:
-        (subject,) = subjects.opened
-        infer, calls = subject.backend.infer, []
+    with open_candidates(["onnx"], ["gray-blind"], RunOptions()) as candidates:
+        (candidate,) = candidates.opened
+        infer, calls = candidate.backend.infer, []
 
         def told(batch):
             calls.append(None)
-            subject.backend.device_seconds = 1.0 if len(calls) == 1 else 0.01
+            candidate.backend.device_seconds = 1.0 if len(calls) == 1 else 0.01
             return infer(batch)
 
-        subject.backend.infer = told
-        (entry,) = measured_cells([subject], [2], [(45, 60)])["speed"]
-    assert entry["device_only_images_per_s"] == pytest.approx(200)
+        candidate.backend.infer = told
+        (entry,) = measured_cells([candidate], [2], [(45, 60)]).speed
+    assert entry.device_only_images_per_s == pytest.approx(200)
 
 
 def test_a_cell_that_fails_leaves_the_others(measured_cells):
     """Whatever an engine raises, out of memory for example."""
-    with open_subjects(["onnx"], ["gray-blind"], {}) as subjects:
-        (subject,) = subjects.opened
-        infer = subject.backend.infer
+    with open_candidates(["onnx"], ["gray-blind"], RunOptions()) as candidates:
+        (candidate,) = candidates.opened
+        infer = candidate.backend.infer
 
         def greedy(batch):
             if len(batch) == 4:
                 raise RuntimeError("out of memory")
             return infer(batch)
 
-        subject.backend.infer = greedy
-        result = measured_cells([subject], [1, 4], [(45, 60)])
-    assert [one["batch"] for one in result["speed"]] == [1]
-    assert result["errors"] == {"onnx at 4x45x60": "out of memory"}
+        candidate.backend.infer = greedy
+        result = measured_cells([candidate], [1, 4], [(45, 60)])
+    assert [one.batch for one in result.speed] == [1]
+    assert result.errors == {"onnx at 4x45x60": "out of memory"}
 
 
 def test_shapes_that_a_model_does_not_take_are_told(measured_cells, checkpoint, tmp_path):
@@ -77,19 +80,19 @@ def test_shapes_that_a_model_does_not_take_are_told(measured_cells, checkpoint, 
 
     checkpoint_to_onnx(checkpoint, tmp_path / "f.onnx", OnnxShape(1, (45, 60)), verify=False)
     models = [str(tmp_path / "f.onnx"), "gray-blind"]
-    with open_subjects(["onnx"], models, {}, ["bare-onnxruntime"]) as subjects:
-        fixed, free, peer = subjects.opened
+    with open_candidates(["onnx"], models, RunOptions(), ["bare-onnxruntime"]) as candidates:
+        fixed, free, peer = candidates.opened
         result = measured_cells([fixed, free, peer], [1, 2], [(45, 60)])
         nothing = measured_cells([fixed], [2], [(48, 64)])
-    cells = {(one["subject"], one["batch"]) for one in result["speed"]}
+    cells = {(one.candidate, one.batch) for one in result.speed}
     assert cells == {("onnx f.onnx", 1), ("onnx gray-blind.onnx", 1), ("onnx gray-blind.onnx", 2),
                      ("bare-onnxruntime", 1)}  # fmt: skip
-    assert set(result["left_out"]) == {"onnx f.onnx at 2x45x60", "bare-onnxruntime at 2x45x60"}
-    # Beside the first subject where it has the same cell, beside nobody elsewhere.
-    beside = {(one["subject"], one["batch"]): one["times_as_fast"] for one in result["speed"]}
-    assert beside["onnx gray-blind.onnx", 1]["as"] == "onnx f.onnx"
+    assert set(result.left_out) == {"onnx f.onnx at 2x45x60", "bare-onnxruntime at 2x45x60"}
+    # Beside the first candidate where it has the same cell, beside nobody elsewhere.
+    beside = {(one.candidate, one.batch): one.times_as_fast for one in result.speed}
+    assert beside["onnx gray-blind.onnx", 1].base == "onnx f.onnx"
     assert beside["onnx gray-blind.onnx", 2] is None
-    assert "takes none of these" in nothing["errors"]["onnx f.onnx, speed"]
+    assert "takes none of these" in nothing.errors["onnx f.onnx, speed"]
 
 
 def changed(path, source):
@@ -112,10 +115,10 @@ def test_models_of_one_name_are_told_apart(cli_here, clean, checkpoint, tmp_path
     result = cli_here(main, "adnet-bench", "--backend", "torch", *arguments, "--data", clean,
                       "--rounds", "0", "--json", out, "--quiet")  # fmt: skip
     assert result.returncode == 0, result.stderr
-    first, second = read_result(out)["quality"]
-    assert (first["subject"], second["subject"]) == ("torch a/best.pth", "torch b/best.pth")
-    assert first["psnr"] > second["psnr"] + 1
-    assert first["largest_difference"] == 0 < second["largest_difference"]
+    first, second = read_result(out).quality
+    assert (first.candidate, second.candidate) == ("torch a/best.pth", "torch b/best.pth")
+    assert first.psnr > second.psnr + 1
+    assert first.largest_difference == 0 < second.largest_difference
 
 
 def test_models_that_only_some_backends_run(cli_here, clean, checkpoint, tmp_path):
@@ -127,13 +130,13 @@ def test_models_that_only_some_backends_run(cli_here, clean, checkpoint, tmp_pat
                       "--rounds", "0", "--json", out, "--quiet")  # fmt: skip
     assert result.returncode == 0, result.stderr
     data = read_result(out)
-    assert [one["subject"] for one in data["subjects"]] == [
+    assert [one.name for one in data.candidates] == [
         "torch gray-blind.pth", "torch gray-blind.onnx", "onnx gray-blind.onnx", "onnx half.onnx",
     ]  # fmt: skip
-    assert set(data["left_out"]) == {"torch half.onnx"}
-    assert all(len(one["model_sha256"]) == 64 for one in data["subjects"])
+    assert set(data.left_out) == {"torch half.onnx"}
+    assert all(len(one.model_sha256) == 64 for one in data.candidates)
     # Differences are to float32, whatever comes first.
-    assert {one["reference"] for one in data["quality"]} == {"torch gray-blind.pth"}
+    assert {one.reference for one in data.quality} == {"torch gray-blind.pth"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,14 @@
+"""What options may be that are one of a few words.
+
+Here, and not where they are used, since adnet-run's help needs no NumPy.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Precision = Literal["fp32", "fp16", "bf16"]
+"""Of the arithmetic, on a backend that leaves a choice."""
+
+Pad = Literal["reflect"]
+"""What to do with an image smaller than the smallest of a model's fixed sizes."""

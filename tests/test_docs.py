@@ -1,0 +1,104 @@
+"""The pages: short, linked, and true where a test can tell."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from adnet.models.shipped import pretrained_models
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def anchors(page: Path) -> set[str]:
+    """What GitHub makes of the headings."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", one.lower()).replace(" ", "-") for one in found}
+
+
+def tracked(*patterns: str) -> list[str]:
+    listed = subprocess.run(
+        ["git", "ls-files", "--", *patterns], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return listed.stdout.splitlines()
+
+
+def test_the_readme_is_a_front_door():
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 130
+
+
+@pytest.mark.parametrize("name", [".venv", ".venv-test"])
+def test_the_two_commands_are_lines_of_their_own(name):
+    lines = (ROOT / "README.md").read_text().splitlines()
+    found = [line for line in lines if line.startswith(f"python3 -m venv {name} ")]
+    assert len(found) == 1  # .ci/run takes the first
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in LINK.findall(page.read_text()):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file), target
+
+
+def test_every_page_is_reached_from_the_readme():
+    linked = {name for page in PAGES for name in LINK.findall(page.read_text())}
+    names = {Path(one.partition("#")[0]).name for one in linked}
+    for page in PAGES[1:]:
+        assert page.name in names
+
+
+def test_nothing_installs_adnet_from_an_index():
+    wrong = re.compile(r"""pip (?:install|download) (?:-\S+ )*['"]?adnet(?![-\w])|['"]adnet\[""")
+    for name in tracked("*.md", "*.py", "docker", ".ci"):
+        if name.startswith("tests/"):
+            continue
+        for line in (ROOT / name).read_text().splitlines():
+            assert "--no-index" in line or not wrong.search(line), f"{name}: {line}"
+
+
+def test_figures_of_the_shipped_models_are_those_of_their_records():
+    told = {one.name: one.card.training["test_psnr"] for one in pretrained_models()}
+    pages = [(ROOT / name).read_text() for name in ("README.md", "docs/numbers.md")]
+    for text in pages:
+        rows = [line for line in text.splitlines() if line.startswith("| `")]
+        for name, sets in (
+            ("gray-25", "BSD68"),
+            ("gray-blind", "BSD68"),
+            ("color-blind", "CBSD68"),
+        ):
+            (row,) = [one for one in rows if one.startswith(f"| `{name}`")]
+            levels = re.search(r"sigma ([\d /]+)", row)[1].split("/")
+            figures = re.search(r"\| ([\d. /]+) dB", row)[1].split("/")
+            for level, figure in zip(levels, figures, strict=True):
+                assert f"{told[name][sets][level.strip()]:.2f}" == figure.strip(), row
+
+
+def test_the_table_of_rooms_is_the_tree():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    listed = re.findall(r"^\| `([\w/.]+)/` \|", text, re.MULTILINE)
+    rooms = {str(Path(name).parent) for name in tracked("*.py")}
+    packages = {room for room in rooms if (ROOT / room / "__init__.py").exists()}
+    assert len(listed) == len(set(listed))
+    assert packages - {"tests/fakes/acl"} <= set(listed)
+    for room in listed:
+        assert (ROOT / room).is_dir(), room
+        assert tracked(room), room
+    tests = {room for room in rooms if re.fullmatch(r"tests/\w+", room)} - {"tests/fakes"}
+    for room in tests:
+        name = room.removeprefix("tests/")
+        assert name in {"export", "runtime", "benchmarks"} or f"adnet/{name}" in packages, room
+
+
+def test_every_package_says_what_it_is_for():
+    for name in tracked("*__init__.py"):
+        first = (ROOT / name).read_text().partition("\n")[0]
+        assert first.startswith('"""'), name
