@@ -60,7 +60,8 @@ def run(
         typer.Option(help="Where to run: cpu, cuda:0, npu:0 or, for several OM, npu:0,npu:1."),
     ] = None,
     precision: Annotated[
-        Precision | None, typer.Option(help="Arithmetic, on torch. Default: fp32.")
+        Precision | None,
+        typer.Option(help="Arithmetic, on torch and OpenVINO. Default: fp32, or the file's int8."),
     ] = None,
     provider: Annotated[
         str | None,
@@ -68,11 +69,15 @@ def run(
     ] = None,
     streams: Annotated[
         int | None,
-        typer.Option(help="On ONNX Runtime: batches in work at once, for many cores. Default: 1."),
+        typer.Option(help="On ONNX Runtime and OpenVINO: batches in work at once. Default: 1."),
     ] = None,
     compile_: Annotated[
         bool, typer.Option("--compile", help="On torch: use torch.compile.")
     ] = False,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="On OpenVINO: folder to keep compiled models in. Default: none is kept."),
+    ] = None,
     pad: Annotated[
         Pad | None,
         typer.Option(help="reflect: mirror the border of images too small for a fixed-size model."),
@@ -157,6 +162,7 @@ def run(
                     provider=provider,
                     streams=streams,
                     compile=compile_ or None,
+                    cache=None if cache is None else str(cache),
                 ),
             ) as denoiser,
             progress_bar("denoising", quiet) as bar,
