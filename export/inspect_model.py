@@ -49,7 +49,7 @@ def _inspect_checkpoint(path: Path) -> dict[str, Any]:
 
 def _inspect_onnx(path: Path) -> dict[str, Any]:
     from adnet.models.onnx_file import metadata_of, read_onnx  # noqa: PLC0415  (imports onnx)
-    from adnet.models.structure import check_structure  # noqa: PLC0415
+    from adnet.models.structure import check_structure, without_qdq  # noqa: PLC0415
 
     model = read_onnx(path)
     facts: dict[str, Any] = {
@@ -60,8 +60,11 @@ def _inspect_onnx(path: Path) -> dict[str, Any]:
         "outputs": {one.name: _shape(one) for one in model.graph.output},
     }
     try:
-        check_structure(model)
+        plain = without_qdq(model)
+        check_structure(plain)
         facts["structure"] = "ADNet: 17 convolutions, four dilated, attention intact"
+        if len(plain.graph.node) != len(model.graph.node):
+            facts["structure"] += "; quantised to int8"
     except ParityError as err:
         facts["structure"] = f"not ADNet: {err}"
     card = ModelCard.find_in(metadata_of(model), str(path))

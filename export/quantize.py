@@ -1,7 +1,8 @@
-"""Static int8 quantisation: convolutions and ReLUs in 8 bits, the rest in float32.
+"""Static int8 quantisation for Ascend's AMCT: some convolutions and ReLUs in 8 bits.
 
-Chosen by measurement on held-out training images (published sigma-25 weights, ONNX Runtime on two
-cores with AVX-512 VNNI; loss of PSNR and speed relative to float32):
+ONNX files for other runtimes are made by `qdq.py`. Chosen by measurement on held-out training
+images (published sigma-25 weights, ONNX Runtime on two cores with AVX-512 VNNI; loss of PSNR and
+speed relative to float32):
 
     all layers, min-max                                   -0.082 dB  3.1x
     the same, weights in 7 bits                           -0.127 dB  3.0x
@@ -47,15 +48,14 @@ def quantize_onnx(
     source: Path,
     target: Path,
     calibration: Sequence[NDArray[np.float32]],
-    *,
-    paired: bool = False,
 ) -> None:
     """Quantise a float32 ADNet into another file.
 
+    Weights stay in float32 behind a QuantizeLinear and DequantizeLinear, and biases in float32, as
+    AMCT wants it.
+
     Args:
         calibration: noisy batches (N, C, H, W) like those that the model will see.
-        paired: leave weights in float32 behind a QuantizeLinear and DequantizeLinear, symmetric and
-            in all 8 bits, and biases in float32, as AMCT wants it; False: store them in 8 bits.
 
     Raises:
         ExportError: the opset is too old, or ONNX Runtime could not quantise the model.
@@ -80,7 +80,7 @@ def quantize_onnx(
                 _Reader(model.graph.input[0].name, calibration),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
-                reduce_range=not paired,  # only x86 processors want 7 bits
+                reduce_range=False,  # only x86 processors want 7 bits
                 op_types_to_quantize=["Conv", "Relu"],
                 nodes_to_exclude=[convolutions[index - 1] for index in FLOAT_LAYERS],
                 calibrate_method=CalibrationMethod.Percentile,
@@ -88,7 +88,8 @@ def quantize_onnx(
                 extra_options={
                     "CalibPercentile": PERCENTILE,
                     "CalibStridedMinMax": 1,
-                    **({"AddQDQPairToWeight": True, "QuantizeBias": False} if paired else {}),
+                    "AddQDQPairToWeight": True,
+                    "QuantizeBias": False,
                 },
             )
     except (RuntimeError, ValueError) as err:

@@ -101,7 +101,7 @@ def prepare_onnx(
 
         source, path = path, folder / "int8.onnx"
         calibrating, _ = load_pairs(card, calibration)
-        quantize_onnx(source, path, [noisy for _, noisy in calibrating], paired=True)
+        quantize_onnx(source, path, [noisy for _, noisy in calibrating])
     return path, card, loaded.graph.input[0].name
 
 

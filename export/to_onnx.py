@@ -11,21 +11,28 @@ from pathlib import Path
 from typing import get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from adnet.atomic import atomic_path
 from adnet.errors import UsageError
 from adnet.export.calibration import load_pairs
 from adnet.export.choices import Io
-from adnet.export.quantize import quantize_onnx
+from adnet.export.qdq import require_opset, write_qdq
 from adnet.export.simplify import simplify_onnx
 from adnet.export.torch_to_onnx import DEFAULT_OPSET, OnnxShape, export_onnx
 from adnet.export.variants import to_half, with_8_bit_io
-from adnet.export.verify import ParityCase, verify_onnx, verify_variant
+from adnet.export.verify import TRAINED, ParityCase, verify_onnx, verify_variant
 from adnet.models.card import Precision
 from adnet.models.checkpoint import load_checkpoint
+from adnet.models.network import ADNet
 from adnet.models.onnx_file import read_onnx
-from adnet.models.structure import check_structure
+from adnet.models.quantized import QuantizedADNet
+from adnet.models.structure import check_structure, without_qdq
+from adnet.training.quantization import quantized_from
+
+CALIBRATED_BITS = 7
+"""Of the weights where int8 is calibrated: right on every processor. (Training chooses its own.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,9 @@ class OnnxExport:
     path: Path
     parity: list[ParityCase]
     """Empty when verification was switched off."""
+    precision: Precision = "fp32"
+    is_calibrated: bool = False
+    """Whether its int8 scales were searched for here, not learned."""
     variant: ParityCase | None = None
     """The variant against the network, on images that it was not calibrated with."""
 
@@ -85,10 +95,12 @@ def checkpoint_to_onnx(
         name: written to the model card; None keeps the card's.
         verify: False leaves out the proofs.
         variant: float16 or int8 arithmetic, 8-bit pixels in and out; made from the proven model.
+            A checkpoint that was fine-tuned for int8 gives an int8 model in any case.
 
     Raises:
         CheckpointError: the checkpoint is damaged, unsafe or no ADNet.
-        UsageError: the output cannot be written or is the checkpoint.
+        UsageError: the output cannot be written or is the checkpoint, or a variant that an int8
+            checkpoint cannot become.
         ExportError: tracing or simplifying failed.
         ParityError: a proof failed; nothing is written.
     """
@@ -98,29 +110,48 @@ def checkpoint_to_onnx(
         raise UsageError(f"{output.parent}: no such folder for the output.")
     loaded = load_checkpoint(checkpoint)
     card = loaded.card if name is None else dataclasses.replace(loaded.card, name=name)
+    variant = variant or Variant()
+    network = plain = loaded.network
+    if isinstance(network, QuantizedADNet):
+        variant = _as_trained(variant, checkpoint)
+        plain = network.to_float()
     with tempfile.TemporaryDirectory(prefix="adnet-export-") as folder:
         traced = result = Path(folder, "traced.onnx")
-        export_onnx(loaded.network, card, traced, shape, opset)
+        export_onnx(plain, card, traced, shape, opset)
         if simplify:
             result = Path(folder, "simplified.onnx")
             simplify_onnx(traced, result)
         parity = []
         if verify:
             check_structure(read_onnx(result))
-            parity = verify_onnx(result, loaded.network, card, shape)
+            parity = verify_onnx(result, plain, card, shape)
         case = None
-        if variant is not None and not variant.is_plain:
+        if not variant.is_plain:
             calibrating, measuring = load_pairs(card, variant.calibration)
-            result = _make_variant(result, variant, [noisy for _, noisy in calibrating])
+            result = _make_variant(result, variant, network, [noisy for _, noisy in calibrating])
             if verify:
-                case = verify_variant(result, loaded.network, measuring, variant.precision)
+                # An int8 checkpoint is the measure of its own file.
+                kind = variant.precision if network is plain else TRAINED
+                case = verify_variant(result, network, measuring, kind)
         with atomic_path(output) as temporary:
             shutil.copyfile(result, temporary)
-    return OnnxExport(output, parity, case)
+    calibrated = variant.precision == "int8" and network is plain
+    return OnnxExport(output, parity, variant.precision, calibrated, case)
+
+
+def _as_trained(variant: Variant, checkpoint: Path) -> Variant:
+    """Turn what is asked for into what an int8 checkpoint can become."""
+    if variant.precision == "fp16" or variant.calibration is not None:
+        what = "--calibrate" if variant.calibration is not None else "--precision fp16"
+        raise UsageError(
+            f"{checkpoint}: was fine-tuned for int8 and holds its scales; {what} needs the float "
+            "checkpoint that it came from."
+        )
+    return dataclasses.replace(variant, precision="int8")
 
 
 def _make_variant(
-    source: Path, variant: Variant, calibration: Sequence[NDArray[np.float32]]
+    source: Path, variant: Variant, network: ADNet, calibration: Sequence[NDArray[np.float32]]
 ) -> Path:
     """Convert a float32 model; each step writes a file beside the one before."""
     result = source
@@ -129,7 +160,12 @@ def _make_variant(
         to_half(source, result, keep_float_io=variant.io != "fp16")
     elif variant.precision == "int8":
         source, result = result, source.with_name("int8.onnx")
-        quantize_onnx(source, result, calibration)
+        require_opset(read_onnx(source))  # before the search for scales
+        if not isinstance(network, QuantizedADNet):
+            noisy = [torch.from_numpy(batch) for batch in calibration]
+            network = quantized_from(network, noisy, CALIBRATED_BITS)
+        write_qdq(source, result, network)
+        check_structure(without_qdq(read_onnx(result)))
     if variant.io == "uint8":
         source, result = result, result.with_name("uint8.onnx")
         with_8_bit_io(source, result)

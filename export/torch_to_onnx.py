@@ -20,7 +20,7 @@ import torch
 from adnet.errors import ExportError, UsageError
 from adnet.export.choices import Dynamic
 from adnet.models.card import ModelCard
-from adnet.models.network import ADNet, fold_batch_norm
+from adnet.models.network import ADNet, fold_batch_norm, has_norms
 from adnet.models.onnx_file import read_onnx, set_metadata
 from adnet.models.onnx_network import norms_text
 
@@ -113,5 +113,6 @@ def export_onnx(
     except (RuntimeError, ValueError, TypeError, torch.onnx.OnnxExporterError) as err:
         raise ExportError(f"{path}: torch {torch.__version__} could not export: {err}") from err
     model = read_onnx(path)
-    set_metadata(model, card.to_metadata(norms=norms_text(network)))
+    norms = norms_text(network) if has_norms(network) else None
+    set_metadata(model, card.to_metadata(norms=norms))
     onnx.save(model, path)

@@ -107,6 +107,8 @@ class RunOptions:
     """Batches in work at once on a CPU."""
     compile: bool | None = None
     """Use torch.compile."""
+    cache: str | None = None
+    """Folder in which OpenVINO keeps compiled models; None keeps none."""
 
     def __post_init__(self) -> None:
         for name, value in (("threads", self.threads), ("streams", self.streams)):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-Precision = Literal["fp32", "fp16", "bf16"]
-"""Of the arithmetic, on a backend that leaves a choice."""
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+"""Of the arithmetic, on a backend that leaves a choice; int8 is a file's, and asks for no other."""
 
 Pad = Literal["reflect"]
 """What to do with an image smaller than the smallest of a model's fixed sizes."""

@@ -41,6 +41,8 @@ class Summary:
     seconds: float = 0.0
     colour_with_gray: int = 0
     """Colour images that the gray model denoised plane by plane."""
+    remarks: list[str] = field(default_factory=list)
+    """On the run as a whole: sentences."""
     notes: list[tuple[Path, str]] = field(default_factory=list)
     """What could not be kept as it was: the input, and a sentence."""
 

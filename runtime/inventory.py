@@ -37,7 +37,7 @@ def list_backends() -> list[Row]:
 
 def rows_of(backend: str) -> list[Row]:
     """Look at one backend, a key of `backends()`; at least one row."""
-    own = {"onnx": _onnx, "torch": _torch, "npu": _npu, "om": _om}
+    own = {"onnx": _onnx, "torch": _torch, "npu": _npu, "openvino": _openvino, "om": _om}
     if backend in own:
         return own[backend]()
     try:
@@ -90,6 +90,23 @@ def _npu() -> list[Row]:
     except AdnetError as err:
         return [Row("npu", "npu", False, _version("torch-npu"), str(err))]
     return [Row("npu", f"npu:{index}", True, _version("torch-npu"), "") for index in range(count)]
+
+
+def _openvino() -> list[Row]:
+    try:
+        import_backend("openvino", BACKENDS["openvino"])
+    except BackendUnavailable as err:
+        return [Row("openvino", "cpu", False, _version("openvino"), str(err))]
+    there = import_module("openvino").Core().available_devices
+    rows = [Row("openvino", one.lower().replace(".", ":"), True, _version("openvino"), "")
+            for one in there]  # fmt: skip
+    found = {row.where.partition(":")[0] for row in rows}
+    return rows + [
+        Row("openvino", kind, False, _version("openvino"), f"needs {remedy}")
+        for kind, remedy in (("gpu", "an Intel GPU with its driver"),
+                             ("npu", "an Intel NPU with its driver"))
+        if kind not in found
+    ]  # fmt: skip
 
 
 def _om() -> list[Row]:

@@ -47,6 +47,11 @@ BACKENDS: dict[str, BackendEntry] = {
         install=f"{PAIRS[0].install()} onnx (for CANN {PAIRS[0].cann}; docs/ascend.md has the "
         "others), and source CANN's set_env.sh",
     ),
+    "openvino": BackendEntry(
+        target="adnet.runtime.backends.ov:OpenVinoBackend",
+        suffixes=(".onnx",),
+        install="pip install openvino",
+    ),
     "om": BackendEntry(
         target="adnet.runtime.backends.om:OmBackend",
         suffixes=(".om",),

@@ -25,7 +25,6 @@ def as_json(
         stopped_by: the KeyboardInterrupt or error that ended the run early.
     """
     interrupted = isinstance(stopped_by, KeyboardInterrupt)
-    note = _gray_note(summary)
     return {
         "written": summary.written,
         "skipped": summary.skipped,
@@ -39,7 +38,7 @@ def as_json(
         "megapixels": summary.pixels / 1e6,
         "seconds": summary.seconds,
         "models": models,
-        "notes": [note] if note else [],
+        "notes": _remarks(summary),
         "kept_differently": [{"input": path, "note": text} for path, text in summary.notes],
     }
 
@@ -53,8 +52,7 @@ def as_text(summary: Summary, found: Found) -> str:
         f"{summary.seconds:.1f} s, {rate:.2f} MPix/s"
     )
     lines = [done]
-    if note := _gray_note(summary):
-        lines.append(f"note: {note}")
+    lines += [f"note: {remark}" for remark in _remarks(summary)]
     lines += [f"note: {path}: {text}" for path, text in summary.notes[:_LINES]]
     if (more := len(summary.notes) - _LINES) > 0:
         lines.append(f"note: {more} more, which --json lists")
@@ -69,6 +67,11 @@ def as_text(summary: Summary, found: Found) -> str:
     if (more := len(found.left_out) - _LINES) > 0:
         lines.append(f"left out: {more} more, which --json lists")
     return "\n".join(lines)
+
+
+def _remarks(summary: Summary) -> list[str]:
+    gray = _gray_note(summary)
+    return [*summary.remarks, *([gray] if gray else [])]
 
 
 def _gray_note(summary: Summary) -> str:

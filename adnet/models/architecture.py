@@ -15,6 +15,10 @@ DILATIONS = (1, 2, 1, 1, 2, 1, 1, 1, 2, 1, 1, 2, 1, 1, 1, 1)
 SPARSE_LAYERS = 12
 """conv1_1 .. conv1_12 are the sparse block (SB); the other 3x3 layers are the FEB."""
 
+WEIGHT_BITS = (7, 8)
+"""Bits that the weights of an int8 model may have. x86 processors without VNNI add two products in
+16 bits, which weights of 8 bits overflow; with 7 bits the result is the same everywhere."""
+
 CONVOLUTIONS = len(DILATIONS) + 1
 """The 3x3 layers and the 1x1 convolution of the attention block."""
 

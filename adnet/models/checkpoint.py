@@ -6,6 +6,9 @@ permuted to RGB once, when loaded. Our own format is a dict:
 
     {"format": "adnet-checkpoint", "version": 1, "model": state dict, "card": JSON text,
      "training": state of the training run (only in last.pth)}
+
+The weights of one fine-tuned for int8 hold its scales, too (`adnet.models.quantized`): a state dict
+tells by itself which of the two it is.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from adnet.errors import CheckpointError
 from adnet.models.card import ModelCard
 from adnet.models.files import kind_of_file, wrong_kind
 from adnet.models.network import ADNet
+from adnet.models.quantized import QuantizedADNet, weight_bits_of
 
 FORMAT = "adnet-checkpoint"
 VERSION = 1
@@ -37,7 +41,10 @@ _WRAPPERS = ("state_dict", "model", "params")
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A network in evaluation mode on the CPU, its card, and the training state if there is one."""
+    """A network in evaluation mode on the CPU, its card, and the training state if there is one.
+
+    The network is a `QuantizedADNet` where the checkpoint was fine-tuned for int8.
+    """
 
     network: ADNet
     card: ModelCard
@@ -73,7 +80,7 @@ def load_checkpoint(path: Path, *, planes: Literal["RGB", "BGR"] | None = None) 
             "Update adnet."
         )
     state = _clean_state(content, path)
-    network = ADNet(_channels_of(state, path))
+    network = _empty_network(state, path)
     _check_keys(network, state, path)
     network.load_state_dict(state, strict=False)  # strict but for num_batches_tracked
     network.eval()
@@ -217,6 +224,11 @@ def _channels_of(state: Mapping[str, Tensor], path: Path) -> int:
             "gray or (64, 3, 3, 3) for colour."
         )
     return channels
+
+
+def _empty_network(state: Mapping[str, Tensor], path: Path) -> ADNet:
+    channels, bits = _channels_of(state, path), weight_bits_of(state)
+    return ADNet(channels) if bits is None else QuantizedADNet(channels, bits)
 
 
 def _check_keys(network: ADNet, state: Mapping[str, Tensor], path: Path) -> None:

@@ -89,8 +89,15 @@ class ADNet(nn.Module):
         return denoised
 
 
+def has_norms(network: ADNet) -> bool:
+    """Tell whether the batch norms are still there, and not folded into the convolutions."""
+    return any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+
+
 def fold_batch_norm(network: ADNet) -> ADNet:
     """Return a copy for inference whose batch norms are folded into the convolutions.
+
+    Layers without a batch norm, as those of a network that is folded already, stay as they are.
 
     Raises:
         ValueError: the network is in training mode, where batch norm is no linear map.
@@ -101,6 +108,8 @@ def fold_batch_norm(network: ADNet) -> ADNet:
     for index in range(1, len(DILATIONS)):
         layer = folded.get_submodule(f"conv1_{index}")
         assert isinstance(layer, nn.Sequential)  # by construction
+        if len(layer) == 2:
+            continue
         conv, norm, relu = layer
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from adnet.errors import ModelError
+from adnet.errors import ModelError, UsageError
 from adnet.models.card import ModelCard
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -68,12 +68,60 @@ def resolve_model(model: str | Path) -> Path:
     )
 
 
+FAST_SUFFIX = "-int8"
+"""`NAME-int8` is the int8 twin of NAME."""
+
+
+def fast_twin(name: str) -> PretrainedModel | None:
+    """Return the shipped int8 twin of a shipped model, None where there is none."""
+    wanted = name if name.endswith(FAST_SUFFIX) else name + FAST_SUFFIX
+    return next((model for model in pretrained_models() if model.name == wanted), None)
+
+
+def require_fast_twin(model: str | None) -> PretrainedModel:
+    """Return the int8 twin of the model that was chosen.
+
+    Args:
+        model: name of a shipped model; None: the blind gray one.
+
+    Raises:
+        UsageError: it has no twin, or it is a file.
+    """
+    chosen = default_model(1).name if model is None else model
+    twin = fast_twin(chosen)
+    if twin is None:
+        there = [one.name.removesuffix(FAST_SUFFIX) for one in pretrained_models()
+                 if one.name.endswith(FAST_SUFFIX)]  # fmt: skip
+        raise UsageError(
+            f"--fast: {chosen} has no int8 model beside it. "
+            + (f"Give --model: {' or '.join(there)}. " if there else "")
+            + "Make one of your own with 'adnet-train DATA -o RUN --quantize int8 --init MODEL' "
+            "and 'adnet-export onnx RUN/best.pth', and give it with --model."
+        )
+    return twin
+
+
+def loss_of_fast(twin: PretrainedModel) -> str:
+    """Say what an int8 twin costs, as it was measured when it was made."""
+    training = twin.card.training
+    whole, own = training.get("float_val_psnr"), training.get("val_psnr")
+    if whole is None or own is None:
+        return "its loss was not recorded"
+    sigma = training.get("val_sigma")
+    return f"{own - whole:+.3f} dB against {twin.name.removesuffix(FAST_SUFFIX)}" + (
+        "" if sigma is None else f" at sigma {sigma:g}"
+    )
+
+
 def default_model(channels: int) -> PretrainedModel:
     """Choose the shipped model for an image with so many planes.
 
     A blind model of these channels if there is one; else, for colour, the gray blind model, which
     is then applied plane by plane.
     """
-    models = [model for model in pretrained_models() if model.card.is_blind]
+    models = [
+        model for model in pretrained_models()
+        if model.card.is_blind and not model.name.endswith(FAST_SUFFIX)
+    ]  # fmt: skip
     fitting = [model for model in models if model.card.channels == channels]
     return (fitting or [model for model in models if model.card.channels == 1])[0]

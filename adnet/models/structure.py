@@ -67,6 +67,26 @@ def check_structure(model: onnx.ModelProto) -> None:  # noqa: C901  (a list of c
         raise ParityError(f"the graph has {extra} nodes that ADNet does not have.")
 
 
+def without_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy whose quantised values are plain again, to look at its structure.
+
+    Weights and biases lose their values: only names are left of them.
+    """
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    kinds = ("QuantizeLinear", "DequantizeLinear")
+    source = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in kinds}
+    nodes = [node for node in plain.graph.node if node.op_type not in kinds]
+    for node in nodes:
+        for place, value in enumerate(node.input):
+            while value in source:
+                value = source[value]  # noqa: PLW2901
+            node.input[place] = value
+    del plain.graph.node[:]
+    plain.graph.node.extend(nodes)
+    return plain
+
+
 class _Walk:
     """Steps from a value to its consumer of a given type, counting the nodes."""
 

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 
 from adnet.device import compile_backend, require_precision
 from adnet.models.checkpoint import Checkpoint
-from adnet.models.network import ADNet
+from adnet.models.network import ADNet, fold_batch_norm
 from adnet.training.allocator import keep_freed_memory
 from adnet.training.config import TrainConfig
 from adnet.training.optimizer import load_optimizer_state, make_optimizer, zero_gradients
 from adnet.training.precision import LossScaler, autocast, set_hf32
+from adnet.training.quantization import parameter_groups
 from adnet.training.sync_norm import synchronise_norms
 from adnet.training.world import World
 
@@ -24,9 +25,16 @@ class Learner:
 
     Args:
         start: weights to begin with; None begins from scratch, decided by `config.seed`.
+        teacher: a network to learn from beside the clean image: its result is a second target.
     """
 
-    def __init__(self, config: TrainConfig, world: World, start: Checkpoint | None) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        world: World,
+        start: Checkpoint | None,
+        teacher: ADNet | None = None,
+    ) -> None:
         self._config, self._world = config, world
         set_hf32(world.device, config.hf32)
         require_precision(world.device, config.precision)
@@ -41,9 +49,12 @@ class Learner:
         )
         if world.device.type == "cpu":
             keep_freed_memory()
-        self.network = ADNet(config.channels).to(world.device).train()
+        self.network = copy.deepcopy(self.averaged).train()
         self.network.to(memory_format=self._memory_format)  # type: ignore[call-overload]
-        self.network.load_state_dict(self.averaged.state_dict())
+        self._teacher: Any = None
+        if teacher is not None:
+            self._teacher = fold_batch_norm(teacher).to(world.device)
+            self._teacher.to(memory_format=self._memory_format)
         if config.freeze_norm:
             for module in self.network.modules():
                 if isinstance(module, nn.BatchNorm2d):
@@ -51,7 +62,9 @@ class Learner:
         elif world.size > 1:
             synchronise_norms(self.network, compiled=config.compile)
         self._parameters = list(self.network.parameters())
-        self._optimizer = make_optimizer(config, self._parameters, world.device)
+        self._optimizer = make_optimizer(
+            config, parameter_groups(self.network) or self._parameters, world.device
+        )
         self.scaler = LossScaler(config.loss_scale) if config.precision == "fp16" else None
         self._forward: Any = self.network
         if compiler is not None:
@@ -68,12 +81,18 @@ class Learner:
             The mean squared error of the share, on the device; nothing waits for it.
         """
         for group in self._optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group.get("times", 1.0)
+        noisy = noisy.contiguous(memory_format=self._memory_format)
         with autocast(self._world.device, self._config.precision):
-            denoised = self._forward(noisy.contiguous(memory_format=self._memory_format))
-        error = nn.functional.mse_loss(denoised.to(clean.dtype), clean)
-        # The published loss: the sum over a patch's values, halved.
-        loss = error if self._config.loss == "mean" else error * (clean[0].numel() / 2)
+            denoised = self._forward(noisy).to(clean.dtype)
+            if self._teacher is not None:
+                with torch.no_grad():
+                    target = self._teacher(noisy).to(clean.dtype)
+        error = loss = nn.functional.mse_loss(denoised, clean)
+        if self._teacher is not None:
+            loss = loss + nn.functional.mse_loss(denoised, target)
+        if self._config.loss == "sum":  # the published loss: over a patch's values, halved
+            loss = loss * (clean[0].numel() / 2)
         zero_gradients(self._optimizer)
         (loss if self.scaler is None else loss * self.scaler.scale).backward()  # type: ignore[no-untyped-call]
         if self._gradients_are_usable():

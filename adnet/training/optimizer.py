@@ -22,16 +22,22 @@ _NPU_FUSED = {"adam": "NpuFusedAdam", "adamw": "NpuFusedAdamW", "sgd": "NpuFused
 
 
 def make_optimizer(
-    config: TrainConfig, parameters: Iterable[nn.Parameter], device: torch.device
+    config: TrainConfig,
+    parameters: Iterable[nn.Parameter] | Iterable[dict[str, Any]],
+    device: torch.device,
 ) -> Optimizer:
-    """Create the optimiser that `config` names."""
+    """Create the optimiser that `config` names.
+
+    Args:
+        parameters: or groups of them, as torch's optimisers take both; muon takes no groups.
+    """
     options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
     if config.optimizer == "muon":
         if device.type == "npu":
             log.warning(
                 "muon was not yet tried on an NPU; it needs bfloat16, so an Atlas A2 or newer"
             )
-        return MuonWithAdam(parameters, **options)
+        return MuonWithAdam(cast("Iterable[nn.Parameter]", parameters), **options)
     if config.optimizer == "sgd":
         options |= {"momentum": config.momentum, "nesterov": config.momentum > 0}
     if device.type == "npu":

@@ -26,6 +26,21 @@ _PUBLISHED = {
     "clip_norm": None,
 }
 
+_QUANTIZE = {
+    "batch": 8,
+    "patch": 48,
+    "lr": 1e-4,
+    "warmup_steps": 20,
+    "final_lr_ratio": 0.0,
+    "ema": 0.0,
+    "clip_norm": None,
+    "val_every": 100_000,
+}
+"""What `--quantize` changes; without a length it is `_QUANTIZE_STEPS`. Most of what is gained comes
+while the rate falls, so weights are neither averaged nor judged before the end."""
+
+_QUANTIZE_STEPS = 400
+
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "default": {},
     "paper": {**_PUBLISHED, "milestones": (31 / 70, 61 / 70), "decay": 0.1},
@@ -79,7 +94,14 @@ def complete_options(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UsageError: there is no such recipe, or an option has no effect beside the others.
     """
-    options = recipe_options(recipe) | dict(given)
+    options = recipe_options(recipe)
+    if given.get("quantize") is not None:
+        idle = without_effect(options | dict(given))
+        options |= {name: value for name, value in _QUANTIZE.items() if name not in idle}
+        if not given.keys() & {"steps", "epochs", "max_minutes"}:
+            options.pop("epochs", None)
+            options["steps"] = _QUANTIZE_STEPS
+    options |= given
     for name in without_effect(options):
         if name in given:
             raise UsageError(f"{FIELDS[name].flag} has no effect in such a run.")
@@ -103,5 +125,6 @@ def without_effect(options: Mapping[str, Any]) -> set[str]:
         idle |= {"sigma", "val_sigma"}
     if settings["optimizer"] != "sgd":
         idle |= {"momentum"}
+    idle |= {"weight_bits"} if settings["quantize"] is None else {"freeze_norm"}
     cosine = settings["schedule"] == "cosine"
     return idle | ({"milestones", "decay"} if cosine else {"final_lr_ratio"})

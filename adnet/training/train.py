@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +19,8 @@ from torch import Tensor
 from adnet.errors import TrainingError, UsageError
 from adnet.models.card import ModelCard
 from adnet.models.checkpoint import Checkpoint, load_checkpoint
+from adnet.models.network import ADNet
+from adnet.models.quantized import QuantizedADNet
 from adnet.models.shipped import resolve_model
 from adnet.provenance import git_revision, versions
 from adnet.training.config import TrainConfig, refuse_changes
@@ -24,6 +28,7 @@ from adnet.training.data import TrainingData, load_training_data, make_batch
 from adnet.training.guard import LossGuard
 from adnet.training.learner import Learner
 from adnet.training.progress import TrainProgress, describe_start, describe_time
+from adnet.training.quantization import quantized_from
 from adnet.training.run_directory import RunDirectory
 from adnet.training.run_log import RunLog
 from adnet.training.schedule import fraction_done, learning_rate
@@ -32,6 +37,8 @@ from adnet.training.validation import validate
 from adnet.training.world import World
 
 log = logging.getLogger(__name__)
+
+_CALIBRATION_PATCHES = 64
 
 _AGREE_EVERY = 10
 """Steps between exchanges about time and stopping on an accelerator, where each one waits for the
@@ -72,7 +79,12 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
         data = load_training_data(config, world.device)
         length = _steps_of(config, data)
         start = _load_start(config, directory, resume)
-        learner = Learner(config, world, start)
+        whole = None if config.quantize is None else _load_start(config, directory, resume=False)
+        if whole is not None and not resume:
+            start = dataclasses.replace(
+                whole, network=_quantized(config, data, world, whole.network)
+            )
+        learner = Learner(config, world, start, None if whole is None else whole.network)
     guard = LossGuard()
     elapsed_before, best_psnr, origin = 0.0, -math.inf, None
     if start is not None and not resume:
@@ -82,6 +94,7 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
         assert state is not None  # checked when loaded
         with world.together():
             _refuse_other_data(state["data_fingerprint"], data, directory.last)
+            _refuse_other_origin(state["origin"], whole, directory.last)
         if world.sum(torch.tensor(float(state["step"]), device=world.device)) != (
             state["step"] * world.size
         ):
@@ -113,6 +126,8 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
             "rollbacks": guard.rollbacks,
             "config": config.to_dict(),
         }
+        if float_psnr is not None:
+            record["float_val_psnr"] = round(float_psnr, 4)
         if origin is not None:
             record["init"] = origin  # where the weights came from
         sigma = None if config.noise == "pairs" else config.sigma
@@ -153,6 +168,7 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
             ))  # fmt: skip
         loss: float | None = None
         val_psnr: float | None = None
+        float_psnr: float | None = None  # of the network that is quantised
         rate, logged_step = 0.0, learner.step
 
         def judge_losses() -> None:
@@ -189,6 +205,8 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
             if learner.step and (finished or learner.step % config.val_every == 0):
                 judge_losses()
                 val_psnr = validate(learner.averaged, data.val_images, config.val_sigma, world)
+                if whole is not None and float_psnr is None:
+                    float_psnr = validate(whole.network, data.val_images, config.val_sigma, world)
                 if metrics:
                     metrics.write(learner.step, val_psnr=val_psnr)
                     log.info("step %d: validation PSNR %.3f dB", learner.step, val_psnr)
@@ -239,6 +257,12 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
                 raise KeyboardInterrupt
         save_last()
         if world.is_main:
+            if float_psnr is not None and val_psnr is not None:
+                log.info(
+                    "int8 against the float network as it came, %.3f dB: %+.3f dB. (Part of a gain "
+                    "may be the training, and not int8: fine-tune a float one alike to know.)",
+                    float_psnr, val_psnr - float_psnr,
+                )  # fmt: skip
             log.info(
                 "done: step %d after %s, validation PSNR %.3f dB; the best, %.3f dB, is in %s",
                 learner.step, describe_time(elapsed), val_psnr, best_psnr, directory.best,
@@ -264,6 +288,10 @@ def _load_start(config: TrainConfig, directory: RunDirectory, resume: bool) -> C
         raise TrainingError(
             f"{source}: has {start.network.channels} channels, the run {config.channels}."
         )
+    if not resume and isinstance(start.network, QuantizedADNet):
+        raise UsageError(
+            f"{config.init}: is an int8 model. Give --init the float one that it was made from."
+        )
     if resume:
         if start.training is None:
             raise TrainingError(f"{source}: holds weights only, no training state to resume.")
@@ -275,12 +303,33 @@ def _load_start(config: TrainConfig, directory: RunDirectory, resume: bool) -> C
     return start
 
 
+def _quantized(config: TrainConfig, data: TrainingData, world: World, network: ADNet) -> ADNet:
+    """Quantise the network to begin with, alike in every worker."""
+    alone = World(world.device)
+    noisy = [make_batch(config, data, alone, step)[0]
+             for step in range(-(-_CALIBRATION_PATCHES // config.batch))]  # fmt: skip
+    return quantized_from(network.to(world.device), noisy, config.weight_bits)
+
+
 def _refuse_other_data(expected: str, data: TrainingData, checkpoint: Path) -> None:
     if data.fingerprint != expected:
         raise UsageError(
             f"{checkpoint}: the run to resume was made with other images (fingerprint "
             f"{expected[:12]}, now {data.fingerprint[:12]}). Use the same data, or start a new run "
             "with --init."
+        )
+
+
+def _refuse_other_origin(
+    expected: Mapping[str, Any] | None, whole: Checkpoint | None, checkpoint: Path
+) -> None:
+    """Make sure that a resumed int8 run goes on learning from the same float network."""
+    if whole is None or expected is None:
+        return
+    if expected["weights_sha256"] != whole.card.weights_sha256:
+        raise UsageError(
+            f"{checkpoint}: the run to resume began with other weights than --init has now (SHA-256"
+            f" {expected['weights_sha256'][:12]}, now {whole.card.weights_sha256[:12]})."
         )
 
 

@@ -45,7 +45,8 @@ class Case:
         return Denoiser(self.model, backend=self.name, **self.options, **options)
 
 
-IN_THIS_PROCESS = ["onnx", "onnx-streams", "torch", "torch-onnx", "torch-bf16", "om"]
+IN_THIS_PROCESS = ["onnx", "onnx-streams", "torch", "torch-onnx", "torch-bf16", "openvino",
+                   "openvino-streams", "om"]  # fmt: skip
 
 
 @pytest.fixture(params=[ALONE] if ALONE else IN_THIS_PROCESS)
@@ -53,6 +54,8 @@ def case(request, tmp_path):
     onnx, kind = WEIGHTS / "gray-blind.onnx", request.param
     if not HAS_TORCH and kind.startswith(("torch", "npu")):
         pytest.skip("needs torch")
+    if kind.startswith("openvino"):
+        pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
     if kind == "om":
         request.getfixturevalue("acl")
         om = make_om(tmp_path / "m.om", batches=(1, 3), sizes=SIZES)
@@ -65,6 +68,8 @@ def case(request, tmp_path):
         "onnx-streams": Case("onnx", onnx, "npu:0", streams=2),
         "torch-onnx": Case("torch", onnx, "quantum", device="cpu"),
         "torch-bf16": Case("torch", onnx, "xpu", 0.06, device="cpu", precision="bf16"),
+        "openvino": Case("openvino", onnx, "gpu:7", 2e-5),
+        "openvino-streams": Case("openvino", onnx, "npu", 2e-5, device="cpu", streams=2, threads=1),
         "npu": Case("npu", onnx, "npu:9"),
     }[kind]
 

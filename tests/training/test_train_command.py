@@ -45,6 +45,8 @@ OTHERS = {
     "precision": "bf16",
     "loss_scale": 16.0,
     "hf32": False,
+    "quantize": "int8",
+    "weight_bits": 8,
     "compile": True,
     "device": "cuda:1",
     "val_every": 77,
@@ -63,6 +65,8 @@ NEEDS = {
     "loss_scale": {"precision": "fp16"},
     "steps": {"epochs": None},
     "epochs": {"steps": None},
+    "quantize": {"init": "gray-blind"},
+    "weight_bits": {"quantize": "int8", "init": "gray-blind"},
 }
 """Field -> what else is set, because it has no effect, or is refused, otherwise."""
 
@@ -126,7 +130,7 @@ def test_every_field_comes_back(parsed, recipe, recorded):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_many_fields_at_once_come_back(parsed, recipe):
-    change = dict(OTHERS, precision="fp16", epochs=None)
+    change = dict(OTHERS, precision="fp16", epochs=None, quantize=None, weight_bits=7)
     config = of(recipe, **change)
     again = parsed(train_command(config.to_dict()))
     # Without effect with muon and with a fall in steps.
@@ -212,7 +216,8 @@ def test_older_runs_can_be_started_again(parsed):
     for stage in stages:
         for line in {train_command(stage["config"]), stage.get("command")} - {None}:
             again = parsed(line).to_dict()
-            assert again == stage["config"] | {"recipe": "default"}
+            later = {"recipe": "default", "quantize": None, "weight_bits": 7}
+            assert again == stage["config"] | later
 
 
 def test_the_program_records_the_recipe(parsed):
