@@ -100,10 +100,14 @@ def test_shapes_that_a_model_does_not_take_are_told(measured_cells, checkpoint, 
 
 def test_memory_and_time_of_a_candidate_alone(tmp_path):
     """In a process of its own; one that fails there is told by None."""
-    alone = memory.load_alone(CandidateSource("onnx", WEIGHTS / "gray-blind.onnx", {}), (24, 32))
+    alone = memory.load_alone(
+        CandidateSource("onnx", WEIGHTS / "gray-blind.onnx", RunOptions()), (24, 32)
+    )
     assert alone.load_s > 0
     assert alone.peak_memory_mb > 20
-    lost = memory.load_alone(CandidateSource("onnx", tmp_path / "none.onnx", {}), (24, 32))
+    lost = memory.load_alone(
+        CandidateSource("onnx", tmp_path / "none.onnx", RunOptions()), (24, 32)
+    )
     assert lost == memory.Footprint(None, None)
 
 
