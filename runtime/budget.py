@@ -95,6 +95,7 @@ def split_memory(
     Raises:
         UsageError: the limit is too small for any tile.
     """
+    choices: list[tuple[int | None, int]]
     if fixed is not None:
         choices = [(None, fixed)]
     elif tile is not None:

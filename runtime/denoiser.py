@@ -330,10 +330,11 @@ def _to_float(pixels: NDArray[Any], values: _Range) -> NDArray[np.float32]:
     """(H, W, C) of any accepted dtype -> (C, H, W) float32 with white at 1."""
     planes = np.asarray(pixels.transpose(2, 0, 1), np.float32, order="C")
     if pixels.dtype.kind == "u":
-        return planes / np.float32(np.iinfo(pixels.dtype).max)
-    if values == _NOMINAL:
-        return planes
-    return (planes - np.float32(values.black)) / np.float32(values.white - values.black)
+        planes /= np.float32(np.iinfo(pixels.dtype).max)
+    elif values != _NOMINAL:
+        planes = planes - np.float32(values.black)
+        planes /= np.float32(values.white - values.black)
+    return planes
 
 
 def _place(denoised: NDArray[np.float32], tile: Tile, out: NDArray[Any], values: _Range) -> None:

@@ -172,7 +172,8 @@ class _Pipeline:
 
     def _band_rows(self, size: tuple[int, int], channels: int, most: int | None) -> int:
         plan = self._denoiser.plan_bands(size, channels, most)
-        return max(rows.stop - rows.start for rows, _ in plan)
+        heights: list[int] = [rows.stop - rows.start for rows, _ in plan]
+        return max(heights)
 
     def _denoise(self, image: Future[Work]) -> tuple[Work, Frames | None]:
         work = image.result()

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 from adnet.errors import ImageError
 from adnet.images.float_range import Range, check_range, extent
+from adnet.images.formats.codec import damage_told
+from adnet.images.formats.image_file import require_pixels
 from adnet.images.formats.need import glance, whole_bytes
 from adnet.images.formats.rows import RowSource, open_rows, work_bytes
 from adnet.images.image import (
@@ -108,6 +110,8 @@ def examine(job: Job, limits: Limits, memory: int, band_rows: BandRows) -> Work:
         raise ImageError(f"{job.source}: cannot be read: {err.strerror or err}.") from err
     if file is None:
         return Work(job)
+    with damage_told(str(job.source)):
+        require_pixels([frame.shape[1::-1] for frame in file.frames], limits.max_pixels)
     count = whole_bytes(file, target_format(file, job.target), size)
     if count > most:
         raise _too_large(job, file, count, most, f"a {file.format} file")

@@ -75,7 +75,7 @@ def save_identity(path: Path, channels: int) -> Path:
     import onnx
     from onnx import TensorProto, helper
 
-    shape = ["batch", channels, "height", "width"]
+    shape: list[str | int | None] = ["batch", channels, "height", "width"]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy"]
     graph = helper.make_graph(
         [helper.make_node("Identity", ["x"], ["y"])], "identity", ends[:1], ends[1:]

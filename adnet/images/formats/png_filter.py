@@ -140,7 +140,7 @@ class RowPacker:
 def pack_rows(parts: Iterable[Iterable[Bytes]], step: int, *, deep: bool) -> bytes:
     """Filter and compress the passes of an image, each in bands (rows, bytes per row)."""
     packer = RowPacker(step, deep=deep)
-    packed = []
+    packed: list[bytes] = []
     for bands in parts:
         for rows in bands:
             packed += packer.put(rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Iterable
-from typing import BinaryIO, Protocol, overload
+from typing import BinaryIO, Protocol
 
 from adnet.errors import ImageError
 
@@ -18,11 +18,7 @@ class Sliced(Protocol):
 
     def __len__(self) -> int: ...
 
-    @overload
     def __getitem__(self, place: slice, /) -> bytes: ...
-
-    @overload
-    def __getitem__(self, place: int, /) -> int: ...
 
 
 class FileBytes:
@@ -35,16 +31,8 @@ class FileBytes:
     def __len__(self) -> int:
         return self._size
 
-    @overload
-    def __getitem__(self, place: slice, /) -> bytes: ...
-
-    @overload
-    def __getitem__(self, place: int, /) -> int: ...
-
-    def __getitem__(self, place: slice | int, /) -> bytes | int:
+    def __getitem__(self, place: slice, /) -> bytes:
         """Read; whatever ends beyond the file's end is cut, as with bytes."""
-        if isinstance(place, int):
-            return self[place : place + 1][0]
         start, stop, _ = place.indices(self._size)
         self._file.seek(start)
         return self._file.read(max(0, stop - start))

@@ -90,7 +90,7 @@ def pack_segments(parts: Sequence[NDArray[Any]], block: Block) -> list[bytes]:
     if block.compression == NONE:
         return [part.tobytes() for part in lines]
     if block.compression in (DEFLATE, OLD_DEFLATE):
-        return [zlib.compress(part, _LEVEL) for part in lines]
+        return [zlib.compress(part.data, _LEVEL) for part in lines]
     whole = np.concatenate(lines)
     name = LOSSLESS[block.compression]
     file = io.BytesIO()

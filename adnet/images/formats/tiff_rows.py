@@ -149,6 +149,8 @@ class TiffSink:
         self._end = len(head)
         self._link = len(head) - (8 if self._kind.big else 4)
         self._page = -1
+        self._waiting: list[NDArray[Any]] = []
+        self._seen = 0
         self._next_page()
 
     @staticmethod
@@ -215,7 +217,7 @@ class TiffSink:
         if layout.tile is None:
             layout = replace(layout, strip=_strip(layout, frame[:1].nbytes))
         self._now: PageLayout = layout
-        self._waiting: list[NDArray[Any]] = []
+        self._waiting = []
         self._seen, self._written = 0, self._samples
         self._places: list[list[tuple[int, int]]] = []
 
