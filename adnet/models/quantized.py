@@ -55,7 +55,9 @@ class QuantizedConv2d(nn.Conv2d):
         input_scale = self.log_input_scale.exp()
         levels = _RoundWithin.apply(x / input_scale, 0, LARGEST_INPUT)  # type: ignore[no-untyped-call]
         sums = self._conv_forward(levels, self.integers(), None)
-        scaled = sums.to(x.dtype) * (input_scale * self.log_weight_scale.exp())[:, None, None]
+        scaled: Tensor = (
+            sums.to(x.dtype) * (input_scale * self.log_weight_scale.exp())[:, None, None]
+        )
         return scaled if self.bias is None else scaled + self.bias[:, None, None]
 
 
@@ -68,7 +70,7 @@ class _RoundWithin(torch.autograd.Function):
         return value.round().clamp_(low, high)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (inside,) = ctx.saved_tensors
         return gradient * inside, None, None
 

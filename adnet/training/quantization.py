@@ -89,7 +89,7 @@ def _inputs(folded: ADNet, noisy: Sequence[Tensor]) -> list[tuple[Tensor, Tensor
     features = torch.cat(list(noisy))
     for index in range(1, len(DILATIONS)):
         features = torch.cat([folded.get_submodule(f"conv1_{index}")(one)
-                              for one in features.split(len(noisy[0]))])  # fmt: skip
+                              for one in torch.split(features, len(noisy[0]))])  # fmt: skip
         largest = features.amax((0, 2, 3))
         every = max(1, features.numel() // _SAMPLE)
         found.append((largest, torch.cat([features.flatten()[::every], largest])))
