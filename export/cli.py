@@ -88,8 +88,8 @@ def onnx(
     )  # fmt: skip
     if result.is_calibrated:
         _note(
-            "these scales were only calibrated. Fine-tuning learns better ones, in about five "
-            "minutes of CPU time (a loss of CAL dB became TUNED): adnet-train DATA -o RUN "
+            "these scales were only calibrated. Fine-tuning learns better ones in some minutes of "
+            "CPU time (gray-25: a loss of 0.04 dB became 0.026 in 150 steps): adnet-train DATA -o RUN "
             f"--quantize int8 --init {checkpoint}, then adnet-export onnx RUN/best.pth"
         )
     if json_output:
