@@ -179,7 +179,7 @@ def draw(points: list[Point], limit: str, path: Path) -> None:
     below.minorticks_off()
     for axes in (above, below):
         axes.grid(alpha=0.3)
-    above.legend(loc="lower right")
+    figure.legend(loc="outside upper center", ncols=2)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
