@@ -12,6 +12,7 @@ from conftest import ROOT
 from newcomer import PIP, blocks
 from PIL import Image
 
+from adnet.images.levels import WHITE, from_levels, to_levels
 from adnet.images.metrics import psnr
 from adnet.images.synthetic import render
 from adnet.runtime.denoiser import Denoiser
@@ -85,7 +86,7 @@ def test_every_command(folder):
 def test_what_the_models_are_for():
     """White noise; noise that neighbours share and the artefacts of JPEG are hardly reduced."""
     clean = render(128, 128, 1, 3).squeeze().astype(np.float32)
-    white = np.random.default_rng(0).normal(0, 25 / 255, clean.shape)
+    white = np.random.default_rng(0).normal(0, 25 / WHITE, clean.shape)
     shared = sum(np.roll(white, (row, column), (0, 1)) for row in range(3) for column in range(3))
     shared *= white.std() / shared.std()
     with Denoiser("gray-blind") as denoise:
@@ -98,6 +99,6 @@ def test_what_the_models_are_for():
         assert gain(clean + shared) < 1
         for quality in (10, 40):
             file = io.BytesIO()
-            levels = np.rint(np.clip(clean, 0, 1) * 255).astype(np.uint8)
+            levels = to_levels(clean)
             Image.fromarray(levels).save(file, "JPEG", quality=quality)
-            assert gain(np.asarray(Image.open(file)) / 255) < 1
+            assert gain(from_levels(np.asarray(Image.open(file)))) < 1

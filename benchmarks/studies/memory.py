@@ -167,7 +167,7 @@ def draw(points: list[Point], limit: str, path: Path) -> None:
         sizes = [point.megapixels for point in own]
         style = f"{'os^D'[number % 4]}-"
         above.plot(sizes, [point.peak for point in own], style, label=kind)
-        below.plot(sizes, [point.rate for point in own], style, label=kind)
+        below.plot(sizes, [point.rate for point in own], style)
     most = parse_size(limit) / 2**20
     above.axhline(most, color="black", linestyle="--", label=f"--max-memory {limit}")
     above.set(ylabel="peak of the process, MiB", ylim=(0, 1.15 * most), xscale="log")
