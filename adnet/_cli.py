@@ -26,8 +26,8 @@ from adnet.extras import install_extra
 
 _EXTRAS = {
     "torch": "train",
-    "h5py": "train",
-    "pooch": "train",
+    "h5py": "data",
+    "pooch": "data",
     "onnx": "convert",
     "onnxsim": "export",
     "matplotlib": "plot",

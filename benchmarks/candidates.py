@@ -109,7 +109,7 @@ class Candidate:
             model_sha256=self.model_sha256,
             weights_sha256=self.backend.card.weights_sha256,
             channels=self.backend.card.channels,
-            device=facts.get("device", "not told"),
+            device=facts.get("device", "unknown"),
             precision=self.precision,
             is_peer=self.is_peer,
             is_simulated=self.is_simulated,

@@ -25,7 +25,7 @@ def environment() -> Environment:
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu=_cpu_name(),
         cores=usable_cores(),
-        governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "not told",
+        governor=_read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "unknown",
         load_at_start=round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         versions=versions(*_PACKAGES),
         revision=git_revision(),

@@ -69,7 +69,7 @@ def _measure(pipe: Connection, source: CandidateSource, size: tuple[int, int]) -
 
 
 def peak_memory() -> float | None:
-    """Return the largest memory that this process had, in MB; None where it is not told."""
+    """Return the largest memory that this process had, in MB; None where it is unknown."""
     # Linux: ru_maxrss would count what the parent had when it started this process.
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
@@ -83,7 +83,7 @@ def peak_memory() -> float | None:
 
 
 def forget_peak() -> bool:
-    """Let `peak_memory` begin anew; false where the system cannot."""
+    """Reset what `peak_memory` returns; false where the system cannot."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     except OSError:

@@ -16,7 +16,7 @@ class Environment:
     cores: int
     """That this process may use."""
     governor: str
-    """Of the CPU's clock; `not told` where the system does not say."""
+    """Of the CPU's clock; `unknown` where the system does not say."""
     load_at_start: float | None
     """Processes that ran or waited, mean of a minute; None where the system does not say."""
     versions: dict[str, str]

@@ -145,7 +145,8 @@ def _sizes(
     channels = candidate.backend.card.channels
     seconds: dict[float, list[float]] = {each: [] for each in megapixels}
     memory: dict[float, float | None] = {}
-    denoiser(_page(0.1, channels))  # warm-up
+    if megapixels:
+        denoiser(_page(min(0.1, *megapixels), channels))  # warm-up
     for done in range(_SIZE_ROUNDS):
         for index, each in enumerate(sorted(megapixels), start=1):
             if sum(seconds[each]) > _SIZE_BUDGET:

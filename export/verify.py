@@ -114,13 +114,12 @@ def verify_variant(path: Path, network: ADNet, pairs: Sequence[Pair], precision:
     for pair in pairs:
         clean, noisy = (_fit(one, image.shape) for one in pair)
         given: NDArray[Any] = noisy
+        seen = noisy
         if kind == "tensor(uint8)":
             given = to_levels(noisy)
             seen = from_levels(given)
         elif kind == "tensor(float16)":
-            given, seen = noisy.astype(np.float16), noisy
-        else:
-            seen = noisy
+            given = noisy.astype(np.float16)
         (raw,) = session.run(None, {INPUT: given})
         got = from_levels(raw) if raw.dtype == np.uint8 else raw.astype(np.float32)
         with torch.inference_mode():

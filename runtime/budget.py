@@ -1,21 +1,35 @@
-"""How many bytes of images may be in work at once."""
+"""How much memory a run may take, and how many bytes of images may be in work at once."""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
 import threading
+from pathlib import Path
 
-SHARE = 4
-"""One part in so many of the free memory is given to images in work; the network needs the rest."""
+from adnet.errors import UsageError
+from adnet.runtime.planning import DEFAULT_TILE
 
+SHARE = 2
+"""By default a run takes one part in so many of the free memory beyond what it has."""
+
+_TILE_BYTES = 600
+"""Per pixel of a tile, in work memory of the network; measured with ONNX Runtime and torch on a
+CPU (540 to 570)."""
+_LEAST = 32 << 20
+"""For images, so that a band of a narrow one fits."""
+_TILES = (384, 256, 192, 128)
+"""Tried in turn where larger ones take too much."""
 _UNKNOWN_FREE = 4 << 30
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 class ByteBudget:
     """Keeps a reader from running ahead of the memory.
 
-    An image counts from its reading to its writing. The first one may always be read, however
-    large, so work never stands still; the bound is the budget and one image.
+    An image counts from its reading to its writing, with what the caller expects it to take. One
+    may always be in work, so work never stands still; callers refuse what is larger than the limit.
 
     Args:
         limit: in bytes; None for a share of what is free now.
@@ -29,14 +43,12 @@ class ByteBudget:
         self._open = True
         self._changed = threading.Condition()
 
-    def wait(self) -> None:
-        """Block until there is room, or nothing is in work, or the budget is closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._held < self.limit or not self._open)
-
     def take(self, count: int) -> None:
-        """Count bytes that are now in work."""
+        """Wait until there is room for so many bytes, nothing is in work, or the run ends."""
         with self._changed:
+            self._changed.wait_for(
+                lambda: self._held + count <= self.limit or not self._held or not self._open
+            )
             self._held += count
             self.most = max(self.most, self._held)
 
@@ -53,9 +65,139 @@ class ByteBudget:
             self._changed.notify_all()
 
 
-def free_memory() -> int:
-    """Return the free memory of this machine in bytes, a guess where the system does not say."""
+def parse_size(text: str) -> int:
+    """Read a size such as 500M, 2G, 1.5GiB or a number of bytes; units are powers of 1024.
+
+    Raises:
+        UsageError: it is none.
+    """
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
+    if found is None or float(found[1]) <= 0:
+        raise UsageError(f"--max-memory: expected a size such as 500M or 2G, got {text!r}.")
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def split_memory(
+    limit: int, used: int, tile: int | None, at_once: int, fixed: int | None = None
+) -> tuple[int, int | None]:
+    """Divide the memory of a run between the network and the images.
+
+    Args:
+        limit: of the whole program, in bytes.
+        used: by program and model so far.
+        tile: what the user asked for.
+        at_once: tiles in the network at once: lanes times batch, of each model.
+        fixed: pixels of the largest tile of a model of fixed sizes; None where any will do.
+
+    Returns:
+        Bytes for images, and the tile to use (None: whatever it is without a limit).
+
+    Raises:
+        UsageError: the limit is too small for any tile.
+    """
+    choices: list[tuple[int | None, int]]
+    if fixed is not None:
+        choices = [(None, fixed)]
+    elif tile is not None:
+        choices = [(tile, tile**2)]
+    else:
+        choices = [(None, DEFAULT_TILE**2), *((side, side**2) for side in _TILES)]
+    for chosen, pixels in choices:
+        left = limit - used - pixels * at_once * _TILE_BYTES
+        if left >= max(_LEAST, limit // 4) or (left >= _LEAST and pixels == choices[-1][1]):
+            return left, chosen
+    needed = used + choices[-1][1] * at_once * _TILE_BYTES + _LEAST
+    raise UsageError(
+        f"--max-memory {told_size(limit)} is too little: program and model take "
+        f"{told_size(used)}, and with the smallest tiles that can be used "
+        f"{told_size(needed)} are needed. Give more, or a smaller --batch or --streams."
+    )
+
+
+def told_size(count: float) -> str:
+    """Write a number of bytes as `parse_size` reads it, rounded up."""
+    if count >= 10 << 30:
+        return f"{-(-count // (1 << 30)):.0f}G"
+    return f"{-(-count // (1 << 20)):.0f}M"
+
+
+def used_memory() -> int:
+    """Return the resident memory of this process in bytes; its peak where only that is known."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        pass
+    try:
+        import resource  # noqa: PLC0415  (not on Windows)
+    except ImportError:
+        return 200 << 20
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def free_memory(root: Path = Path("/")) -> int:
+    """Return how many bytes this process may still take: of the machine, or of its container.
+
+    A guess where neither tells. Sources: proc(5), cgroups(7); the kernel's cgroup-v1/memory.rst and
+    cgroup-v2.rst.
+
+    Args:
+        root: below which proc and sys are.
+    """
+    found = [_free_of_machine(root), *_free_of_groups(root)]
+    known = [one for one in found if one is not None]
+    return max(0, min(known)) if known else _UNKNOWN_FREE
+
+
+def _free_of_machine(root: Path) -> int | None:
+    try:
+        text = (root / "proc/meminfo").read_text(encoding="ascii")
+        return int(re.search(r"^MemAvailable:\s*(\d+) kB", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
+    except (OSError, ValueError, TypeError):
+        pass
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
-        return _UNKNOWN_FREE
+        return None
+
+
+def _free_of_groups(root: Path) -> list[int]:
+    """What is left in each control group that this process is in, of either version."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return []
+    found = []
+    for line in lines:
+        _, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        if not controllers:  # version 2
+            mount, names = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            mount = root / "sys/fs/cgroup/memory"
+            names = (
+                "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file",
+            )  # fmt: skip
+        else:
+            continue
+        # In a container the path may be the host's: then only the mount's root is there.
+        folder = mount / path.lstrip("/")
+        for place in (folder, *folder.parents):
+            if (left := _left(place, *names)) is not None:
+                found.append(left)
+            if place == mount:
+                break
+    return found
+
+
+def _left(folder: Path, limit: str, used: str, cache: str) -> int | None:
+    try:
+        most = int((folder / limit).read_text(encoding="ascii"))  # "max" is no number
+        now = int((folder / used).read_text(encoding="ascii"))
+        stat = (folder / "memory.stat").read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return None
+    # Files that were read count as used, but give way.
+    reclaimable = re.search(rf"^{cache} (\d+)", stat, re.MULTILINE)
+    return most - now + (int(reclaimable[1]) if reclaimable else 0)

@@ -95,6 +95,17 @@ def run(
     max_pixels: Annotated[
         int, typer.Option(help="Refuse larger images as possible decompression bombs.")
     ] = 89_478_485,
+    max_memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory of the whole program, such as 500M or 2G. PNG and TIFF images that do not "
+            "fit in are denoised in bands. Default: half of what is free."
+        ),
+    ] = None,
+    value_range: Annotated[
+        str | None,
+        typer.Option("--range", help="BLACK,WHITE of float images, such as 0,255. Default: 0,1."),
+    ] = None,
     strip_metadata: Annotated[
         bool,
         typer.Option(
@@ -143,12 +154,15 @@ def run(
         raise typer.BadParameter("say where the results go", param_hint="--output")
 
     from adnet.errors import DeviceLostError  # noqa: PLC0415
+    from adnet.images.float_range import NOMINAL, parse_range  # noqa: PLC0415
     from adnet.runtime.backend import RunOptions  # noqa: PLC0415
     from adnet.runtime.denoiser import Denoiser  # noqa: PLC0415  (keeps --help fast)
     from adnet.runtime.folder import Listener, Summary, run_jobs  # noqa: PLC0415
     from adnet.runtime.jobs import Plan, make_plan  # noqa: PLC0415
+    from adnet.runtime.loading import Limits, memory_for_images  # noqa: PLC0415
     from adnet.runtime.report import as_json, as_text  # noqa: PLC0415
 
+    black_white = None if value_range is None else parse_range(value_range)
     model, remarks = _fast(model) if fast else (model, [])
     plan, summary, models = Plan(), Summary(remarks=remarks), []
     try:
@@ -163,6 +177,7 @@ def run(
                 tile=tile,
                 batch=batch,
                 pad=pad,
+                value_range=black_white or NOMINAL,
                 options=RunOptions(
                     threads=threads,
                     device=device,
@@ -175,14 +190,19 @@ def run(
             ) as denoiser,
             progress_bar("denoising", quiet) as bar,
         ):
+            limits = Limits(
+                max_pixels,
+                strip_metadata,
+                *memory_for_images(denoiser, max_memory),
+                value_range=black_white,
+            )
             position = _Position(len(plan.jobs), bar.show)
             try:
                 run_jobs(
                     plan.jobs,
                     denoiser,
                     overwrite=overwrite,
-                    max_pixels=max_pixels,
-                    strip_metadata=strip_metadata,
+                    limits=limits,
                     listener=Listener(position.add_pixels, position.add_image),
                     summary=summary,
                 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -19,9 +20,10 @@ from numpy.typing import NDArray
 from adnet.errors import ShapeError, UsageError
 from adnet.models.shipped import default_model, resolve_model
 from adnet.runtime.backend import Backend, RunOptions
+from adnet.runtime.budget import split_memory, used_memory
 from adnet.runtime.choices import Pad
 from adnet.runtime.fork import OfOneProcess
-from adnet.runtime.planning import ImagePlan, Wishes, plan_image, require_possible
+from adnet.runtime.planning import ImagePlan, Wishes, plan_bands, plan_image, require_possible
 from adnet.runtime.registry import find_backend, open_backend
 from adnet.runtime.tiling import Tile
 
@@ -47,6 +49,7 @@ class Denoiser(OfOneProcess):
         pad: what to do with an image smaller than the smallest of a model's fixed sizes: None
             refuses it, "reflect" mirrors its right and lower border, which changes the result
             there (up to 20 pixels deep, by up to 0.07 of white).
+        value_range: black and white of float images; integers use their whole range.
         options: what is asked of the backend.
         asked: fields of `RunOptions`, such as threads=2, device="cpu"; they win over `options`.
 
@@ -66,11 +69,13 @@ class Denoiser(OfOneProcess):
         tile: int | None = None,
         batch: int | None = None,
         pad: Pad | None = None,
+        value_range: tuple[float, float] = (0.0, 1.0),
         options: RunOptions | None = None,
         **asked: Any,
     ) -> None:
         super().__init__()
         self._wishes = Wishes(tile, batch, pad)
+        self._range = _Range(*value_range)
         self._backend_name = backend
         self._options = replace(options or RunOptions(), **asked)
         self._lock = threading.Lock()
@@ -93,8 +98,8 @@ class Denoiser(OfOneProcess):
 
         Args:
             image: (H, W), or (H, W, C) with C = 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
-                uint8 and uint16 use their whole range; floats have nominal range [0, 1] and may
-                overshoot.
+                uint8 and uint16 use their whole range; floats have the nominal range that
+                `value_range` says, [0, 1] by default, and may overshoot.
             on_pixels: called with the number of pixels finished since the last call; what it raises
                 ends the work.
 
@@ -121,6 +126,44 @@ class Denoiser(OfOneProcess):
             ShapeError: the image is gray and the chosen model takes colour.
         """
         return self._opened_for(channels).backend
+
+    def plan_bands(
+        self, size: tuple[int, int], channels: int, most: int | None = None
+    ) -> list[tuple[slice, slice]]:
+        """Cut an image into bands for calls of their own, whose cores are the result of the whole.
+
+        Args:
+            size: (height, width).
+            channels: colour planes, 1 or 3.
+            most: rows of a band; None: the rows of a tile. Models of fixed sizes have their own.
+
+        Returns:
+            Rows of each band, and those of them whose result is kept.
+        """
+        backend = self.model_for(channels)
+        halo = backend.card.receptive_radius
+        return plan_bands(backend.spec, size, halo, self._wishes, backend.name, most)
+
+    def divide_memory(self, limit: int) -> int:
+        """Choose tiles such that images and network fit into `limit` bytes, the program included.
+
+        Opens the models, to see what they take.
+
+        Returns:
+            Bytes that are left for images.
+
+        Raises:
+            UsageError: the limit is too small.
+        """
+        paths = {self._model} if self._model else {default_model(n).path for n in (1, 3)}
+        backends = [self._open(path).backend for path in paths]
+        sizes = [size for one in backends for size in one.spec.sizes or ()]
+        at_once = sum(one.lanes for one in backends) * (self._wishes.batch or 1)
+        fixed = max((height * width for height, width in sizes), default=None)
+        left, tile = split_memory(limit, used_memory(), self._wishes.tile, at_once, fixed)
+        if tile is not None:
+            self._wishes = replace(self._wishes, tile=tile)
+        return left
 
     def _opened_for(self, channels: int) -> _Opened:
         opened = self._open(self._model or default_model(channels).path)
@@ -189,12 +232,12 @@ class Denoiser(OfOneProcess):
             groups=source.shape[2] // backend.card.channels,
         )
         if plan.padded == size:
-            _work_through(plan, opened, source, out, on_pixels)
+            _work_through(plan, opened, self._range, source, out, on_pixels)
             return
         rows, columns = (after - now for after, now in zip(plan.padded, size, strict=True))
         mirrored = np.pad(source, ((0, rows), (0, columns), (0, 0)), mode="reflect")
         whole = np.empty_like(mirrored)
-        _work_through(plan, opened, mirrored, whole, lambda _: None)
+        _work_through(plan, opened, self._range, mirrored, whole, lambda _: None)
         out[:] = whole[: size[0], : size[1]]
         on_pixels(size[0] * size[1])
 
@@ -206,9 +249,25 @@ class _Opened:
     """One thread per lane of the backend."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """Black and white of float images."""
+
+    black: float
+    white: float
+
+    def __post_init__(self) -> None:
+        if not -math.inf < self.black < self.white < math.inf:
+            raise UsageError(
+                f"the range of float images: expected black below white, got {self.black:g} and "
+                f"{self.white:g}."
+            )
+
+
 def _work_through(
     plan: ImagePlan,
     opened: _Opened,
+    values: _Range,
     source: NDArray[Any],
     out: NDArray[Any],
     on_pixels: Callable[[int], None],
@@ -223,13 +282,13 @@ def _work_through(
     jobs = ((tile, group) for tile in plan.tiles for group in groups)
 
     def work(chunk: list[tuple[Tile, slice]], allotted: int) -> int:
-        batch = np.stack([_to_float(source[t.rows, t.columns, g]) for t, g in chunk])
+        batch = np.stack([_to_float(source[t.rows, t.columns, g], values) for t, g in chunk])
         if allotted > len(chunk):  # a model of fixed batches: fill with copies of the last
             fill = np.repeat(batch[-1:], allotted - len(chunk), axis=0)
             batch = np.concatenate([batch, fill])
         pixels = 0
         for (place, group), denoised in zip(chunk, backend.infer(batch), strict=False):
-            _place(denoised, place, out[..., group])
+            _place(denoised, place, out[..., group], values)
             pixels += out[place.core_rows, place.core_columns, group].size
         return pixels
 
@@ -253,6 +312,9 @@ def _work_through(
             future.cancel()
 
 
+_NOMINAL = _Range(0.0, 1.0)
+
+
 def _check_image(image: NDArray[Any]) -> NDArray[Any]:
     """Return `image` as (H, W, C)."""
     if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[2] > 4):
@@ -264,17 +326,24 @@ def _check_image(image: NDArray[Any]) -> NDArray[Any]:
     return image.reshape(*image.shape[:2], -1)
 
 
-def _to_float(pixels: NDArray[Any]) -> NDArray[np.float32]:
+def _to_float(pixels: NDArray[Any], values: _Range) -> NDArray[np.float32]:
     """(H, W, C) of any accepted dtype -> (C, H, W) float32 with white at 1."""
     planes = np.asarray(pixels.transpose(2, 0, 1), np.float32, order="C")
-    return planes / np.float32(np.iinfo(pixels.dtype).max) if pixels.dtype.kind == "u" else planes
+    if pixels.dtype.kind == "u":
+        planes /= np.float32(np.iinfo(pixels.dtype).max)
+    elif values != _NOMINAL:
+        planes = planes - np.float32(values.black)
+        planes /= np.float32(values.white - values.black)
+    return planes
 
 
-def _place(denoised: NDArray[np.float32], tile: Tile, out: NDArray[Any]) -> None:
+def _place(denoised: NDArray[np.float32], tile: Tile, out: NDArray[Any], values: _Range) -> None:
     """Write the core of one (C, h, w) result into (H, W, C), in the output's own dtype."""
     rows, columns = tile.core_within
     core = denoised[:, rows, columns].transpose(1, 2, 0)
     if out.dtype.kind == "u":
         white = np.iinfo(out.dtype).max
         core = np.clip(np.rint(core * white), 0, white)
+    elif values != _NOMINAL:
+        core = core * np.float32(values.white - values.black) + np.float32(values.black)
     out[tile.core_rows, tile.core_columns] = core

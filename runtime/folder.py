@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,16 +16,12 @@ from numpy.typing import NDArray
 
 from adnet.atomic import require_writable
 from adnet.errors import AdnetError, DeviceLostError, ShapeError, UsageError
-from adnet.images.image import (
-    DEFAULT_MAX_PIXELS,
-    ImageFile,
-    check_writable,
-    read_image,
-    write_image,
-)
+from adnet.images.image import ImageFile, write_image
+from adnet.runtime.bands import denoise_in_bands
 from adnet.runtime.budget import ByteBudget
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.jobs import Job
+from adnet.runtime.loading import Limits, Work, examine, load
 
 Result = TypeVar("Result")
 Frames = list[NDArray[Any]]
@@ -67,8 +62,7 @@ def run_jobs(
     denoiser: Denoiser,
     *,
     overwrite: bool = False,
-    max_pixels: int = DEFAULT_MAX_PIXELS,
-    strip_metadata: bool = False,
+    limits: Limits = Limits(),  # noqa: B008  (it cannot be changed)
     listener: Listener | None = None,
     summary: Summary | None = None,
 ) -> Summary:
@@ -79,8 +73,8 @@ def run_jobs(
     images already denoised are still written whole.
 
     Args:
-        max_pixels: of all frames or pages of one file together.
-        strip_metadata: leave out all metadata but what an image would look different without.
+        limits: what is taken, and the memory that images may take: those that do not fit in are
+            denoised in bands where their format allows, else refused.
         summary: filled in and returned; pass your own to know what was done when the run ends
             with an exception.
 
@@ -93,8 +87,7 @@ def run_jobs(
     summary = Summary() if summary is None else summary
     summary.skipped += len(jobs) - len(todo)
     try:
-        pipeline = _Pipeline(denoiser, listener or Listener(), summary)
-        pipeline.run(todo, partial(_read, max_pixels=max_pixels, strip_metadata=strip_metadata))
+        _Pipeline(denoiser, limits, listener or Listener(), summary).run(todo)
     finally:
         summary.seconds += time.monotonic() - begin
     return summary
@@ -103,17 +96,20 @@ def run_jobs(
 class _Pipeline:
     """Read, denoise, write: three stages with bounded queues between them."""
 
-    def __init__(self, denoiser: Denoiser, listener: Listener, summary: Summary) -> None:
+    def __init__(
+        self, denoiser: Denoiser, limits: Limits, listener: Listener, summary: Summary
+    ) -> None:
         self.summary = summary
+        self._limits = limits
         self._denoiser = denoiser
         self._listener = listener
         self._lock = threading.Lock()
         self._stopped = threading.Event()
-        self._budget = ByteBudget()
-        self._working: deque[tuple[Job, Future[tuple[ImageFile, Frames]]]] = deque()
+        self._budget = ByteBudget(limits.memory)
+        self._working: deque[tuple[Job, Future[tuple[Work, Frames | None]]]] = deque()
         self._writes: deque[tuple[Job, Future[None]]] = deque()
 
-    def run(self, jobs: Sequence[Job], read: Callable[[Job], ImageFile]) -> None:
+    def run(self, jobs: Sequence[Job]) -> None:
         with (
             ThreadPoolExecutor(1, "read") as reader,
             ThreadPoolExecutor(1, "write") as writer,
@@ -121,7 +117,7 @@ class _Pipeline:
         ):
             workers, lanes = None, 1
             try:
-                for job, image in _read_ahead(jobs, reader, partial(self._read, read)):
+                for job, image in _read_ahead(jobs, reader, self._read):
                     if workers is None:
                         if (error := _attempt(image.result, job)[1]) is not None:
                             self._finish(job, error)
@@ -149,43 +145,61 @@ class _Pipeline:
                 while self._writes:
                     self._finish_write()
 
-    def _prepare(self, jobs: Sequence[Job], first: ImageFile) -> None:
+    def _prepare(self, jobs: Sequence[Job], first: Work) -> None:
         """Open the model that the first image needs, and make the folders.
 
         In this order: what cannot run leaves no empty folder. Later images may need another model.
         """
         with suppress(ShapeError):  # the image does not suit the model, others may
-            self._denoiser.model_for(first.colour_channels)
+            self._denoiser.model_for(first.image.colour_channels)
         for folder in dict.fromkeys(job.target.parent for job in jobs):
             _require_writable(folder)
 
-    def _read(self, read: Callable[[Job], ImageFile], job: Job) -> ImageFile:
-        self._budget.wait()
-        file = read(job)
-        self._budget.take(_count_bytes(file))
-        return file
-
-    def _denoise(self, image: Future[ImageFile]) -> tuple[ImageFile, Frames]:
-        file = image.result()
-        total = _count_pixels(file)
-
-        def on_pixels(done: int) -> None:
-            if self._stopped.is_set():
-                raise _StoppedError
-            with self._lock:
-                self._listener.on_pixels(done, total)
-
+    def _read(self, job: Job) -> Work:
+        work = examine(job, self._limits, self._budget.limit, self._band_rows)
+        self._budget.take(work.count)
+        if work.heights is not None:
+            return work
         try:
-            return file, [self._denoiser(frame, on_pixels) for frame in file.frames]
+            file = load(work, self._limits)
+            if work.file is None:  # its header was not known before
+                work = replace(work, count=_count_bytes(file))
+                self._budget.take(work.count)
         except BaseException:
-            self._budget.give_back(_count_bytes(file))
+            self._budget.give_back(work.count)
+            raise
+        return replace(work, file=file)
+
+    def _band_rows(self, size: tuple[int, int], channels: int, most: int | None) -> int:
+        plan = self._denoiser.plan_bands(size, channels, most)
+        heights: list[int] = [rows.stop - rows.start for rows, _ in plan]
+        return max(heights)
+
+    def _denoise(self, image: Future[Work]) -> tuple[Work, Frames | None]:
+        work = image.result()
+        try:
+            total = _count_pixels(work.image)
+
+            def on_pixels(done: int) -> None:
+                if self._stopped.is_set():
+                    raise _StoppedError
+                with self._lock:
+                    self._listener.on_pixels(done, total)
+
+            if work.heights is None:
+                return work, [self._denoiser(frame, on_pixels) for frame in work.image.frames]
+            told = denoise_in_bands(work, self._denoiser, self._limits, on_pixels)
+            return work.with_notes(told), None
+        except BaseException:
+            self._budget.give_back(work.count)
             raise
 
-    def _write(self, job: Job, denoised: Frames, file: ImageFile) -> None:
+    def _write(self, work: Work, file: ImageFile, denoised: Frames | None) -> None:
         try:
-            write_image(job.target, denoised, file)
+            if denoised is not None:  # else it is written already
+                write_image(work.job.target, denoised, file)
         finally:
-            self._budget.give_back(_count_bytes(file))
+            self._budget.give_back(work.count)
 
     def _hand_over(self, writer: ThreadPoolExecutor) -> None:
         """Wait for the oldest image in work and give it to the writer."""
@@ -196,7 +210,8 @@ class _Pipeline:
         if result is None:
             self._finish(job, error)
             return
-        file, denoised = result
+        work, denoised = result
+        file = work.image
         backend = self._denoiser.model_for(file.colour_channels)
         gray_model = backend.card.channels == 1
         if backend.spec.dtype == "uint8" and any(one.dtype != "uint8" for one in file.frames):
@@ -205,7 +220,7 @@ class _Pipeline:
         self.summary.colour_with_gray += gray_model and file.colour_channels == 3
         self.summary.pixels += _count_pixels(file)
         self.summary.notes += [(job.source, note) for note in file.notes]
-        self._writes.append((job, writer.submit(self._write, job, denoised, file)))
+        self._writes.append((job, writer.submit(self._write, work, file, denoised)))
         while self._writes and (len(self._writes) > _AHEAD or self._writes[0][1].done()):
             self._finish_write()
 
@@ -226,14 +241,6 @@ class _StoppedError(Exception):
     """The run was interrupted; the image in work is given up."""
 
 
-def _read(job: Job, max_pixels: int, *, strip_metadata: bool) -> ImageFile:
-    """Read an image and make sure that its result can be written."""
-    file = read_image(job.source, max_pixels)
-    if strip_metadata:
-        file = file.without_metadata()
-    return replace(file, notes=(*file.notes, *check_writable(file, job.target)))
-
-
 def _count_pixels(file: ImageFile) -> int:
     return sum(frame.shape[0] * frame.shape[1] for frame in file.frames)
 
@@ -244,9 +251,9 @@ def _count_bytes(file: ImageFile) -> int:
 
 
 def _read_ahead(
-    jobs: Iterable[Job], reader: ThreadPoolExecutor, read: Callable[[Job], ImageFile]
-) -> Iterator[tuple[Job, Future[ImageFile]]]:
-    pending: deque[tuple[Job, Future[ImageFile]]] = deque()
+    jobs: Iterable[Job], reader: ThreadPoolExecutor, read: Callable[[Job], Work]
+) -> Iterator[tuple[Job, Future[Work]]]:
+    pending: deque[tuple[Job, Future[Work]]] = deque()
     for job in jobs:
         pending.append((job, reader.submit(read, job)))
         if len(pending) > _AHEAD:

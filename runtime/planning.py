@@ -143,6 +143,33 @@ def choose_tile(
     )
 
 
+def plan_bands(
+    spec: InputSpec, size: Size, halo: int, wishes: Wishes, backend: str, most: int | None = None
+) -> list[tuple[slice, slice]]:
+    """Cut an image into bands that are denoised one by one, with the result of the whole.
+
+    Each band is a row of the tiles that the whole image would be cut into; where it is to have
+    fewer rows, of smaller tiles.
+
+    Args:
+        most: rows of a band, where the model leaves it open.
+
+    Returns:
+        Rows of each band, and those of them whose result is kept.
+
+    Raises:
+        ShapeError: see `plan_image`.
+    """
+    if spec.sizes is None and most is not None:
+        limit = min(most, wishes.tile or DEFAULT_TILE)
+        tile, padded = (balanced_tile(size[0], limit, halo), size[1]), size
+    else:
+        tile, padded = choose_tile(spec, size, halo, wishes, backend)
+    if padded != size:
+        return [(slice(0, size[0]), slice(0, size[0]))]
+    return [(one.rows, one.core_rows) for one in plan_tiles((size[0], 1), (tile[0], 1), halo)]
+
+
 def batches_for(spec: InputSpec, tile: Size, wished: int | None) -> tuple[int, ...] | None:
     """Return the batches to use at a size: the model's, up to the one that was asked for.
 

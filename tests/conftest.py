@@ -167,9 +167,14 @@ def acl(monkeypatch):
 
 def hasten_benchmarks(patch: pytest.MonkeyPatch) -> None:
     """Take out what makes a benchmark's figures steady, and its tests slow."""
-    from adnet.benchmarks import machine, timing
+    from adnet.benchmarks import machine, measure, memory, scaling, timing
 
     patch.setattr(timing, "_PAUSE", 0.0)
+    patch.setattr(timing, "_MOST_WARM_UP", 0)
+    patch.setattr(scaling, "_SIZE_ROUNDS", 2)
+    patch.setattr(measure, "_END_TO_END_IMAGES", 1)
+    # In a process of its own, which imports everything again; test_memory_... has one.
+    patch.setattr(measure, "load_alone", lambda *_: memory.Footprint(0.1, 100.0))
     patch.setattr(machine, "_COPIED", 2**22)
     patch.setattr(machine, "_MATRIX", 256)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import tomllib  # Python 3.11 and newer
 
 ROOT = Path(__file__).parent.parent
-EXTRAS = ("train", "export", "plot")
+EXTRAS = ("data", "train", "export", "plot")
 TOOLS = ("hypothesis", "pytest")
 LEFT_OUT = ("torch",)
 
@@ -26,6 +26,8 @@ def lowest(project: dict) -> list[str]:
     wanted = [*project["dependencies"], *(one for extra in EXTRAS for one in extras[extra]), *tools]
     found = {}
     for requirement in wanted:
+        if requirement.startswith(f"{project['name']}["):
+            continue  # another of the extras
         match = re.fullmatch(r"([\w.-]+)>=([\w.]+)(,<[\w.]+)?", requirement)
         if match is None:
             raise SystemExit(f"{requirement}: expected 'name>=X' or 'name>=X,<Y'")

@@ -15,6 +15,7 @@ from adnet.errors import ImageError
 from adnet.images.image import ImageFile, read_image, write_image
 
 KIB = 1024
+STEPS = [16 * KIB, pytest.param(4 * KIB, marks=pytest.mark.slow)]
 FORMATS = [
     ("a.png", "PNG", {}),
     ("a.jpg", "JPEG", {}),
@@ -68,13 +69,14 @@ def assert_whole_or_nothing(path, expected, write):
     return True
 
 
+@pytest.mark.parametrize("every", STEPS)
 @pytest.mark.parametrize(("name", "kind", "options"), FORMATS)
-def test_full_disk_leaves_no_half_image(tmp_path, small_disk, name, kind, options):
+def test_full_disk_leaves_no_half_image(tmp_path, small_disk, name, kind, options, every):
     pixels, like = noise(), ImageFile(noise(), kind, options)
     write_image(tmp_path / name, pixels, like)
     expected = (tmp_path / name).read_bytes()
     results = []
-    for size in range(4 * KIB, len(expected) + 16 * KIB, 4 * KIB):
+    for size in range(4 * KIB, len(expected) + 16 * KIB, every):
         path = small_disk(size) / name
         results.append(
             assert_whole_or_nothing(path, expected, lambda p=path: write_image(p, pixels, like))
@@ -83,8 +85,9 @@ def test_full_disk_leaves_no_half_image(tmp_path, small_disk, name, kind, option
     assert {*results} == {False, True}
 
 
+@pytest.mark.parametrize("every", STEPS)
 @pytest.mark.parametrize(("name", "kind", "options"), FORMATS)
-def test_file_size_limit_leaves_no_half_image(tmp_path, name, kind, options):
+def test_file_size_limit_leaves_no_half_image(tmp_path, name, kind, options, every):
     pixels, like = noise(), ImageFile(noise(), kind, options)
     write_image(tmp_path / name, pixels, like)
     expected = (tmp_path / name).read_bytes()
@@ -93,7 +96,7 @@ def test_file_size_limit_leaves_no_half_image(tmp_path, name, kind, options):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     results = []
     try:  # SIGXFSZ is ignored by Python
-        for size in [1, *range(4 * KIB, len(expected), 4 * KIB), len(expected) - 1, len(expected)]:
+        for size in [1, *range(4 * KIB, len(expected), every), len(expected) - 1, len(expected)]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
             results.append(
                 assert_whole_or_nothing(path, expected, lambda: write_image(path, pixels, like))
@@ -103,12 +106,13 @@ def test_file_size_limit_leaves_no_half_image(tmp_path, name, kind, options):
     assert results == [False] * (len(results) - 1) + [True]
 
 
+@pytest.mark.parametrize("every", [96 * KIB, pytest.param(24 * KIB, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("what", ["checkpoint", "store", "figure", "text"])
-def test_full_disk_and_the_other_writers(small_disk, make_image, tmp_path, what):
+def test_full_disk_and_the_other_writers(small_disk, make_image, tmp_path, what, every):
     """torch, h5py, matplotlib and plain text: each raises, and nothing is left."""
     write, whole = globals()[f"_{what}"](tmp_path, make_image)
     results = []
-    for size in range(8 * KIB, 200 * KIB, 24 * KIB):
+    for size in range(8 * KIB, 200 * KIB, every):
         folder = small_disk(size)
         try:
             write(folder)

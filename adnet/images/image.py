@@ -18,6 +18,7 @@ from PIL import Image
 
 from adnet.atomic import write_atomically
 from adnet.errors import ImageError, UsageError
+from adnet.images.float_range import check_range, extent
 from adnet.images.formats.codec import (
     DEFAULT_MAX_PIXELS,
     check_writable,
@@ -40,6 +41,8 @@ __all__ = [
     "load_folder",
     "load_image",
     "read_image",
+    "require_file",
+    "target_format",
     "write_image",
 ]
 
@@ -61,6 +64,22 @@ def read_image(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageFile:
     Raises:
         ImageError: the file is damaged, too large, or of a kind that is not supported.
     """
+    require_file(path, max_pixels)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError as err:
+        raise ImageError(f"{path}: no such file.") from err
+    except OSError as err:
+        raise ImageError(f"{path}: cannot be read: {err.strerror or err}.") from err
+    return decode_image(data, str(path), max_pixels)
+
+
+def require_file(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> int:
+    """Make sure that there is a file of a plausible size; returns that, in bytes.
+
+    Raises:
+        ImageError: there is none, or something else.
+    """
     try:
         about = path.stat()
         if not stat.S_ISREG(about.st_mode):
@@ -70,12 +89,11 @@ def read_image(path: Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> ImageFile:
                 f"{path}: {about.st_size / 1e6:.0f} MB are too much for an image within the limit "
                 f"of {max_pixels / 1e6:.0f} megapixels. If you trust the file, raise --max-pixels."
             )
-        data = path.read_bytes()
     except FileNotFoundError as err:
         raise ImageError(f"{path}: no such file.") from err
     except OSError as err:
         raise ImageError(f"{path}: cannot be read: {err.strerror or err}.") from err
-    return decode_image(data, str(path), max_pixels)
+    return about.st_size
 
 
 def load_folder(folder: Path, channels: int) -> dict[str, NDArray[np.uint8]]:
@@ -106,6 +124,10 @@ def load_image(path: Path, channels: int) -> NDArray[np.uint8]:
             f"{path}: has {len(file.frames)} frames or pages; expected one image. Split it into "
             "files first."
         )
+    try:
+        check_range(extent([file.pixels], file.colour_channels), None)
+    except ImageError as err:
+        raise ImageError(f"{path}: {err}") from err
     mode = "L" if channels == 1 else "RGB"
     return np.asarray(Image.fromarray(_to_bytes(file.pixels)).convert(mode))
 

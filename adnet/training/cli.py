@@ -49,7 +49,7 @@ def train(
         Path | None, typer.Option("--output", "-o", help="Run directory.", show_default=False)
     ] = None,
     *,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in -o.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in -o.")] = False,
     benchmark: Annotated[
         int | None,
         typer.Option(metavar="STEPS", help="Measure patches/s over STEPS steps; save nothing."),

@@ -63,7 +63,7 @@ class TrainConfig:
         1.0, 0.9, 0.8, 0.7,
     )  # fmt: skip
     augment: Annotated[bool, Option("Turn and mirror patches at random.")] = True
-    """Show every patch in one of its eight orientations, drawn anew each time."""
+    """Show every patch in one of its eight orientations, drawn again each time."""
     epochs: Annotated[int | None, Option("Length in passes over a train.h5.", heading="Length")] = (
         None
     )

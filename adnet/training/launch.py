@@ -42,8 +42,8 @@ def launch(
 ) -> Result:
     """Call `work(*args)` in every worker and return the main one's result.
 
-    When a worker dies (SIGKILL, out of memory, a lost device) the launcher starts all of them
-    anew, up to `MOST_RESTARTS` times; an AdnetError or OSError is no such death and is raised here.
+    When a worker dies (SIGKILL, out of memory, a lost device) the launcher restarts all of
+    them, up to `MOST_RESTARTS` times; an AdnetError or OSError is no such death and is raised here.
 
     Args:
         work: a function at a module's top level; it and `args` are pickled.

@@ -86,7 +86,7 @@ class Run:
                 return dataclasses.replace(config, device=device, compile=fresh.compile)
         raise UsageError(
             f"{self.path}: was made with other settings than the catalogue's ({problem}). Move it "
-            f"away to train {self.model.name} anew."
+            f"away to train {self.model.name} again."
         )
 
     def train(

@@ -133,7 +133,8 @@ def ship(
         training["judged"] = verdict.record()
     with tempfile.TemporaryDirectory() as temporary:
         onnx, final = Path(temporary, "model.onnx"), Path(temporary, "model.pth")
-        checkpoint_to_onnx(checkpoint, onnx, OnnxShape(), name=name)
+        # Only to measure it: what is shipped is proven below, where its card is complete.
+        checkpoint_to_onnx(checkpoint, onnx, OnnxShape(), name=name, verify=False)
         training["sample_psnr"] = round(sample_psnr(onnx), 4)
         with Denoiser(onnx) as denoiser:
             training |= _measure_tests(denoiser, loaded.card, tests)

@@ -24,13 +24,12 @@ SMALL = ["--rounds", "3", "--size", "45,60", "--quiet"]
 
 
 @pytest.mark.torch
-def test_speed_and_quality_of_several_backends(cli, clean, tmp_path):
+def test_speed_and_quality_of_several_backends(cli_here, acl, clean, tmp_path):
     om = make_om(tmp_path / "m.om", sizes=((45, 60), (60, 45)))
     out = tmp_path / "out.json"
-    result = cli(
-        "adnet-bench", "--backend", "onnx,torch,om", "--model", "gray-blind", "--model", om,
+    result = cli_here(
+        main, "adnet-bench", "--backend", "onnx,torch,om", "--model", "gray-blind", "--model", om,
         "--data", clean, "--batch", "1,2", "--json", out, *SMALL,
-        env=os.environ | {"PYTHONPATH": str(FAKES)},
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     data = read_result(out)
@@ -81,7 +80,7 @@ def speed_images(folder):
 
 
 def test_without_data_it_says_how_to_get_some(cli_here):
-    result = cli_here(main, "adnet-bench", "--rounds", "2", "--size", "45,60", "--quiet")
+    result = cli_here(main, "adnet-bench", "--rounds", "1", "--size", "24,32", "--quiet")
     assert result.returncode == 0
     assert "adnet-data fetch BSD68" in result.stdout
     assert "| onnx" in result.stdout
@@ -124,13 +123,15 @@ def test_an_unreadable_image_is_named(cli_here, clean):
     assert_clean_error(result, 1, "broken.png")
 
 
-def test_a_backend_that_fails_midway_does_not_stop_the_others(cli, clean, tmp_path):
+def test_a_backend_that_fails_midway_does_not_stop_the_others(cli_here, acl, clean, tmp_path):
+    import acl._state
+
+    acl.state.faults[:] = [acl._state.Fault("run", 3, 507010)]
     om = make_om(tmp_path / "m.om", sizes=((45, 60), (60, 45)))
     out = tmp_path / "out.json"
-    result = cli(
-        "adnet-bench", "--backend", "om,onnx", "--model", "gray-blind", "--model", om, "--data",
-        clean, "--json", out, *SMALL,
-        env=os.environ | {"PYTHONPATH": str(FAKES), "ACL_FAKE_FAULT": "run:3:507010"},
+    result = cli_here(
+        main, "adnet-bench", "--backend", "om,onnx", "--model", "gray-blind", "--model", om,
+        "--data", clean, "--json", out, *SMALL,
     )  # fmt: skip
     assert result.returncode == 1, result.stderr
     data = read_result(out)
@@ -175,12 +176,12 @@ def test_an_interrupt_keeps_the_rounds_done_and_never_an_old_result(
 
         return time_it
 
-    arguments = ["adnet-bench", "--json", out, "--rounds", "50", "--size", "45,60", "--quiet"]
+    arguments = ["adnet-bench", "--json", out, "--rounds", "50", "--size", "24,32", "--quiet"]
     monkeypatch.setattr(timing, "_time", interrupted_at(0))
     assert cli_here(main, *arguments).returncode == 130
     assert out.read_text() == "an earlier result"  # nothing was measured
     taken.clear()
-    monkeypatch.setattr(timing, "_time", interrupted_at(100))
+    monkeypatch.setattr(timing, "_time", interrupted_at(20))
     assert cli_here(main, *arguments).returncode == 130
     (entry,) = read_result(out).speed
     assert 2 <= entry.calls < 50
@@ -250,7 +251,7 @@ def test_entry_point_is_installed(cli):
 def test_tables_beside_the_paper(cli_here, tmp_path, make_image, monkeypatch):
     for name, mode in (("BSD68", "L"), ("CBSD68", "RGB")):
         for index in range(2):
-            make_image(tmp_path / name / f"{index}.png", mode, size=(50, 40), seed=index)
+            make_image(tmp_path / name / f"{index}.png", mode, size=(28, 24), seed=index)
     out = cli_here(main, "adnet-bench", "tables", "--data", tmp_path / "BSD68", "--data",
                    tmp_path / "CBSD68", "--json")  # fmt: skip
     entries = json.loads(out.stdout)

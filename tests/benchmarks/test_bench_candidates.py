@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 from bench_helpers import empty_result
-from conftest import assert_clean_error
+from conftest import assert_clean_error, hasten_benchmarks
 
-from adnet.benchmarks import speed
-from adnet.benchmarks.candidates import open_candidates
+from adnet.benchmarks import memory, speed
+from adnet.benchmarks.candidates import CandidateSource, open_candidates
 from adnet.benchmarks.cli import main
 from adnet.benchmarks.results_json import read_result
 from adnet.export import variants as onnx_variants
@@ -17,8 +17,10 @@ from adnet.runtime.backend import RunOptions
 
 
 @pytest.fixture
-def measured_cells():
+def measured_cells(monkeypatch):
     """Measure cells: measured_cells(candidates, batches, sizes, rounds) gives the result."""
+
+    hasten_benchmarks(monkeypatch)
 
     def measure(candidates, batches, sizes, rounds=2):
         result = empty_result()
@@ -31,14 +33,15 @@ def measured_cells():
 
 def test_peak_is_what_a_matrix_product_reaches(measured_cells):
     with open_candidates(["onnx"], ["gray-blind"], RunOptions()) as candidates:
-        result = measured_cells(candidates.opened, [1], [(45, 60)])
+        result = measured_cells(candidates.opened, [1], [(24, 32)])
     machine, (entry,) = result.machine, result.speed
-    assert machine.gflop_per_s > 1
-    assert machine.copy_gb_per_s > 0.1
+    # The slowest machine that is busy with other work.
+    assert machine.gflop_per_s > 0.1
+    assert machine.copy_gb_per_s > 0.01
     assert entry.share_of_peak == pytest.approx(entry.gflop_per_s / machine.gflop_per_s)
     # The roof is that of all cores in float32.
     with open_candidates(["onnx"], ["gray-blind"], RunOptions(threads=1)) as candidates:
-        (entry,) = measured_cells(candidates.opened, [1], [(45, 60)]).speed
+        (entry,) = measured_cells(candidates.opened, [1], [(24, 32)]).speed
     assert entry.share_of_peak is None
 
 
@@ -53,7 +56,7 @@ def test_device_only_leaves_the_warm_up_out(measured_cells):
             return infer(batch)
 
         candidate.backend.infer = told
-        (entry,) = measured_cells([candidate], [2], [(45, 60)]).speed
+        (entry,) = measured_cells([candidate], [2], [(24, 32)]).speed
     assert entry.device_only_images_per_s == pytest.approx(200)
 
 
@@ -69,30 +72,43 @@ def test_a_cell_that_fails_leaves_the_others(measured_cells):
             return infer(batch)
 
         candidate.backend.infer = greedy
-        result = measured_cells([candidate], [1, 4], [(45, 60)])
+        result = measured_cells([candidate], [1, 4], [(24, 32)])
     assert [one.batch for one in result.speed] == [1]
-    assert result.errors == {"onnx at 4x45x60": "out of memory"}
+    assert result.errors == {"onnx at 4x24x32": "out of memory"}
 
 
 def test_shapes_that_a_model_does_not_take_are_told(measured_cells, checkpoint, tmp_path):
     from adnet.export.to_onnx import checkpoint_to_onnx
     from adnet.export.torch_to_onnx import OnnxShape
 
-    checkpoint_to_onnx(checkpoint, tmp_path / "f.onnx", OnnxShape(1, (45, 60)), verify=False)
+    checkpoint_to_onnx(checkpoint, tmp_path / "f.onnx", OnnxShape(1, (24, 32)), verify=False)
     models = [str(tmp_path / "f.onnx"), "gray-blind"]
     with open_candidates(["onnx"], models, RunOptions(), ["bare-onnxruntime"]) as candidates:
         fixed, free, peer = candidates.opened
-        result = measured_cells([fixed, free, peer], [1, 2], [(45, 60)])
-        nothing = measured_cells([fixed], [2], [(48, 64)])
+        result = measured_cells([fixed, free, peer], [1, 2], [(24, 32)])
+        nothing = measured_cells([fixed], [2], [(28, 36)])
     cells = {(one.candidate, one.batch) for one in result.speed}
     assert cells == {("onnx f.onnx", 1), ("onnx gray-blind.onnx", 1), ("onnx gray-blind.onnx", 2),
                      ("bare-onnxruntime", 1)}  # fmt: skip
-    assert set(result.left_out) == {"onnx f.onnx at 2x45x60", "bare-onnxruntime at 2x45x60"}
+    assert set(result.left_out) == {"onnx f.onnx at 2x24x32", "bare-onnxruntime at 2x24x32"}
     # Beside the first candidate where it has the same cell, beside nobody elsewhere.
     beside = {(one.candidate, one.batch): one.times_as_fast for one in result.speed}
     assert beside["onnx gray-blind.onnx", 1].base == "onnx f.onnx"
     assert beside["onnx gray-blind.onnx", 2] is None
     assert "takes none of these" in nothing.errors["onnx f.onnx, speed"]
+
+
+def test_memory_and_time_of_a_candidate_alone(tmp_path):
+    """In a process of its own; one that fails there is told by None."""
+    alone = memory.load_alone(
+        CandidateSource("onnx", WEIGHTS / "gray-blind.onnx", RunOptions()), (24, 32)
+    )
+    assert alone.load_s > 0
+    assert alone.peak_memory_mb > 20
+    lost = memory.load_alone(
+        CandidateSource("onnx", tmp_path / "none.onnx", RunOptions()), (24, 32)
+    )
+    assert lost == memory.Footprint(None, None)
 
 
 def changed(path, source):

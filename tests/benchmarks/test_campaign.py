@@ -148,13 +148,13 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(data, tmp_path):
 
 
 def test_time_is_up_and_the_next_slice_goes_on(data, tmp_path):
-    first, _ = campaign_worker.MODELS
+    first = dataclasses.replace(campaign_worker.MODELS[0], steps=4)
     run = Run(tmp_path / "out", first)
     assert run.describe() == "not begun"
     folders = {"Mine": data}
     assert not run.train(folders, "cpu", deadline=time.monotonic())
     assert (run.path / "last.pth").exists()
-    assert run.describe().endswith("of 12 steps")
+    assert run.describe().endswith("of 4 steps")
     assert not run.is_done
     assert run.train(folders, "cpu", deadline=time.monotonic() + 3600)
     assert run.describe() == "done"
@@ -187,7 +187,7 @@ def test_two_campaigns_do_not_train_in_one_folder(data, tmp_path, cli_here, monk
 def test_one_failure_stops_no_other_model(data, tmp_path):
     first, second = campaign_worker.MODELS
     lost = dataclasses.replace(first, name="lost", start=("nobody",))
-    models = [lost, dataclasses.replace(second, start=("gray-blind",))]
+    models = [lost, dataclasses.replace(second, start=("gray-blind",), steps=4)]
     problems = campaign.run_campaign(
         tmp_path / "out", models, {"Mine": data}, "cpu", None, is_shipping=False
     )

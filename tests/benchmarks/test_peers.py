@@ -32,7 +32,7 @@ def test_a_peer_computes_the_same(name, model):
         open_backend(WEIGHTS / f"{model}.onnx") as ours,
         kind(PeerModel.read(WEIGHTS / f"{model}.onnx"), 2) as peer,
     ):
-        for shape in ((2, channels, 60, 85), (1, channels, 45, 61)):  # planes of odd length
+        for shape in ((2, channels, 30, 45), (1, channels, 25, 31)):  # planes of odd length
             batch = generator.random(shape, np.float32)
             found = peer.infer(batch)
             assert found.shape == shape
@@ -95,7 +95,7 @@ def test_a_broken_peer_is_named_and_the_rest_goes_on(broken, cli_here, make_imag
 @pytest.mark.torch
 def test_a_peer_is_beside_ours(broken, monkeypatch):
     monkeypatch.setattr(Broken, "_infer", lambda _self, batch: batch)
-    with open_candidates(["onnx"], ["gray-blind"], {"threads": 1}, ["broken"]) as candidates:
+    with open_candidates(["onnx"], ["gray-blind"], RunOptions(threads=1), ["broken"]) as candidates:
         ours, peer = candidates.opened
         assert (ours.is_peer, peer.is_peer) == (False, True)
         assert peer.backend.threads == 1

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from conftest import ROOT, assert_clean_error
 from PIL import Image
 
-from adnet.benchmarks.release import models_page, ship
+from adnet.benchmarks.release import models_page, models_pictures, ship
 from adnet.benchmarks.release.models_page import app as write_page
 from adnet.errors import UsageError
 from adnet.images.levels import from_levels, to_levels
@@ -23,17 +24,37 @@ from adnet.training.data import load_training_data
 from adnet.training.judge import Judgement, validation_set
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The shipped gray model as the checkpoint of a run."""
+    config = TrainConfig(data=("BSD432",), steps=20, seed=4).to_dict()
+    card = ModelCard(1, (0.0, 55.0), training={"config": config, "data": ["BSD432"], "steps": 20})
+    network = load_checkpoint(WEIGHTS / "gray-blind.onnx").network
+    path = tmp_path_factory.mktemp("trained") / "best.pth"
+    save_checkpoint(path, network.state_dict(), card)
+    return path
+
+
 @pytest.fixture
-def weights(tmp_path, monkeypatch):
+def unproven(monkeypatch):
+    """Leave out what takes the time and has tests of its own: proof and sample."""
+    export = ship.checkpoint_to_onnx
+
+    def quick(*arguments, **options):
+        return export(*arguments, **(options | {"verify": False}))
+
+    monkeypatch.setattr(ship, "checkpoint_to_onnx", quick)
+    monkeypatch.setattr(ship, "sample_psnr", lambda _: 29.0)
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch, trained):
     """An empty folder of weights, a checkpoint and the log of its run."""
     folder = tmp_path / "weights"
     folder.mkdir()
     monkeypatch.setattr(ship, "WEIGHTS", folder)
-    config = TrainConfig(data=("BSD432",), steps=20, seed=4).to_dict()
-    card = ModelCard(1, (0.0, 55.0), training={"config": config, "data": ["BSD432"], "steps": 20})
-    network = load_checkpoint(WEIGHTS / "gray-blind.onnx").network
     (tmp_path / "run").mkdir()
-    save_checkpoint(tmp_path / "run" / "best.pth", network.state_dict(), card)
+    shutil.copy(trained, tmp_path / "run" / "best.pth")
     rows = [{"step": 10, "val_psnr": 28.5}, {"step": 10, "loss": 1.0}, {"step": 20, "val_psnr": 29}]
     (tmp_path / "run" / "metrics.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return folder
@@ -46,6 +67,7 @@ def test_shipping_writes_the_whole_record(weights, make_image, tmp_path):
     assert card.training["command"] == "adnet-train BSD432 -o RUN --steps 20 --seed 4"
     assert "research use" in card.training["data_terms"]["BSD432"]
     assert set(card.training["test_psnr"]["Mine"]) == {"15", "25", "50"}
+    assert 25 < card.training["sample_psnr"] < 35
     assert sorted(path.name for path in weights.iterdir()) == ["index.json", "mine.onnx"]
     (entry,) = json.loads((weights / "index.json").read_text())["models"]
     assert entry["card"]["training"] == card.training
@@ -57,7 +79,7 @@ def test_shipping_writes_the_whole_record(weights, make_image, tmp_path):
 def held_out(tmp_path, make_image):
     """A folder that holds a small BSD432; the runs of `checkpoint_of` held out 2 of it."""
     for index in range(4):
-        make_image(tmp_path / "data" / "BSD432" / f"{index:02}.png", size=(40, 32), seed=index)
+        make_image(tmp_path / "data" / "BSD432" / f"{index:02}.png", size=(28, 24), seed=index)
     return tmp_path / "data"
 
 
@@ -73,7 +95,9 @@ def checkpoint_of(path, *, damage=0.0):
     return path
 
 
-def test_only_what_is_better_is_shipped(weights, held_out, tmp_path, cli_here, monkeypatch):
+def test_only_what_is_better_is_shipped(
+    weights, unproven, held_out, tmp_path, cli_here, monkeypatch
+):
     def run_ship(*arguments):
         return cli_here(ship.app, "ship", *arguments)
 
@@ -165,7 +189,7 @@ def test_judged_is_what_training_validated_on(noise, given, tmp_path, make_image
         assert (one.noisy is None) == (other.noisy is None) == (noise == "awgn")
 
 
-def test_pairs_are_measured_scene_by_scene(weights, make_image, tmp_path):
+def test_pairs_are_measured_scene_by_scene(weights, unproven, make_image, tmp_path):
     for index, (camera, scene) in enumerate([("A", "toy"), ("B", "toy"), ("A", "door")]):
         for end, noise in (("real", 12.0), ("mean", 0.0)):
             path = make_image(tmp_path / "PolyU" / f"{camera}_4_200_3200_{scene}_1_{end}.png",
@@ -205,11 +229,12 @@ def test_a_shipped_model_that_is_not_its_card_is_noticed():
         )
 
 
-def test_the_page(weights, make_image, monkeypatch, cli_here, tmp_path):
+def test_the_page(weights, unproven, make_image, monkeypatch, cli_here, tmp_path):
     make_image(tmp_path / "BSD68" / "a.png")
     card = ship.ship(tmp_path / "run" / "best.pth", "mine", {"BSD68": tmp_path / "BSD68"})
     model = PretrainedModel("mine", weights / "mine.onnx", "", card)
     monkeypatch.setattr("adnet.benchmarks.release.models_page.pretrained_models", lambda: (model,))
+    monkeypatch.setattr(models_pictures, "_HEIGHT", 64)
     page = tmp_path / "docs" / "models.md"
     page.parent.mkdir()
     theirs = tmp_path / "theirs"

@@ -11,7 +11,7 @@ from conftest import ROOT, assert_clean_error
 from om_helpers import FAKES, install_atc, make_om
 from test_cann_install import without_cann
 
-from adnet.errors import ParityError, UsageError
+from adnet.errors import ModelError, ParityError, UsageError
 from adnet.export.ascend.verify_om import verify_om
 from adnet.models.shipped import WEIGHTS
 
@@ -62,13 +62,15 @@ def test_values_that_are_not_numbers_fail(acl, tmp_path):
     assert not verify_om(make_om(tmp_path / "m.om", sizes=SMALL[:1])).passed
 
 
-def test_what_to_compare_with_must_be_known(acl, tmp_path):
+def test_what_to_compare_with_must_be_known(acl, tmp_path, checkpoint):
     om = make_om(tmp_path / "m.om", sizes=SMALL[:1], beside=False)
     with pytest.raises(UsageError, match=r"m\.om\.json is not beside it.*--against FILE"):
         verify_om(om)
     assert verify_om(om, WEIGHTS / "gray-blind.onnx").passed
-    with pytest.raises(UsageError, match="expected an ONNX file"):
-        verify_om(om, tmp_path / "m.pth")
+    with pytest.raises(UsageError, match="expected an ONNX file, got a PyTorch checkpoint"):
+        verify_om(om, checkpoint)
+    with pytest.raises(ModelError, match="cannot be read: No such file"):
+        verify_om(om, tmp_path / "none.onnx")
     with pytest.raises(UsageError, match="3 channels"):
         verify_om(om, WEIGHTS / "color-blind.onnx")
 
@@ -117,11 +119,14 @@ def test_a_shipped_model_becomes_an_om_without_torch(cli, ascend, tmp_path):
     ],
 )
 def test_what_is_missing_and_which_extra_brings_it(
-    cli, ascend, tmp_path, arguments, missing, extra
+    cli, ascend, tmp_path, checkpoint, arguments, missing, extra
 ):
     if missing.startswith("onnx"):
         with (tmp_path / "block" / "sitecustomize.py").open("a") as block:
             block.write("sys.modules['onnx'] = None\n")
+    model = tmp_path / "x"  # a checkpoint by its content, whatever its name
+    model.write_bytes(checkpoint.read_bytes())
+    arguments = [model if one == "x.pth" else one for one in arguments]
     result = cli("adnet-export", *arguments, env=ascend)
     assert_clean_error(result, 2, missing, f"pip install '.[{extra}]'")
 

@@ -16,6 +16,8 @@ from adnet.images.formats.image_file import ImageFile
 from adnet.images.formats.png_chunks import Chunk, join_chunks
 from adnet.images.formats.tiff_tags import Directory, Kind, Tag, number_tag, write_directories
 from adnet.images.image import read_image
+from adnet.runtime.jobs import Job
+from adnet.runtime.loading import Limits, examine, load
 
 KINDS = ["PNG", "TIFF", "JPEG", "WEBP", "BMP", "GIF"]
 
@@ -222,3 +224,12 @@ def test_files_too_large_for_any_image_are_not_read(tmp_path):
 def test_what_is_not_supported_is_named(start, words):
     with pytest.raises(ImageError, match=words):
         decode_image(start + bytes(40), "a")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "BMP", "GIF", "WEBP", "PNG", "TIFF"])
+def test_bombs_are_called_bombs(tmp_path, kind):
+    """Where memory is short, too, --max-pixels comes first."""
+    path = tmp_path / f"a.{kind.lower()}"
+    path.write_bytes(header_only(kind, 16_000 if kind == "WEBP" else 60_000))
+    with pytest.raises(ImageError, match="--max-pixels"):
+        load(examine(Job(path, tmp_path / path.name), Limits(), 2**20, lambda *_: 512), Limits())

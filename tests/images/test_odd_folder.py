@@ -17,8 +17,8 @@ from adnet.images.formats.codec import encode_image
 from adnet.images.formats.image_file import ImageFile
 from adnet.images.formats.tiff import TiffLayout
 from adnet.images.formats.tiff_data import WRITABLE
-from adnet.images.formats.tiff_page import plain_layout
 from adnet.images.formats.tiff_tags import Kind
+from adnet.images.formats.tiff_write import plain_layout
 from adnet.images.image import read_image
 
 SUFFIXES = {"PNG": ".png", "TIFF": ".tif", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp",
@@ -94,7 +94,9 @@ def fill(folder):
     (folder / "gone.png").symlink_to(folder / "nothing.png")
     (folder / "photo.heic").touch()
     os.mkfifo(folder / "pipe.png")
-    return set(good), {*bad, "gone.png"}
+    # Floats from 0 to 255: right as files, but their range has to be said.
+    unsaid = {"F-False.tif", "F-True.tif"}
+    return set(good) - unsaid, {*bad, *unsaid, "gone.png"}
 
 
 @pytest.mark.slow

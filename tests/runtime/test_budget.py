@@ -11,10 +11,13 @@ from image_files import pixels_of
 from adnet.errors import ShapeError
 from adnet.images.formats.codec import encode_image
 from adnet.images.formats.image_file import ImageFile
+from adnet.images.formats.need import whole_bytes
+from adnet.images.image import read_image
 from adnet.runtime import folder as folder_module
 from adnet.runtime.budget import ByteBudget, free_memory
 from adnet.runtime.folder import run_jobs
 from adnet.runtime.jobs import plan_jobs
+from adnet.runtime.loading import Limits
 
 
 class Identity:
@@ -37,6 +40,9 @@ class Identity:
     def model_for(self, channels):
         return self
 
+    def plan_bands(self, size, channels, most=None):
+        return [(slice(0, size[0]), slice(0, size[0]))]
+
 
 @pytest.fixture
 def pictures(tmp_path):
@@ -53,22 +59,25 @@ def pictures(tmp_path):
 @pytest.mark.parametrize("lanes", [1, 3])
 @pytest.mark.parametrize(("images", "most"), [(0, 1), (1, 1), (2, 2), (100, 6)])
 def test_images_in_work_are_bounded(pictures, monkeypatch, images, most, lanes):
-    one = 2 * 40 * 50
+    file = read_image(pictures[0].source)
+    one = whole_bytes(file, "PNG", pictures[0].source.stat().st_size)
     budgets = []
 
-    def make():
-        budgets.append(ByteBudget(max(1, images * one)))
+    def make(limit):
+        budgets.append(ByteBudget(limit))
         return budgets[0]
 
     monkeypatch.setattr(folder_module, "ByteBudget", make)
-    summary = run_jobs(pictures, Identity(lanes, fails=(2,)))
+    room = int((images + 0.5) * one) if images else 1
+    summary = run_jobs(
+        pictures, Identity(lanes, fails=(2,)), limits=Limits(memory=room, most=2**40)
+    )
     assert (len(summary.written), len(summary.failed)) == (7, 2)
-    assert one <= budgets[0].most <= one * (most + 2 * (lanes - 1) if images == 100 else most)
+    assert 0.99 * one <= budgets[0].most
+    assert budgets[0].most <= 1.01 * one * (most + 2 * (lanes - 1) if images == 100 else most)
 
 
-def test_an_interrupted_run_ends_though_the_reader_waits(pictures, monkeypatch):
-    monkeypatch.setattr(folder_module, "ByteBudget", lambda: ByteBudget(1))
-
+def test_an_interrupted_run_ends_though_the_reader_waits(pictures):
     class Interrupted(Identity):
         def model_for(self, channels):
             raise KeyboardInterrupt
@@ -77,7 +86,7 @@ def test_an_interrupted_run_ends_though_the_reader_waits(pictures, monkeypatch):
 
     def run():
         with pytest.raises(KeyboardInterrupt):
-            run_jobs(pictures, Interrupted())
+            run_jobs(pictures, Interrupted(), limits=Limits(memory=1, most=2**40))
         done.set()
 
     threading.Thread(target=run, daemon=True).start()

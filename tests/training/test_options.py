@@ -46,6 +46,7 @@ def test_every_field_is_an_option_and_every_other_option_is_the_programs(params)
     assert params.keys() == fields | OF_THE_PROGRAM
 
 
+@pytest.mark.torch
 def test_what_is_not_given_is_left_to_the_config(params, monkeypatch):
     from adnet.training import start
 

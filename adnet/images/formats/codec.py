@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,8 +69,15 @@ def decode_image(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -
     found = format_of(data)
     if found is None:
         raise ImageError(f"{name}: {why_not(data)}")
-    try:
+    with damage_told(name):
         return _FORMATS[found].decode(data, max_pixels)
+
+
+@contextmanager
+def damage_told(name: str) -> Iterator[None]:
+    """Turn whatever reading a damaged file may run into to an ImageError that names the file."""
+    try:
+        yield
     except ImageError as err:
         raise ImageError(f"{name}: {err}") from err
     except MemoryError as err:
@@ -96,8 +104,22 @@ def encode_image(
     Raises:
         ImageError: the format cannot hold these pixels.
     """
-    frames = _as_frames(pixels)
     wanted = format or like.format
+    frames, made = arranged(_as_frames(pixels), like, wanted)
+    try:
+        return _FORMATS[wanted].encode(frames, made)
+    except (OSError, ValueError, struct.error, OverflowError, RuntimeError, MemoryError) as err:
+        raise ImageError(f"{wanted} cannot be written: {err}.") from err
+
+
+def arranged(
+    frames: tuple[Pixels, ...], like: ImageFile, wanted: str
+) -> tuple[tuple[Pixels, ...], ImageFile]:
+    """Say what an encoder is given for `frames`: pixels, and an image with the right layout.
+
+    Raises:
+        ImageError: the format cannot hold these pixels.
+    """
     made = replace(like, pixels=frames[0], more=frames[1:])
     _check(made, wanted)
     if len(frames) != len(like.frames) or wanted != like.format or _differs(frames, like):
@@ -108,10 +130,7 @@ def encode_image(
             frames = tuple(upright(frame, turn) for frame in frames)
         if len(frames) > 1 and wanted != "TIFF":
             raise ImageError(f"{wanted} needs the timing of its frames from an image like it.")
-    try:
-        return _FORMATS[wanted].encode(frames, made)
-    except (OSError, ValueError, struct.error, OverflowError, RuntimeError, MemoryError) as err:
-        raise ImageError(f"{wanted} cannot be written: {err}.") from err
+    return frames, made
 
 
 def target_format(image: ImageFile, target: Path) -> str:
@@ -146,7 +165,7 @@ def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
         notes.append(f"{', '.join(lost)} cannot be carried into {wanted} and was left out.")
     if len(image.frames) > 1:
         notes.append(f"frames became pages of the {wanted}, without timing.")
-    if any(getattr(page, "extras", None) is not None for page in _pages(image)):
+    if any(len(getattr(page, "extra_codes", ())) > 1 for page in _pages(image)):
         notes.append("samples beyond colour and alpha were left out.")
     if "Exif" in lost and orientation_of(image.portable.exif) != 1:
         notes.append(f"the pixels were turned upright, since {wanted} knows no orientation.")

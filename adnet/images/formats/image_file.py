@@ -102,6 +102,13 @@ def squeezed(pixels: Pixels) -> Pixels:
     return np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 
 
+def stand_in(shape: Sequence[int], dtype: Any) -> Pixels:
+    """Make an array that has a shape and a dtype, but takes no memory; see `squeezed`."""
+    shape = tuple(shape)
+    whole = np.broadcast_to(np.zeros((), dtype), shape)
+    return whole[..., 0] if len(shape) == 3 and shape[2] == 1 else whole
+
+
 def require_pixels(frames: Sequence[tuple[int, int]], limit: int) -> None:
     """Refuse frames (width, height) with more than `limit` pixels together, before decoding.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from adnet.images.formats.png_chunks import (
     split_chunks,
 )
 from adnet.images.formats.png_filter import pack_rows, passes, unpack_rows
+from adnet.images.formats.source import Sliced
 
 MAX_SIDE = 2**31 - 1
 
@@ -81,15 +82,34 @@ class PngLayout:
 
 
 @dataclass(frozen=True, slots=True)
-class _Header:
+class Header:
+    """What the first chunk says."""
+
     width: int
     height: int
     depth: int
     colour: int
     interlaced: bool
 
+    @property
+    def step(self) -> int:
+        """Bytes per pixel, at least 1."""
+        return max(1, _SAMPLES[self.colour] * self.depth // 8)
+
+    @property
+    def shapes(self) -> list[tuple[int, int]]:
+        """Rows and bytes per row of each pass."""
+        bits = _SAMPLES[self.colour] * self.depth
+        found = passes(self.width, self.height, self.interlaced)
+        return [(rows, -(-columns * bits // 8)) for _, _, rows, columns in found]
+
     @classmethod
-    def parse(cls, data: bytes) -> _Header:
+    def parse(cls, data: bytes) -> Header:
+        """Read it.
+
+        Raises:
+            ImageError: damaged, or of a later version.
+        """
         if len(data) != 13:
             raise ImageError("cannot be decoded, the file may be damaged (header).")
         width, height, depth, colour, packing, filters, interlace = struct.unpack(">IIBBBBB", data)
@@ -99,65 +119,110 @@ class _Header:
         return cls(width, height, depth, colour, interlace == 1)
 
 
-def decode(data: bytes, limit: int) -> ImageFile:
-    """Read a PNG file; see `codec.decode_image`."""
-    chunks, notes = split_chunks(data)
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """All of a PNG file but its pixels."""
+
+    header: Header
+    colour: Colour
+    chunks: list[Chunk]
+    layout: PngLayout
+    notes: tuple[str, ...]
+    frames: int
+    """1, or as many as an animation has."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the image when decoded: (height, width, channels)."""
+        return self.header.height, self.header.width, self.colour.channels(self.header)
+
+
+def open_png(data: Sliced, places: list[tuple[int, int]] | None = None) -> Opened:
+    """Read what a PNG file holds beside its pixels.
+
+    Args:
+        places: to be filled with offset and length of the pixels' chunks (IDAT), which are not
+            read then.
+
+    Raises:
+        ImageError: the file is damaged or of a kind that is not supported.
+    """
+    chunks, notes = split_chunks(data, places)
     if not chunks or chunks[0].kind != b"IHDR":
         raise ImageError(
             "does not start as a PNG file does; files that Xcode packed for an iPhone are not "
             "supported. Unpack it with xcrun pngcrush -revert-iphone-optimizations."
         )
-    header = _Header.parse(chunks[0].data)
+    header = Header.parse(chunks[0].data)
     first, last = _pixel_range(chunks)
-    colour = _Colour.of(header, chunks)
-    animated = any(chunk.kind == b"acTL" for chunk in chunks[:first])
-    animation = None
-    if animated:
-        animation, frames = read_frames(
-            chunks,
-            (header.width, header.height),
-            limit,
-            lambda packed, size: colour.pixels(packed, replace_size(header, size)),
-        )
-    else:
-        require_pixels([(header.width, header.height)], limit)
-        packed = b"".join(chunk.data for chunk in chunks if chunk.kind == b"IDAT")
-        frames = [colour.pixels(packed, header)]
+    colour = Colour.of(header, chunks)
     notes = colour.notes + notes
     kept = []
     for part in (chunks[:first], chunks[last + 1 :]):
         carried, told = _carried(part, header, colour)
         kept.append(carried)
         notes += told
-    layout = PngLayout(kept[0], kept[1], interlaced=header.interlaced, animation=animation)
+    frames = max(1, sum(chunk.kind == b"fcTL" for chunk in chunks))
+    layout = PngLayout(kept[0], kept[1], interlaced=header.interlaced)
+    return Opened(header, colour, chunks, layout, tuple(notes), frames)
+
+
+def decode(data: bytes, limit: int) -> ImageFile:
+    """Read a PNG file; see `codec.decode_image`."""
+    opened = open_png(data)
+    header, chunks = opened.header, opened.chunks
+    layout = opened.layout
+    first, _ = _pixel_range(chunks)
+    if any(chunk.kind == b"acTL" for chunk in chunks[:first]):
+        animation, frames = read_frames(
+            chunks,
+            (header.width, header.height),
+            limit,
+            lambda packed, size: opened.colour.pixels([packed], replace_size(header, size)),
+        )
+        layout = replace(layout, animation=animation)
+    else:
+        require_pixels([(header.width, header.height)], limit)
+        packed = (chunk.data for chunk in chunks if chunk.kind == b"IDAT")
+        frames = [opened.colour.pixels(packed, header)]
     portable = read_portable((*layout.before, *layout.after))
     one, *more = (squeezed(frame) for frame in frames)
-    return ImageFile(one, "PNG", layout, portable, tuple(notes), tuple(more))
+    return ImageFile(one, "PNG", layout, portable, opened.notes, tuple(more))
 
 
 def encode(frames: Sequence[Pixels], like: ImageFile) -> bytes:
     """Write a PNG file; see `codec.encode_image`."""
-    same = isinstance(like.layout, PngLayout)
-    layout = like.layout if same else PngLayout(tuple(portable_chunks(like.portable)))
-    height, width = frames[0].shape[:2]
-    shape = planes(frames[0])
-    colour = {1: 0, 2: 4, 3: 2, 4: 6}[shape.shape[2]]
-    interlaced = int(layout.interlaced)
-    head = (width, height, 8 * shape.dtype.itemsize, colour, 0, 0, interlaced)
-    chunks = [Chunk(b"IHDR", struct.pack(">IIBBBBB", *head)), *layout.before]
+    layout, head = start_of(frames[0], like)
 
     def packed(frame: Pixels) -> bytes:
         return _pack(planes(frame), layout.interlaced)
 
     if layout.animation is None:
-        chunks.append(Chunk(b"IDAT", packed(frames[0])))
+        chunks = [*head, Chunk(b"IDAT", packed(frames[0]))]
     else:
-        chunks[1:1] = [layout.animation.control(len(frames))]
+        chunks = [head[0], layout.animation.control(len(frames)), *head[1:]]
         chunks += write_frames(frames, layout.animation, packed)
     return join_chunks([*chunks, *layout.after])
 
 
-def replace_size(header: _Header, size: tuple[int, int]) -> _Header:
+def start_of(pixels: Pixels, like: ImageFile) -> tuple[PngLayout, list[Chunk]]:
+    """Return the layout to write, and the chunks that come before the pixels."""
+    same = isinstance(like.layout, PngLayout)
+    layout = like.layout if same else PngLayout(tuple(portable_chunks(like.portable)))
+    height, width = pixels.shape[:2]
+    samples = 1 if pixels.ndim == 2 else pixels.shape[2]
+    colour = {1: 0, 2: 4, 3: 2, 4: 6}[samples]
+    head = (width, height, 8 * pixels.dtype.itemsize, colour, 0, 0, int(layout.interlaced))
+    return layout, [Chunk(b"IHDR", struct.pack(">IIBBBBB", *head)), *layout.before]
+
+
+def rows_of_bytes(samples: NDArray[Any]) -> NDArray[np.uint8]:
+    """(rows, W, C) to (rows, bytes per row) as PNG stores them."""
+    stored = np.ascontiguousarray(samples.astype(samples.dtype.newbyteorder(">"), copy=False))
+    return stored.view(np.uint8).reshape(len(samples), -1)
+
+
+def replace_size(header: Header, size: tuple[int, int]) -> Header:
     """Return the header of a frame of its own size (width, height)."""
     return replace(header, width=size[0], height=size[1])
 
@@ -165,12 +230,16 @@ def replace_size(header: _Header, size: tuple[int, int]) -> _Header:
 def _pack(samples: NDArray[Any], interlaced: bool) -> bytes:
     height, width, count = samples.shape
     step = count * samples.dtype.itemsize
-    stored = samples.astype(samples.dtype.newbyteorder(">"), copy=False)
-    parts = []
-    for rows, columns, lines, _ in passes(width, height, interlaced):
-        part = np.ascontiguousarray(stored[rows, columns])
-        parts.append(part.view(np.uint8).reshape(lines, -1))
-    return pack_rows(parts, step)
+    found = passes(width, height, interlaced)
+    parts = (_bands(samples[rows, columns]) for rows, columns, _, _ in found)
+    return pack_rows(parts, step, deep=samples.dtype.itemsize > 1)
+
+
+def _bands(samples: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
+    """Turn a few rows at a time to bytes: all at once would double the memory."""
+    height = max(1, 2**20 // max(1, samples[0].nbytes))
+    for start in range(0, len(samples), height):
+        yield rows_of_bytes(samples[start : start + height])
 
 
 def _pixel_range(chunks: list[Chunk]) -> tuple[int, int]:
@@ -182,7 +251,7 @@ def _pixel_range(chunks: list[Chunk]) -> tuple[int, int]:
 
 
 def _carried(
-    chunks: list[Chunk], header: _Header, colour: _Colour
+    chunks: list[Chunk], header: Header, colour: Colour
 ) -> tuple[tuple[Chunk, ...], list[str]]:
     kept, dropped = [], []
     for chunk in chunks:
@@ -205,7 +274,7 @@ def _carried(
 
 
 @dataclass(frozen=True, slots=True)
-class _Colour:
+class Colour:
     """How stored samples become gray or RGB with or without alpha."""
 
     palette: NDArray[np.uint8] | None
@@ -217,7 +286,8 @@ class _Colour:
     """The result has another colour type or depth than the file."""
 
     @classmethod
-    def of(cls, header: _Header, chunks: list[Chunk]) -> _Colour:
+    def of(cls, header: Header, chunks: list[Chunk]) -> Colour:
+        """Find palette and transparency among the chunks."""
         found = {chunk.kind: chunk.data for chunk in reversed(chunks)}
         clear = found.get(b"tRNS")
         if header.colour == 3:
@@ -238,9 +308,18 @@ class _Colour:
             values = tuple(number & ((1 << header.depth) - 1) for number in numbers)
         return cls(None, values, notes, header.depth < 8 or clear is not None)
 
-    def pixels(self, packed: bytes, header: _Header) -> NDArray[Any]:
+    def channels(self, header: Header) -> int:
+        """Count the planes of the result."""
+        if self.palette is not None:
+            return int(self.palette.shape[1])
+        return _SAMPLES[header.colour] + (self.transparent is not None)
+
+    def pixels(self, packed: Iterable[bytes], header: Header) -> NDArray[Any]:
         """Decode to (H, W, C)."""
-        stored = _samples(packed, header)
+        return self.coloured(_samples(packed, header), header)
+
+    def coloured(self, stored: NDArray[Any], header: Header) -> NDArray[Any]:
+        """Turn (rows, W, samples) as stored to gray or RGB, with or without alpha."""
         if self.palette is not None:
             table: NDArray[np.uint8] = self.palette[stored[..., 0]]
             return table
@@ -265,19 +344,28 @@ def _palette(stored: bytes, clear: bytes | None) -> NDArray[np.uint8]:
     return np.column_stack([table, alpha])
 
 
-def _samples(packed: bytes, header: _Header) -> NDArray[Any]:
+def _samples(pieces: Iterable[bytes], header: Header) -> NDArray[Any]:
     """Decode to (H, W, samples) as stored, uint8 or uint16."""
-    count = _SAMPLES[header.colour]
-    bits = count * header.depth
     found = passes(header.width, header.height, header.interlaced)
-    shapes = [(rows, -(-columns * bits // 8)) for _, _, rows, columns in found]
     kind = np.uint16 if header.depth == 16 else np.uint8
-    whole = np.empty((header.height, header.width, count), kind)
-    unpacked = unpack_rows(packed, shapes, max(1, bits // 8))
-    for (rows, columns, lines, across), raw in zip(found, unpacked, strict=True):
-        if header.depth == 16:
-            part: NDArray[Any] = np.ascontiguousarray(raw).view(">u2")
-        else:
-            part = unpack_bits(raw, header.depth, across * count)
-        whole[rows, columns] = part.reshape(lines, across, count)
+    whole = np.empty((header.height, header.width, _SAMPLES[header.colour]), kind)
+    bands = unpack_rows(pieces, header.shapes, header.step)
+    for rows, columns, lines, across in found:
+        target, start = whole[rows, columns], 0
+        while start < lines:
+            band = unpacked_band(next(bands), header, across)
+            target[start : start + len(band)] = band
+            start += len(band)
+    for _ in bands:
+        pass
     return whole
+
+
+def unpacked_band(raw: NDArray[np.uint8], header: Header, across: int) -> NDArray[Any]:
+    """Rows of bytes to (rows, across, samples) as stored."""
+    count = _SAMPLES[header.colour]
+    if header.depth == 16:
+        part: NDArray[Any] = np.ascontiguousarray(raw).view(">u2").astype(np.uint16)
+    else:
+        part = unpack_bits(raw, header.depth, across * count)
+    return part.reshape(-1, across, count)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from adnet.errors import ImageError
 from adnet.images.formats.image_file import Portable
+from adnet.images.formats.source import Sliced
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PROFILE = 16 << 20
@@ -25,8 +26,14 @@ class Chunk(NamedTuple):
     data: bytes
 
 
-def split_chunks(data: bytes) -> tuple[list[Chunk], list[str]]:
+def split_chunks(
+    data: Sliced, places: list[tuple[int, int]] | None = None
+) -> tuple[list[Chunk], list[str]]:
     """Cut a PNG file into its chunks.
+
+    Args:
+        places: to be filled with offset and length of the data of each IDAT chunk; such chunks
+            come empty then, and their check sums are not looked at.
 
     Returns:
         The chunks up to IEND, and notes on what had to be left out: metadata with a wrong check
@@ -43,6 +50,11 @@ def split_chunks(data: bytes) -> tuple[list[Chunk], list[str]]:
         if len(head) < 8:
             raise ImageError("the file ends early; it may be damaged.")
         length, kind = struct.unpack(">I4s", head)
+        if kind == b"IDAT" and places is not None:
+            places.append((position + 8, length))
+            chunks.append(Chunk(kind, b""))
+            position += 12 + length
+            continue
         body = data[position + 8 : position + 8 + length]
         position += 12 + length
         if position > len(data):

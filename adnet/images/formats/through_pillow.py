@@ -31,7 +31,7 @@ def opened(data: bytes, format_: str) -> Iterator[Image.Image]:
         ImageError: it cannot be opened, or what the block does with it fails in Pillow.
     """
     try:
-        with _limit_lifted():
+        with limit_lifted():
             image = Image.open(io.BytesIO(data), formats=[format_])
         with image:
             yield image
@@ -44,7 +44,7 @@ def opened(data: bytes, format_: str) -> Iterator[Image.Image]:
 
 
 @contextmanager
-def _limit_lifted() -> Iterator[None]:
+def limit_lifted() -> Iterator[None]:
     """Let Image.open read headers of any size, so that the caller's limit alone decides.
 
     Pillow's limit is a module global; the lock and the restore keep other users of Pillow in this

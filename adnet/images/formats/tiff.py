@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from adnet.errors import ImageError
 from adnet.images.formats.image_file import ImageFile, Pixels, Portable, require_pixels
-from adnet.images.formats.tiff_page import ICC, PageLayout, PageReader, page_to_write, plain_layout
+from adnet.images.formats.source import Sliced
+from adnet.images.formats.tiff_page import ICC, PageLayout, PageReader
 from adnet.images.formats.tiff_tags import (
     Directory,
     Kind,
@@ -19,6 +21,7 @@ from adnet.images.formats.tiff_tags import (
     values,
     write_directories,
 )
+from adnet.images.formats.tiff_write import page_to_write, plain_layout
 
 MAX_SIDE = 2**32 - 1
 
@@ -57,28 +60,56 @@ class TiffLayout:
 
 def decode(data: bytes, limit: int) -> ImageFile:
     """Read a TIFF file; see `codec.decode_image`."""
-    kind, directories, notes = read_directories(data)
-    readers = [PageReader(data, kind, page) for page in directories]
-    require_pixels([reader.size for reader in readers], limit)
+    kind, readers, notes = open_pages(data, limit)
     frames, layouts = [], []
     for number, reader in enumerate(readers, 1):
-        try:
+        with told_page(number, len(readers)):
             pixels, layout = reader.read()
-        except ImageError as err:
-            if len(readers) == 1:
-                raise
-            raise ImageError(f"page {number} of {len(readers)}: {err}") from err
         frames.append(pixels)
         layouts.append(layout)
         notes += reader.notes
-    notes = list(dict.fromkeys(notes))
-    layout_ = TiffLayout(kind, tuple(layouts))
-    portable = _portable(layouts[0].directory, kind)
-    return ImageFile(frames[0], "TIFF", layout_, portable, tuple(notes), tuple(frames[1:]))
+    return file_of(frames, TiffLayout(kind, tuple(layouts)), notes)
+
+
+def open_pages(data: Sliced, limit: int) -> tuple[Kind, list[PageReader], list[str]]:
+    """Read the directories of all pages.
+
+    Raises:
+        ImageError: damaged, or more than `limit` pixels in all.
+    """
+    kind, directories, notes = read_directories(data)
+    readers = [PageReader(data, kind, page) for page in directories]
+    require_pixels([reader.size for reader in readers], limit)
+    return kind, readers, notes
+
+
+@contextmanager
+def told_page(number: int, count: int) -> Iterator[None]:
+    """Say in errors which page is meant, where there are several."""
+    try:
+        yield
+    except ImageError as err:
+        if count == 1:
+            raise
+        raise ImageError(f"page {number} of {count}: {err}") from err
+
+
+def file_of(frames: Sequence[Pixels], layout: TiffLayout, notes: Sequence[str]) -> ImageFile:
+    """Put pixels, layout and portable metadata together."""
+    portable = _portable(layout.pages[0].directory, layout.kind)
+    told = tuple(dict.fromkeys(notes))
+    return ImageFile(frames[0], "TIFF", layout, portable, told, tuple(frames[1:]))
 
 
 def encode(frames: Sequence[Pixels], like: ImageFile) -> bytes:
     """Write a TIFF file; see `codec.encode_image`."""
+    layout = layout_to_write(frames, like)
+    pages = (page_to_write(*pair) for pair in zip(frames, layout.pages, strict=True))
+    return write_directories(layout.kind, list(pages))
+
+
+def layout_to_write(frames: Sequence[Pixels], like: ImageFile) -> TiffLayout:
+    """Choose how to store `frames`: as `like` where it is a TIFF file, BigTIFF where needed."""
     if isinstance(like.layout, TiffLayout):
         kind, layouts = like.layout.kind, list(like.layout.pages)
     else:
@@ -94,8 +125,7 @@ def encode(frames: Sequence[Pixels], like: ImageFile) -> bytes:
                     directory=reordered(page.directory, old, kind))
             for page in layouts
         ]  # fmt: skip
-    pages = (page_to_write(*pair) for pair in zip(frames, layouts, strict=True))
-    return write_directories(kind, list(pages))
+    return TiffLayout(kind, tuple(layouts))
 
 
 def exif_to_directory(exif: bytes, kind: Kind) -> Directory:

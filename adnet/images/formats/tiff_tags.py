@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from adnet.errors import ImageError
+from adnet.images.formats.source import Sliced
 
 SUB_DIRECTORIES = {34665: "Exif", 34853: "GPS", 40965: "interoperability"}
 """Tags that point to a directory which moves with the image."""
@@ -57,7 +58,7 @@ def is_tiff(data: bytes) -> bool:
     return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def read_directories(data: bytes) -> tuple[Kind, list[Directory], list[str]]:
+def read_directories(data: Sliced) -> tuple[Kind, list[Directory], list[str]]:
     """Read all pages' directories.
 
     Returns:
@@ -67,7 +68,7 @@ def read_directories(data: bytes) -> tuple[Kind, list[Directory], list[str]]:
     Raises:
         ImageError: the file is no TIFF file or ends before the first directory.
     """
-    if not is_tiff(data):
+    if not is_tiff(data[:4]):
         raise ImageError("not a TIFF file.")
     order: Literal["<", ">"] = "<" if data[:2] == b"II" else ">"
     kind = Kind(order, data[2:4].strip(b"\0") == b"+")
@@ -126,7 +127,7 @@ def write_directories(
     Raises:
         ImageError: more than 4 GB in a file that is not BigTIFF.
     """
-    writer = _Writer(kind)
+    writer = Writer(kind)
     for directory, codes, segments in pages:
         writer.page(directory, codes, segments)
     if not kind.big and len(writer.out) >= _MOST:
@@ -134,8 +135,16 @@ def write_directories(
     return bytes(writer.out)
 
 
+def start_of_file(kind: Kind) -> bytes:
+    """Return the first bytes of a file; at their end is the place of the first directory, 0."""
+    start = b"II" if kind.order == "<" else b"MM"
+    if kind.big:
+        return start + struct.pack(f"{kind.order}HHHQ", 43, 8, 0, 0)
+    return start + struct.pack(f"{kind.order}HI", 42, 0)
+
+
 class _Reader:
-    def __init__(self, data: bytes, kind: Kind) -> None:
+    def __init__(self, data: Sliced, kind: Kind) -> None:
         self.data, self.kind = data, kind
         self.notes: list[str] = []
 
@@ -146,7 +155,7 @@ class _Reader:
         size = struct.calcsize(letter)
         if at + size > len(self.data):
             raise ImageError("the file ends early; it may be damaged.")
-        (value,) = struct.unpack_from(self.kind.order + letter, self.data, at)
+        (value,) = struct.unpack(self.kind.order + letter, self.data[at : at + size])
         return int(value)
 
     def directory(self, at: int, depth: int = 0) -> tuple[Directory, int]:
@@ -192,23 +201,29 @@ class _Reader:
             self.notes.append(f"{SUB_DIRECTORIES[code]} data are damaged and were left out.")
 
 
-class _Writer:
-    def __init__(self, kind: Kind) -> None:
+class Writer:
+    """Makes a TIFF file in memory, or the rest of one whose segments are in a file already.
+
+    Args:
+        start: of the rest, in the file; None for a whole file.
+    """
+
+    def __init__(self, kind: Kind, start: int | None = None) -> None:
         self.kind = kind
+        self._start = start or 0
         self.letter = "Q" if kind.big else "I"
-        start = b"II" if kind.order == "<" else b"MM"
-        if kind.big:
-            self.out = bytearray(start + struct.pack(f"{kind.order}HHHQ", 43, 8, 0, 0))
-        else:
-            self.out = bytearray(start + struct.pack(f"{kind.order}HI", 42, 0))
-        self._link = len(self.out) - (8 if kind.big else 4)
+        self.out = bytearray() if start else bytearray(start_of_file(kind))
+        self._link = -1 if start else len(self.out) - (8 if kind.big else 4)
+        self.first = 0
+        """Where the first directory of the rest of a file is."""
 
     def page(self, directory: Directory, codes: tuple[int, int], segments: Sequence[bytes]) -> None:
+        """Add a page; segments that are written already are in the directory."""
         if segments:
             places = []
             for segment in segments:
                 self._align()
-                places.append(len(self.out))
+                places.append(self._end)
                 self.out += segment
             long = 16 if self.kind.big else 4
             lengths = [len(segment) for segment in segments]
@@ -217,11 +232,18 @@ class _Writer:
             directory.tags[codes[0]] = number_tag(self.kind, long, *places)
             directory.tags[codes[1]] = number_tag(self.kind, long, *lengths)
         at, link = self._directory(directory)
-        self._patch(self._link, at)
+        if self._link < 0:
+            self.first = at
+        else:
+            self._patch(self._link, at)
         self._link = link
 
+    @property
+    def _end(self) -> int:
+        return self._start + len(self.out)
+
     def _align(self) -> None:
-        self.out += bytes(-len(self.out) % 2)
+        self.out += bytes(-self._end % 2)
 
     def _patch(self, at: int, value: int) -> None:
         if value >= _MOST and not self.kind.big:
@@ -241,13 +263,13 @@ class _Writer:
             data = tag.data
             if len(data) > room:
                 self._align()
-                place = len(self.out)
+                place = self._end
                 self.out += data
                 data = struct.pack(self.kind.order + self.letter, place)
             head = struct.pack(f"{self.kind.order}HH{self.letter}", code, tag.type, tag.count)
             entries.append(head + data.ljust(room, b"\0"))
         self._align()
-        at = len(self.out)
+        at = self._end
         count = struct.pack(self.kind.order + ("Q" if self.kind.big else "H"), len(entries))
         self.out += count + b"".join(entries) + bytes(room)
         return at, len(self.out) - room

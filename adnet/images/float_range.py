@@ -1,0 +1,93 @@
+"""Float images: values that cannot be meant as they stand are refused, not denoised wrongly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adnet.errors import ImageError, UsageError
+
+Range = tuple[float, float]
+"""Black and white."""
+
+NOMINAL: Range = (0.0, 1.0)
+_FAR = 4.0
+"""Noise, sharpening and highlights pass white by a little; what passes it so many times, or lies as
+far below black, has another range."""
+_OUTSIDE = 1.0
+_COMMON = (255.0, 1023.0, 4095.0, 16383.0, 65535.0)
+
+
+def parse_range(text: str) -> Range:
+    """Read BLACK,WHITE.
+
+    Raises:
+        UsageError: it is not that.
+    """
+    try:
+        black, white = (float(part) for part in text.split(","))
+    except ValueError:
+        black, white = 1.0, 0.0
+    if not -np.inf < black < white < np.inf:
+        raise UsageError(
+            f"--range: expected BLACK,WHITE, the lower one first, such as 0,255; got {text!r}."
+        )
+    return black, white
+
+
+def extent(bands: Iterable[NDArray[Any]], colours: int) -> Range | None:
+    """Return the least and the largest value; None where there are no floats.
+
+    Args:
+        bands: (rows, W) or (rows, W, C) each.
+        colours: planes that count: alpha may have another range.
+    """
+    low, high = np.inf, -np.inf
+    for band in bands:
+        if band.dtype.kind != "f":
+            return None
+        shown = band.reshape(*band.shape[:2], -1)[..., :colours]
+        low, high = min(low, float(shown.min())), max(high, float(shown.max()))
+    return low, high
+
+
+def check_range(found: Range | None, value_range: Range | None) -> str:
+    """Decide whether values can be denoised as they stand.
+
+    Args:
+        found: as `extent` gives it.
+        value_range: what the user said; then nothing is refused.
+
+    Returns:
+        A sentence about values far outside, or nothing.
+
+    Raises:
+        ImageError: the range was not said, and is hardly the nominal one.
+    """
+    if found is None:
+        return ""
+    low, high = found
+    black, white = value_range or NOMINAL
+    if value_range is None and (high > _FAR or low < 1 - _FAR):
+        raise ImageError(
+            f"its values reach from {low:.4g} to {high:.4g}; the network expects black at 0 and "
+            f"white at 1. Say what they are in this file with --range BLACK,WHITE, such as "
+            f"--range {_guess(low, high)}; with --range 0,1 they are taken as they stand."
+        )
+    above, below = (high - white) / (white - black), (black - low) / (white - black)
+    if max(above, below) > _OUTSIDE:
+        return (
+            f"values reach from {low:.4g} to {high:.4g}, far outside of black at {black:g} and "
+            f"white at {white:g}."
+        )
+    return ""
+
+
+def _guess(low: float, high: float) -> str:
+    if low < -0.5 * high:
+        return f"{low:.4g},{high:.4g}"
+    # Noise passes white here, too.
+    return f"0,{next((white for white in _COMMON if high <= 1.5 * white), high):g}"

@@ -1,0 +1,62 @@
+"""The studies run from end to end, small."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from om_helpers import FAKES, make_om
+
+pytestmark = pytest.mark.slow
+
+
+def run(module, *arguments, **environment):
+    result = subprocess.run(
+        [sys.executable, "-m", f"adnet.benchmarks.studies.{module}", *map(str, arguments)],
+        capture_output=True, text=True, timeout=300, check=False,
+        env=os.environ | environment,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+@pytest.fixture
+def folder(tmp_path, make_image):
+    for index in range(10):
+        make_image(tmp_path / "data" / f"{index}.png", size=(64, 60), seed=index)
+    return tmp_path / "data"
+
+
+def test_training_steps_beside_the_modelzoo_loop():
+    out = run("training_step", "--batch", 4, "--rounds", 2)
+    assert "median ratio" in out
+
+
+def test_patch_store_writers_agree(folder):
+    counts = [
+        line.split(": ")[1].split()[0] for line in run("store_writers", folder).splitlines()[:2]
+    ]
+    assert counts[0] == counts[1]
+
+
+def test_half_precision_study(folder, tmp_path):
+    run("half_precision", folder, "-o", tmp_path / "study.png", "--seeds", 1, "--steps", 22)
+    runs = json.loads((tmp_path / "study.json").read_text())
+    assert set(runs) == {"modelzoo", "large scale", "float32", "adnet"}
+    assert runs["large scale"][0]["saturated"] > 0
+    assert runs["modelzoo"][0]["largest"] > 0
+    assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_host_share_of_the_om_backend(tmp_path):
+    om = make_om(tmp_path / "m.om")
+    out = run("om_overhead", om, "--rounds", 3, PYTHONPATH=str(FAKES), ACL_FAKE_ARITHMETIC="none")
+    assert "beyond the copies" in out
+    assert str(FAKES) in out
+
+
+def test_predictions_for_ascend_chips():
+    lines = run("ascend_roofline").splitlines()
+    assert "| Ascend310P3 | 69.5 | 435 | 217 | 205 (batch 1), 215 (batch 64) |" in lines
+    assert "| Ascend910B4 | 245.8 | 1539 | 769 |  |" in lines
