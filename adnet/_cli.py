@@ -31,7 +31,7 @@ _EXTRAS = {
     "onnx": "convert",
     "onnxsim": "export",
     "matplotlib": "plot",
-    "openvino": "peers",
+    "openvino": "openvino",
     "ncnn": "peers",
     "MNN": "peers",
     "_tools": "peers",  # a module of MNN

@@ -82,7 +82,8 @@ def test_every_module_is_found_once_and_imports_or_names_its_extra(checkout):
     for name, (_, missing) in found.items():
         parts = name.split(".")
         if "images" in parts or parts[-1] == "cli" or name.startswith("adnet.runtime"):
-            assert missing is None or name == "adnet.runtime.backends.pytorch", name
+            backends = ("adnet.runtime.backends.pytorch", "adnet.runtime.backends.ov")
+            assert missing is None or name in backends, name
 
 
 def test_every_extra_that_a_message_names_brings_the_package():

@@ -14,6 +14,7 @@ from adnet.export import calibration, verify
 from adnet.export.inspect_model import inspect_file
 from adnet.export.to_onnx import Variant, checkpoint_to_onnx
 from adnet.export.torch_to_onnx import OnnxShape
+from adnet.images.levels import WHITE, from_levels, to_levels
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
 from adnet.models.card import ModelCard
@@ -134,11 +135,11 @@ def test_8_bit_pixels_too(checkpoints, tmp_path):
     plain, levels = tmp_path / "p.onnx", tmp_path / "u.onnx"
     checkpoint_to_onnx(checkpoints[1, 7], plain, OnnxShape())
     checkpoint_to_onnx(checkpoints[1, 7], levels, OnnxShape(), variant=Variant(io="uint8"))
-    image = np.rint(np.clip(batch(1), 0, 1) * 255).astype(np.float32) / np.float32(255)
+    image = from_levels(to_levels(batch(1)))
     with open_backend(plain) as one, open_backend(levels) as other:
         assert other.spec.dtype == "uint8"
         got, expected = other.infer(image), np.clip(one.infer(image), 0, 1)
-        assert np.abs(got - expected).max() <= 0.51 / 255 + 1e-6
+        assert np.abs(got - expected).max() <= 0.51 / WHITE + 1e-6
 
 
 @pytest.mark.parametrize("shape", [OnnxShape(2, (40, 56)), OnnxShape(3), OnnxShape(None, (70, 96))])

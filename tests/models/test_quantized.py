@@ -5,6 +5,7 @@ import torch
 from networks import trained_like
 
 from adnet.errors import CheckpointError
+from adnet.images.levels import WHITE
 from adnet.models.card import ModelCard
 from adnet.models.checkpoint import load_checkpoint, save_checkpoint, weights_digest
 from adnet.models.network import fold_batch_norm
@@ -99,7 +100,7 @@ def test_gradient_of_a_scale_is_that_of_the_rounding_error():
     assert layer.log_input_scale.grad.item() == pytest.approx(0.1 * (1 - 1.3), abs=1e-5)
     layer.zero_grad()
     layer(torch.tensor([[[[100.0]]]])).sum().backward()
-    assert layer.log_input_scale.grad.item() == pytest.approx(0.1 * 255, abs=1e-4)
+    assert layer.log_input_scale.grad.item() == pytest.approx(0.1 * WHITE, abs=1e-4)
 
 
 def test_the_float_twin_has_the_rounded_weights():

@@ -8,6 +8,7 @@ import pytest
 openvino = pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
 
 from adnet.errors import BackendUnavailable, ModelError, UsageError  # noqa: E402
+from adnet.images.levels import WHITE  # noqa: E402
 from adnet.images.noise import add_published_noise  # noqa: E402
 from adnet.images.synthetic import render  # noqa: E402
 from adnet.models.shipped import WEIGHTS  # noqa: E402
@@ -84,7 +85,7 @@ def variants(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("precision", "io", "tolerance"), [("fp16", "fp16", 5e-3), ("fp32", "uint8", 1.01 / 255)]
+    ("precision", "io", "tolerance"), [("fp16", "fp16", 5e-3), ("fp32", "uint8", 1.01 / WHITE)]
 )
 def test_variants_of_input(variants, precision, io, tolerance):
     path = variants(precision, io)
