@@ -21,7 +21,7 @@ SMALL = [
     ("replacements", "photos"),
     [
         pytest.param(SMALL, [(128, 96), (140, 130)], id="small"),
-        pytest.param([], [(481, 321)] * 10, id="as they are", marks=pytest.mark.slow),
+        pytest.param([], [(481, 321)] * 10, id="as they are", marks=pytest.mark.long),
     ],
 )
 def test_every_command_of_the_page_works(tmp_path, make_image, replacements, photos):

@@ -325,13 +325,19 @@ def test_impossible_ranges(value_range):
         Denoiser(value_range=value_range)
 
 
-SLOW = pytest.mark.slow
+SLOW, LONG = pytest.mark.slow, pytest.mark.long
+
+
+def marks_of(size, limit):
+    if size > 10:
+        return LONG
+    return () if (size, limit) == (10, "200M") else SLOW
 
 
 @pytest.mark.parametrize(
     ("kind", "megapixels", "limit"),
     [
-        pytest.param(kind, size, limit, marks=() if size == 10 and limit == "200M" else SLOW)
+        pytest.param(kind, size, limit, marks=marks_of(size, limit))
         for kind in KINDS
         for size in (1, 10, 100, 400)
         for limit in ("200M", "512M")
@@ -351,7 +357,7 @@ def test_peak_is_within_the_limit(tmp_path, kind, megapixels, limit):
         assert np.array_equal(before, after)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("megapixels", "limit"), [(1, "300M"), (4, "400M"), (12, "512M")])
 def test_peak_with_the_shipped_models(tmp_path, kind, megapixels, limit):
