@@ -103,7 +103,7 @@ def test_a_peer_is_beside_ours(broken, monkeypatch):
         assert np.array_equal(peer.denoise(image), image)
     with (
         pytest.raises(UsageError, match="float32. Leave out --precision"),
-        open_candidates(["torch"], ["gray-blind"], {"precision": "bf16"}, ["broken"]),
+        open_candidates(["torch"], ["gray-blind"], RunOptions(precision="bf16"), ["broken"]),
     ):
         pass
 
