@@ -5,6 +5,7 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
+import PIL
 import pytest
 from image_files import SHAPES, make, pixels_of, png_blocks, tiff_blocks
 from PIL import Image
@@ -105,6 +106,8 @@ def test_png_of_every_depth(shape, dtype):
     "compression", [pytest.param(one, marks=SLOW if one == 34925 else ()) for one in WRITABLE]
 )
 def test_tiff_of_every_arrangement(compression, tile):
+    if compression == 50000 and int(PIL.__version__.partition(".")[0]) < 12:
+        pytest.skip("Zstandard: the libtiff in Pillow 11 does not write it")
     for order, big, planar, dtype, strip in product(
         "<>", (False, True), (False, True), ("u1", "u2", "f4"), (7, 40)
     ):

@@ -331,7 +331,7 @@ SLOW, LONG = pytest.mark.slow, pytest.mark.long
 def marks_of(size, limit):
     if size > 10:
         return LONG
-    return () if (size, limit) == (10, "200M") else SLOW
+    return () if (size, limit) == (10, "256M") else SLOW
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def marks_of(size, limit):
         pytest.param(kind, size, limit, marks=marks_of(size, limit))
         for kind in KINDS
         for size in (1, 10, 100, 400)
-        for limit in ("200M", "512M")
+        for limit in ("256M", "512M")
         if size < 400 or (kind, limit) == ("gray PNG, 8 bits", "512M")
     ],
 )
