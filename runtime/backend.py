@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adnet.errors import PrecisionError, ShapeError, UsageError
+from adnet.images.levels import to_levels
 from adnet.models.card import ModelCard
+from adnet.provenance import usable_cores
 from adnet.runtime.choices import Precision
 from adnet.runtime.fork import OfOneProcess
 
@@ -201,6 +203,31 @@ class Backend(OfOneProcess, ABC):
     @abstractmethod
     def describe(self) -> dict[str, str]:
         """Tell versions, provider and precision, for reports."""
+
+
+def share_cores(backend: str, streams: int, threads: int | None) -> int | None:
+    """Return the CPU threads of each stream: those asked for, else the cores shared among streams.
+
+    None, for one stream and nothing asked for, leaves it to the runtime.
+
+    Raises:
+        UsageError: more than four threads for each core.
+    """
+    cores = usable_cores()
+    if threads is None and streams > 1:
+        threads = max(1, cores // streams)
+    if streams * (threads or 1) > 4 * cores:
+        raise UsageError(
+            f"{backend} backend: {streams} streams of {threads or 1} threads are more than four "
+            f"times the {cores} cores here, and would be slow. Give fewer; --threads counts for "
+            "each stream."
+        )
+    return threads
+
+
+def to_model_dtype(batch: Batch, dtype: str) -> NDArray[Any]:
+    """Turn a batch into the `InputSpec.dtype` of a model; no copy where none is needed."""
+    return to_levels(batch) if dtype == "uint8" else batch.astype(dtype, copy=False)
 
 
 def require_finite(result: Batch, backend: str, remedy: str, *, given: Batch | None = None) -> None:

@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 from adnet.errors import UsageError
+from adnet.runtime.host import memory_bytes
 from adnet.runtime.planning import DEFAULT_TILE
 
 SHARE = 2
@@ -151,11 +152,9 @@ def free_memory(root: Path = Path("/")) -> int:
 
 
 def _free_of_machine(root: Path) -> int | None:
-    try:
-        text = (root / "proc/meminfo").read_text(encoding="ascii")
-        return int(re.search(r"^MemAvailable:\s*(\d+) kB", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
-    except (OSError, ValueError, TypeError):
-        pass
+    told = memory_bytes(root / "proc")
+    if told is not None:
+        return told[1]
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):

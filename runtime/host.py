@@ -46,9 +46,13 @@ def cpu_features() -> dict[str, bool]:
     return {name: bool(there & set(_FEATURES[name])) for name in _FEATURES if name in names}
 
 
-def memory_bytes() -> tuple[int, int] | None:
-    """Return the memory in all and what is free for programs; None where Linux does not say."""
-    text = read(PROC / "meminfo")
+def memory_bytes(proc: Path | None = None) -> tuple[int, int] | None:
+    """Return the memory in all and what is free for programs; None where Linux does not say.
+
+    Args:
+        proc: where the kernel tells; None: `PROC`.
+    """
+    text = read((PROC if proc is None else proc) / "meminfo")
     found = [re.search(rf"^{key}:\s+(\d+) kB", text, re.MULTILINE)
              for key in ("MemTotal", "MemAvailable")]  # fmt: skip
     if found[0] is None or found[1] is None:

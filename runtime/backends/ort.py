@@ -8,21 +8,27 @@ from typing import Any, Literal
 
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import NDArray
 
 from adnet.errors import BackendUnavailable, ModelError, UsageError
-from adnet.images.levels import from_levels, to_levels
+from adnet.images.levels import from_levels
 from adnet.models.card import ModelCard, precision_of
 from adnet.models.files import require_kind
-from adnet.provenance import usable_cores
-from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
+from adnet.runtime.backend import (
+    Backend,
+    Batch,
+    InputSpec,
+    RunOptions,
+    require_finite,
+    share_cores,
+    to_model_dtype,
+)
 from adnet.runtime.backends.acl import is_initialised
 from adnet.runtime.backends.ort_providers import Provider, choose_provider
 
-_DTYPES: dict[str, tuple[Literal["float32", "float16", "uint8"], np.dtype[Any]]] = {
-    "tensor(float)": ("float32", np.dtype(np.float32)),
-    "tensor(float16)": ("float16", np.dtype(np.float16)),
-    "tensor(uint8)": ("uint8", np.dtype(np.uint8)),
+_DTYPES: dict[str, Literal["float32", "float16", "uint8"]] = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(uint8)": "uint8",
 }
 
 
@@ -53,19 +59,10 @@ class OrtBackend(Backend):
                 f"{self._provider}. Leave them out."
             )
         self.lanes = options.streams or 1
-        threads = options.threads
-        cores = usable_cores()
-        if threads is None and self.lanes > 1:
-            threads = max(1, cores // self.lanes)
-        if self.lanes * (threads or 1) > 4 * cores:
-            raise UsageError(
-                f"onnx backend: {self.lanes} streams of {threads or 1} threads are more than four "
-                f"times the {cores} cores here, and would be slow. Give fewer; --threads counts "
-                "for each stream."
-            )
+        threads = share_cores(self.name, self.lanes, options.threads)
         require_kind(model, "onnx")
         sessions = [_open(model, provider, device, threads) for _ in range(self.lanes)]
-        card, spec, self._dtype = _check_is_adnet(sessions[0], model)
+        card, spec = _check_is_adnet(sessions[0], model)
         precision = precision_of(sessions[0].get_modelmeta().custom_metadata_map)
         self._is_half = precision == "fp16" or provider.half is not None
         self._precision = (provider.half if precision == "fp32" else None) or precision
@@ -85,7 +82,7 @@ class OrtBackend(Backend):
     def _infer(self, batch: Batch) -> Batch:
         session = self._sessions.get()
         try:
-            (result,) = session.run(None, {self._input: _to_dtype(batch, self._dtype)})
+            (result,) = session.run(None, {self._input: to_model_dtype(batch, self.spec.dtype)})
         finally:
             self._sessions.put(session)
         is_levels = result.dtype == np.uint8
@@ -154,7 +151,7 @@ def _open(model: Path, provider: Provider, device: str, threads: int | None) -> 
     return session
 
 
-def _check_is_adnet(session: Any, model: Path) -> tuple[ModelCard, InputSpec, np.dtype[Any]]:
+def _check_is_adnet(session: Any, model: Path) -> tuple[ModelCard, InputSpec]:
     inputs, outputs = session.get_inputs(), session.get_outputs()
     found = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in inputs)
     metadata = session.get_modelmeta().custom_metadata_map
@@ -172,10 +169,5 @@ def _check_is_adnet(session: Any, model: Path) -> tuple[ModelCard, InputSpec, np
             f"{model}: expected one image (N, {card.channels}, H, W), got {found}. "
             "Export the checkpoint again with 'adnet-export onnx'."
         )
-    dtype_name, dtype = _DTYPES[inputs[0].type]
     count, height, width = (dim if isinstance(dim, int) else None for dim in shape[:1] + shape[2:])
-    return card, InputSpec(card.channels, ((count, height, width),), dtype_name), dtype
-
-
-def _to_dtype(batch: Batch, dtype: np.dtype[Any]) -> NDArray[Any]:
-    return to_levels(batch) if dtype == np.uint8 else batch.astype(dtype, copy=False)
+    return card, InputSpec(card.channels, ((count, height, width),), _DTYPES[inputs[0].type])

@@ -10,11 +10,18 @@ import numpy as np
 import openvino
 
 from adnet.errors import BackendUnavailable, ModelError, UsageError
-from adnet.images.levels import from_levels, to_levels
+from adnet.images.levels import from_levels
 from adnet.models.card import ModelCard, precision_of
 from adnet.models.files import require_kind
-from adnet.provenance import usable_cores
-from adnet.runtime.backend import Backend, Batch, InputSpec, RunOptions, require_finite
+from adnet.runtime.backend import (
+    Backend,
+    Batch,
+    InputSpec,
+    RunOptions,
+    require_finite,
+    share_cores,
+    to_model_dtype,
+)
 
 _DTYPES: dict[str, Literal["float32", "float16", "uint8"]] = {
     "f32": "float32",
@@ -87,24 +94,14 @@ class OpenVinoBackend(Backend):
         super().__init__(card, spec, device)
 
     def _cpu_settings(self, threads: int | None) -> dict[str, Any]:
-        cores = usable_cores()
-        if threads is None and self.lanes > 1:
-            threads = max(1, cores // self.lanes)
-        if self.lanes * (threads or 1) > 4 * cores:
-            raise UsageError(
-                f"openvino backend: {self.lanes} streams of {threads or 1} threads are more than "
-                f"four times the {cores} cores here, and would be slow. Give fewer; --threads "
-                "counts for each stream."
-            )
+        threads = share_cores(self.name, self.lanes, threads)
         settings: dict[str, Any] = {"NUM_STREAMS": self.lanes}
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads * self.lanes
         return settings
 
     def _infer(self, batch: Batch) -> Batch:
-        given: Any = to_levels(batch) if self.spec.dtype == "uint8" else batch
-        if self.spec.dtype == "float16":
-            given = batch.astype(np.float16)
+        given = to_model_dtype(batch, self.spec.dtype)
         request = self._requests.get()
         try:
             (raw,) = request.infer({0: given}).values()
