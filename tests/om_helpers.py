@@ -1,6 +1,8 @@
 """OM files for tests, made as ATC would make them."""
 
+import os
 import platform
+import subprocess
 import sys
 from pathlib import Path
 
@@ -81,3 +83,17 @@ def install_atc(home: Path, layout: str | None = "8.5") -> Path:
         devlib.mkdir(parents=True)
         (devlib / "libascend_hal.so").touch()
     return program
+
+
+def run_beside_fakes(module: str, **environment: str) -> str:
+    """Run a test module in a process of its own that finds the simulators; return its output.
+
+    torch_npu registers its device for the whole process, so it cannot be there for other tests.
+    """
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", module],
+        env=os.environ | environment | {"PYTHONPATH": str(FAKES)},
+        capture_output=True, text=True, timeout=300, check=False, cwd=FAKES.parent.parent,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout
+    return result.stdout

@@ -6,15 +6,13 @@ in a process of its own, for that backend alone.
 
 import multiprocessing
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from conftest import HAS_TORCH, ROOT
+from conftest import HAS_TORCH
 from contract_worker import infer
-from om_helpers import FAKES, make_om
+from om_helpers import FAKES, make_om, run_beside_fakes
 
 from adnet.errors import ShapeError, UsageError
 from adnet.images.levels import WHITE, to_levels
@@ -203,10 +201,4 @@ def test_options_of_other_backends_are_refused(case):
 @pytest.mark.torch
 @pytest.mark.skipif(ALONE is not None, reason="the run in a process of its own")
 def test_the_simulated_npu_keeps_the_contract():
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        env=os.environ | {"ADNET_TEST_BACKEND": "npu", "PYTHONPATH": str(FAKES)},
-        capture_output=True, text=True, timeout=300, check=False, cwd=ROOT,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout
-    assert "skipped" in result.stdout
+    assert "skipped" in run_beside_fakes(__file__, ADNET_TEST_BACKEND="npu")

@@ -5,15 +5,13 @@ It registers itself in the whole process, so the last test runs this module agai
 
 import os
 import runpy
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
-from om_helpers import FAKES
+from om_helpers import FAKES, run_beside_fakes
 
 from adnet.device import compile_backend
 from adnet.errors import BackendUnavailable, PrecisionError
@@ -278,10 +276,4 @@ def test_training_steps(optimizer, channels):
 
 @pytest.mark.skipif(ON_NPU, reason="this is it")
 def test_on_the_simulated_npu():
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__],
-        env=os.environ | {"ADNET_TEST_NPU": "1", "PYTHONPATH": str(FAKES)},
-        capture_output=True, text=True, timeout=300, check=False, cwd=ROOT,
-    )  # fmt: skip
-    assert result.returncode == 0, result.stdout
-    assert "3 skipped" in result.stdout
+    assert "3 skipped" in run_beside_fakes(__file__, ADNET_TEST_NPU="1")
