@@ -8,28 +8,51 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from adnet import atomic
 from adnet.atomic import atomic_path, require_writable, write_atomically
 from adnet.errors import ImageError
+from adnet.images.formats.codec import encode_image
 from adnet.images.image import ImageFile, read_image, write_image
 
 KIB = 1024
 STEPS = [16 * KIB, pytest.param(4 * KIB, marks=pytest.mark.slow)]
 FORMATS = [
-    ("a.png", "PNG", {}),
-    ("a.jpg", "JPEG", {}),
-    ("a.bmp", "BMP", {}),
-    ("raw.tif", "TIFF", {}),
-    ("lzw.tif", "TIFF", {"compression": "tiff_lzw"}),
-    ("deflate.tif", "TIFF", {"compression": "tiff_adobe_deflate"}),
-    ("a.webp", "WEBP", {"lossless": True}),
-    ("lossy.webp", "WEBP", {}),
+    ("a.png", {}),
+    ("16bit.png", {}),
+    ("frames.png", {"save_all": True}),
+    ("a.jpg", {"quality": 95}),
+    ("a.bmp", {}),
+    ("a.gif", {}),
+    ("frames.gif", {"save_all": True}),
+    ("raw.tif", {}),
+    ("lzw.tif", {"compression": "tiff_lzw"}),
+    ("deflate.tif", {"compression": "tiff_adobe_deflate"}),
+    ("pages.tif", {"save_all": True}),
+    ("a.webp", {"lossless": True}),
+    ("lossy.webp", {}),
+    ("frames.webp", {"save_all": True, "lossless": True}),
 ]
+"""Every format that is written, and how a file of the kind is made."""
 
 
-def noise(height=90, width=120):
-    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+def noise(seed=0, height=90, width=120):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def file_of(folder, name, options):
+    """A file of a kind, read: what is written will be its like."""
+    path = folder / f"source-{name}"
+    if name == "16bit.png":
+        wide = noise().astype(np.uint16) * 257 + 1
+        path.write_bytes(encode_image(wide, ImageFile(wide, "PNG")))
+    else:
+        more = [Image.fromarray(noise(1))] if "save_all" in options else []
+        Image.fromarray(noise()).save(path, **options, append_images=more)
+    like = read_image(path)
+    assert len(like.frames) == 1 + ("save_all" in options)
+    return like
 
 
 @pytest.fixture
@@ -70,9 +93,10 @@ def assert_whole_or_nothing(path, expected, write):
 
 
 @pytest.mark.parametrize("every", STEPS)
-@pytest.mark.parametrize(("name", "kind", "options"), FORMATS)
-def test_full_disk_leaves_no_half_image(tmp_path, small_disk, name, kind, options, every):
-    pixels, like = noise(), ImageFile(noise(), kind, options)
+@pytest.mark.parametrize(("name", "options"), FORMATS)
+def test_full_disk_leaves_no_half_image(tmp_path, small_disk, name, options, every):
+    like = file_of(tmp_path, name, options)
+    pixels = like.frames
     write_image(tmp_path / name, pixels, like)
     expected = (tmp_path / name).read_bytes()
     results = []
@@ -86,9 +110,10 @@ def test_full_disk_leaves_no_half_image(tmp_path, small_disk, name, kind, option
 
 
 @pytest.mark.parametrize("every", STEPS)
-@pytest.mark.parametrize(("name", "kind", "options"), FORMATS)
-def test_file_size_limit_leaves_no_half_image(tmp_path, name, kind, options, every):
-    pixels, like = noise(), ImageFile(noise(), kind, options)
+@pytest.mark.parametrize(("name", "options"), FORMATS)
+def test_file_size_limit_leaves_no_half_image(tmp_path, name, options, every):
+    like = file_of(tmp_path, name, options)
+    pixels = like.frames
     write_image(tmp_path / name, pixels, like)
     expected = (tmp_path / name).read_bytes()
     (tmp_path / "out").mkdir()
@@ -286,6 +311,14 @@ def test_sweep_error_is_no_error(tmp_path, monkeypatch):
 
 
 def test_written_files_can_be_read(tmp_path):
-    for name, kind, options in FORMATS:
-        write_image(tmp_path / name, noise(), ImageFile(noise(), kind, options))
-        assert read_image(tmp_path / name).pixels.shape == (90, 120, 3)
+    for name, options in FORMATS:
+        like = file_of(tmp_path, name, options)
+        write_image(tmp_path / name, like.frames, like)
+        again = read_image(tmp_path / name)
+        assert (again.format, len(again.frames)) == (like.format, len(like.frames)), name
+        for before, after in zip(like.frames, again.frames, strict=True):
+            assert (after.shape, after.dtype) == (before.shape, before.dtype) == (
+                (90, 120, 3), np.uint16 if name == "16bit.png" else np.uint8
+            ), name  # fmt: skip
+            if not name.endswith((".jpg", ".gif")) and name != "lossy.webp":
+                assert np.array_equal(after, before), name
