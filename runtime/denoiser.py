@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from adnet.errors import ShapeError, UsageError
+from adnet.images.float_range import NOMINAL, Range, require_range
 from adnet.models.shipped import default_model, resolve_model
 from adnet.runtime.backend import Backend, RunOptions
 from adnet.runtime.budget import split_memory, used_memory
@@ -69,13 +69,13 @@ class Denoiser(OfOneProcess):
         tile: int | None = None,
         batch: int | None = None,
         pad: Pad | None = None,
-        value_range: tuple[float, float] = (0.0, 1.0),
+        value_range: Range = NOMINAL,
         options: RunOptions | None = None,
         **asked: Any,
     ) -> None:
         super().__init__()
         self._wishes = Wishes(tile, batch, pad)
-        self._range = _Range(*value_range)
+        self._range = require_range(value_range)
         self._backend_name = backend
         self._options = replace(options or RunOptions(), **asked)
         self._lock = threading.Lock()
@@ -249,25 +249,10 @@ class _Opened:
     """One thread per lane of the backend."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Range:
-    """Black and white of float images."""
-
-    black: float
-    white: float
-
-    def __post_init__(self) -> None:
-        if not -math.inf < self.black < self.white < math.inf:
-            raise UsageError(
-                f"the range of float images: expected black below white, got {self.black:g} and "
-                f"{self.white:g}."
-            )
-
-
 def _work_through(
     plan: ImagePlan,
     opened: _Opened,
-    values: _Range,
+    values: Range,
     source: NDArray[Any],
     out: NDArray[Any],
     on_pixels: Callable[[int], None],
@@ -312,9 +297,6 @@ def _work_through(
             future.cancel()
 
 
-_NOMINAL = _Range(0.0, 1.0)
-
-
 def _check_image(image: NDArray[Any]) -> NDArray[Any]:
     """Return `image` as (H, W, C)."""
     if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[2] > 4):
@@ -326,24 +308,26 @@ def _check_image(image: NDArray[Any]) -> NDArray[Any]:
     return image.reshape(*image.shape[:2], -1)
 
 
-def _to_float(pixels: NDArray[Any], values: _Range) -> NDArray[np.float32]:
+def _to_float(pixels: NDArray[Any], values: Range) -> NDArray[np.float32]:
     """(H, W, C) of any accepted dtype -> (C, H, W) float32 with white at 1."""
     planes = np.asarray(pixels.transpose(2, 0, 1), np.float32, order="C")
     if pixels.dtype.kind == "u":
         planes /= np.float32(np.iinfo(pixels.dtype).max)
-    elif values != _NOMINAL:
-        planes = planes - np.float32(values.black)
-        planes /= np.float32(values.white - values.black)
+    elif values != NOMINAL:
+        black, white = values
+        planes = planes - np.float32(black)
+        planes /= np.float32(white - black)
     return planes
 
 
-def _place(denoised: NDArray[np.float32], tile: Tile, out: NDArray[Any], values: _Range) -> None:
+def _place(denoised: NDArray[np.float32], tile: Tile, out: NDArray[Any], values: Range) -> None:
     """Write the core of one (C, h, w) result into (H, W, C), in the output's own dtype."""
     rows, columns = tile.core_within
     core = denoised[:, rows, columns].transpose(1, 2, 0)
     if out.dtype.kind == "u":
         white = np.iinfo(out.dtype).max
         core = np.clip(np.rint(core * white), 0, white)
-    elif values != _NOMINAL:
-        core = core * np.float32(values.white - values.black) + np.float32(values.black)
+    elif values != NOMINAL:
+        black, top = values
+        core = core * np.float32(top - black) + np.float32(black)
     out[tile.core_rows, tile.core_columns] = core

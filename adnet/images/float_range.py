@@ -29,13 +29,25 @@ def parse_range(text: str) -> Range:
     """
     try:
         black, white = (float(part) for part in text.split(","))
-    except ValueError:
-        black, white = 1.0, 0.0
-    if not -np.inf < black < white < np.inf:
+        return require_range((black, white))
+    except (ValueError, UsageError) as err:
         raise UsageError(
             f"--range: expected BLACK,WHITE, the lower one first, such as 0,255; got {text!r}."
+        ) from err
+
+
+def require_range(value_range: Range) -> Range:
+    """Return a range that is one.
+
+    Raises:
+        UsageError: black is not below white, or one of them is not finite.
+    """
+    black, white = value_range
+    if not -np.inf < black < white < np.inf:
+        raise UsageError(
+            f"the range of float images: expected black below white, got {black:g} and {white:g}."
         )
-    return black, white
+    return value_range
 
 
 def extent(bands: Iterable[NDArray[Any]], colours: int) -> Range | None:
