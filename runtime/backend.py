@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from adnet.errors import PrecisionError, ShapeError, UsageError
+from adnet.errors import ModelError, PrecisionError, ShapeError, UsageError
 from adnet.images.levels import to_levels
 from adnet.models.card import ModelCard
 from adnet.provenance import usable_cores
@@ -223,6 +224,34 @@ def share_cores(backend: str, streams: int, threads: int | None) -> int | None:
             "each stream."
         )
     return threads
+
+
+def spec_of_onnx(
+    model: Path,
+    card: ModelCard,
+    dims: Sequence[int | None],
+    dtype: Literal["float32", "float16", "uint8"] | None,
+    *,
+    is_single: bool,
+    found: str,
+) -> InputSpec:
+    """Make sure that an engine sees the ONNX file of an ADNet, and return what it takes.
+
+    Args:
+        dims: of the input; None where a size is open.
+        dtype: of the input; None: another one.
+        is_single: there is one input and one output.
+        found: the inputs in words.
+
+    Raises:
+        ModelError: it is something else.
+    """
+    if not is_single or dtype is None or len(dims) != 4 or dims[1] != card.channels:
+        raise ModelError(
+            f"{model}: expected one image (N, {card.channels}, H, W), got {found}. "
+            "Export the checkpoint again with 'adnet-export onnx'."
+        )
+    return InputSpec(card.channels, ((dims[0], dims[2], dims[3]),), dtype)
 
 
 def to_model_dtype(batch: Batch, dtype: str) -> NDArray[Any]:

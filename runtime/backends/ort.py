@@ -20,6 +20,7 @@ from adnet.runtime.backend import (
     RunOptions,
     require_finite,
     share_cores,
+    spec_of_onnx,
     to_model_dtype,
 )
 from adnet.runtime.backends.acl import is_initialised
@@ -156,18 +157,13 @@ def _check_is_adnet(session: Any, model: Path) -> tuple[ModelCard, InputSpec]:
     found = ", ".join(f"{tensor.name} {tensor.shape}" for tensor in inputs)
     metadata = session.get_modelmeta().custom_metadata_map
     card = ModelCard.from_metadata(metadata, str(model), f"Its inputs: {found}.")
-    shape = inputs[0].shape
-    if (
-        len(inputs) != 1
-        or len(outputs) != 1
-        or inputs[0].type not in _DTYPES
-        or len(shape) != 4
-        or shape[1] != card.channels
-    ):
-        found = ", ".join(f"{tensor.name} {tensor.type} {tensor.shape}" for tensor in inputs)
-        raise ModelError(
-            f"{model}: expected one image (N, {card.channels}, H, W), got {found}. "
-            "Export the checkpoint again with 'adnet-export onnx'."
-        )
-    count, height, width = (dim if isinstance(dim, int) else None for dim in shape[:1] + shape[2:])
-    return card, InputSpec(card.channels, ((count, height, width),), _DTYPES[inputs[0].type])
+    found = ", ".join(f"{tensor.name} {tensor.type} {tensor.shape}" for tensor in inputs)
+    spec = spec_of_onnx(
+        model,
+        card,
+        [dim if isinstance(dim, int) else None for dim in inputs[0].shape],
+        _DTYPES.get(inputs[0].type),
+        is_single=len(inputs) == len(outputs) == 1,
+        found=found,
+    )
+    return card, spec

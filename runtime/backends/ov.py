@@ -20,6 +20,7 @@ from adnet.runtime.backend import (
     RunOptions,
     require_finite,
     share_cores,
+    spec_of_onnx,
     to_model_dtype,
 )
 
@@ -182,21 +183,15 @@ def _check_is_adnet(graph: Any, model: Path) -> tuple[ModelCard, InputSpec, str]
     metadata = {key: str(graph.get_rt_info(["framework", key]).value) for key in keys}
     found = ", ".join(f"{one.any_name} {one.partial_shape}" for one in graph.inputs)
     card = ModelCard.from_metadata(metadata, str(model), f"Its inputs: {found}.")
-    shape = graph.inputs[0].partial_shape
     kind = graph.inputs[0].element_type.get_type_name()
-    dims = [dim.get_length() if dim.is_static else None for dim in shape]
-    if (
-        len(graph.inputs) != 1
-        or len(graph.outputs) != 1
-        or kind not in _DTYPES
-        or dims[1:2] != [card.channels]
-        or len(dims) != 4
-    ):
-        raise ModelError(
-            f"{model}: expected one image (N, {card.channels}, H, W), got {found} of {kind}. "
-            "Export the checkpoint again with 'adnet-export onnx'."
-        )
-    spec = InputSpec(card.channels, ((dims[0], dims[2], dims[3]),), _DTYPES[kind])
+    spec = spec_of_onnx(
+        model,
+        card,
+        [dim.get_length() if dim.is_static else None for dim in graph.inputs[0].partial_shape],
+        _DTYPES.get(kind),
+        is_single=len(graph.inputs) == len(graph.outputs) == 1,
+        found=f"{found} of {kind}",
+    )
     return card, spec, precision_of(metadata)
 
 
