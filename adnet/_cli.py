@@ -35,6 +35,12 @@ _EXTRAS = {
     "ncnn": "peers",
     "MNN": "peers",
     "_tools": "peers",  # a module of MNN
+    "s3fs": "s3",
+    "ray": "cluster",
+    "pyarrow": "cluster",
+    "tifffile": "gigapixel",
+    "imagecodecs": "gigapixel",
+    "zarr": "gigapixel",
 }
 """Packages that the base install lacks -> the extra that brings them."""
 
