@@ -151,6 +151,7 @@ def _lines(listed: str) -> Iterator[tuple[str, str | None]]:
 def _rows_of_parquet(listed: str) -> Iterator[tuple[str, str | None]]:
     import io  # noqa: PLC0415
 
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     at: Any = io.BytesIO(storage.read(listed)) if storage.is_address(listed) else listed
@@ -163,5 +164,5 @@ def _rows_of_parquet(listed: str) -> Iterator[tuple[str, str | None]]:
         for batch in file.iter_batches(_ROWS, columns=columns):
             for row in batch.to_pylist():
                 yield str(row["source"]), row.get("target") or None
-    except (OSError, ValueError, pq.lib.ArrowException) as err:
+    except (OSError, ValueError, pa.ArrowException) as err:
         raise UsageError(f"{listed}: cannot be read as Parquet: {err}.") from err

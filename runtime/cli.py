@@ -17,9 +17,22 @@ from adnet._cli import (
     progress_bar,
     reports_errors,
 )
+from adnet.runtime.beyond_command import (
+    ByChunkOption,
+    ChunkOption,
+    ClusterOption,
+    ImagesPerTaskOption,
+    JobsOption,
+    WorkerCpusOption,
+    WorkerGpusOption,
+    WorkerNpusOption,
+    WorkersOption,
+    run_beyond,
+)
 from adnet.runtime.choices import Pad, Precision
 
 if TYPE_CHECKING:
+    from adnet.runtime.folder import Listener
     from adnet.runtime.jobs import Job
 
 app = make_app("Denoise images with ADNet.")
@@ -27,12 +40,13 @@ app = make_app("Denoise images with ADNet.")
 
 @app.command()
 @reports_errors
-def run(
+def run(  # noqa: C901, PLR0912, PLR0915
     inputs: Annotated[
-        list[Path] | None, typer.Argument(help="Images, or folders (their tree is mirrored).")
+        list[str] | None,
+        typer.Argument(help="Images, folders (their tree is mirrored), or s3:// addresses."),
     ] = None,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option("--output", "-o", help="Folder for the results; for one input, also a file."),
     ] = None,
     model: Annotated[
@@ -114,6 +128,15 @@ def run(
             "resolution stay.",
         ),
     ] = False,
+    jobs: JobsOption = None,
+    by_chunk: ByChunkOption = False,
+    chunk: ChunkOption = None,
+    cluster: ClusterOption = None,
+    workers: WorkersOption = None,
+    worker_cpus: WorkerCpusOption = None,
+    worker_npus: WorkerNpusOption = None,
+    worker_gpus: WorkerGpusOption = None,
+    images_per_task: ImagesPerTaskOption = None,
     list_models: Annotated[
         bool, typer.Option("--list-models", help="List the shipped models and exit.")
     ] = False,
@@ -148,25 +171,55 @@ def run(
     if doctor:
         _examine(backend, json_output)
         return
-    if not inputs:
-        raise typer.BadParameter("give at least one image or folder", param_hint="INPUTS")
-    if output is None:
-        raise typer.BadParameter("say where the results go", param_hint="--output")
-
     from adnet.errors import DeviceLostError  # noqa: PLC0415
     from adnet.images.float_range import NOMINAL, parse_range  # noqa: PLC0415
+    from adnet.runtime import beyond  # noqa: PLC0415
     from adnet.runtime.backend import RunOptions  # noqa: PLC0415
     from adnet.runtime.denoiser import Denoiser  # noqa: PLC0415  (keeps --help fast)
     from adnet.runtime.folder import Listener, Summary, run_jobs  # noqa: PLC0415
     from adnet.runtime.jobs import Plan, make_plan  # noqa: PLC0415
     from adnet.runtime.loading import Limits, memory_for_images  # noqa: PLC0415
     from adnet.runtime.report import as_json, as_text  # noqa: PLC0415
+    from adnet.runtime.settings import Settings  # noqa: PLC0415
 
+    given = (workers, worker_cpus, worker_npus, worker_gpus, images_per_task)
+    request = beyond.Beyond(
+        inputs or [], output, jobs, beyond.cluster_options(cluster, *given), by_chunk, chunk,
+        overwrite,
+    )  # fmt: skip
+    if not request.is_wanted:
+        if not inputs:
+            raise typer.BadParameter("give at least one image or folder", param_hint="INPUTS")
+        if output is None:
+            raise typer.BadParameter("say where the results go", param_hint="--output")
     black_white = None if value_range is None else parse_range(value_range)
     model, remarks = _fast(model) if fast else (model, [])
+    options = RunOptions(
+        threads=threads,
+        device=device,
+        precision=precision,
+        provider=provider,
+        streams=streams,
+        compile=compile_ or None,
+        cache=None if cache is None else str(cache),
+    )
+    if request.is_wanted:
+        settings = Settings(
+            model, backend, tile, batch, pad, black_white, options, max_pixels, strip_metadata,
+            max_memory,
+        )  # fmt: skip
+        with progress_bar("denoising", quiet) as bar:
+            run_beyond(
+                request,
+                settings,
+                Summary(remarks=remarks),
+                lambda count: _Position(count, bar.show).listener,
+                json_output,
+            )
+        return
     plan, summary, models = Plan(), Summary(remarks=remarks), []
     try:
-        plan = make_plan(inputs, output)
+        plan = make_plan([Path(one) for one in inputs or []], Path(output or ""))
         summary.failed += plan.found.unreadable
         for path, reason in plan.found.unreadable:
             typer.echo(f"failed: {path}: {reason}", err=True)
@@ -178,15 +231,7 @@ def run(
                 batch=batch,
                 pad=pad,
                 value_range=black_white or NOMINAL,
-                options=RunOptions(
-                    threads=threads,
-                    device=device,
-                    precision=precision,
-                    provider=provider,
-                    streams=streams,
-                    compile=compile_ or None,
-                    cache=None if cache is None else str(cache),
-                ),
+                options=options,
             ) as denoiser,
             progress_bar("denoising", quiet) as bar,
         ):
@@ -238,6 +283,12 @@ class _Position:
         self._begin = monotonic()
         self._done, self._part, self._pixels = 0, 0.0, 0
 
+    @property
+    def listener(self) -> Listener:
+        from adnet.runtime.folder import Listener  # noqa: PLC0415
+
+        return Listener(self.add_pixels, self.add_image)
+
     def add_pixels(self, pixels: int, of_image: int) -> None:
         self._pixels += pixels
         self._part += pixels / of_image
@@ -252,7 +303,7 @@ class _Position:
     def _draw(self) -> None:
         seconds = max(self._clock() - self._begin, 1e-9)
         rate = self._pixels / 1e6 / seconds
-        fraction = min(1.0, max(self._part, self._done) / self._images)
+        fraction = min(1.0, max(self._part, self._done) / max(1, self._images))
         self._show(fraction, f"{self._done}/{self._images} images, {rate:.2f} MPix/s")
 
 

@@ -64,6 +64,10 @@ class Settings:
             return self
         return replace(self, options=replace(self.options, threads=threads))
 
+    def with_model(self, model: str) -> Settings:
+        """Return the same settings with another model."""
+        return replace(self, model=model)
+
     def for_result(self) -> dict[str, Any]:
         """Return what the pixels depend on."""
         options = self.options
