@@ -4,8 +4,7 @@
 - CHANGELOG.md, CONTRIBUTING.md and LICENSE, which lie above docs/, as pages of the site.
 - live/: the page that denoises in the browser (`adnet-export web`), for try.md; not with
   ADNET_SITE_LIVE=0 in the environment, as where npm is missing.
-- A line under each code block that the tests do not run: the comment `<!-- not run: WHY -->` before
-  it says why.
+- A line under each code block of which the tests do not run all (_blocks.py).
 """
 
 from __future__ import annotations
@@ -25,6 +24,9 @@ from mkdocs.exceptions import PluginError
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
+sys.path.insert(0, str(Path(__file__).parent))
+from _blocks import with_reasons
+
 ROOT = Path(__file__).resolve().parent.parent
 ABOVE = {
     "CHANGELOG.md": "changelog.md",
@@ -35,7 +37,8 @@ ABOVE = {
 }
 """What lies above docs/ and is linked from there -> where the site has it."""
 
-_NOT_RUN = re.compile(r"^<!-- not run: (.+?) -->\n(```.*?^```$)", re.MULTILINE | re.DOTALL)
+SIMULATED = "ascend.md"
+"""Its commands run on a simulated machine, every one."""
 
 
 def programs() -> dict[str, str]:
@@ -94,7 +97,7 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
         markdown = re.sub(r"\]\(docs/", "](", markdown)
         for source, target in ABOVE.items():
             markdown = markdown.replace(f"]({source}", f"]({target}")
-    return _NOT_RUN.sub(r"\2\n\n*Not run by the tests: \1.*\n", markdown)
+    return markdown if here == SIMULATED else with_reasons(markdown)
 
 
 def on_post_build(config: MkDocsConfig) -> None:
