@@ -68,7 +68,10 @@ def run(  # noqa: C901, PLR0912, PLR0915
     ] = False,
     tile: Annotated[
         int | None,
-        typer.Option(help="Largest side in pixels of what the network sees at once. [512]"),
+        typer.Option(
+            help="Largest side in pixels of what the network sees at once. Default: about 1024 on "
+            "a CPU, less where little memory is free."
+        ),
     ] = None,
     batch: Annotated[
         int | None, typer.Option(help="Tiles given to the network at once. [1]")
@@ -172,7 +175,7 @@ def run(  # noqa: C901, PLR0912, PLR0915
         _examine(backend, json_output)
         return
     from adnet.errors import DeviceLostError  # noqa: PLC0415
-    from adnet.images.float_range import NOMINAL, parse_range  # noqa: PLC0415
+    from adnet.images.float_range import parse_range  # noqa: PLC0415
     from adnet.runtime import beyond  # noqa: PLC0415
     from adnet.runtime.backend import RunOptions  # noqa: PLC0415
     from adnet.runtime.denoiser import Denoiser  # noqa: PLC0415  (keeps --help fast)
@@ -230,7 +233,7 @@ def run(  # noqa: C901, PLR0912, PLR0915
                 tile=tile,
                 batch=batch,
                 pad=pad,
-                value_range=black_white or NOMINAL,
+                value_range=black_white,
                 options=options,
             ) as denoiser,
             progress_bar("denoising", quiet) as bar,
@@ -253,6 +256,7 @@ def run(  # noqa: C901, PLR0912, PLR0915
                 )
             finally:
                 models = denoiser.describe()
+                summary.remarks += [denoiser.tiles_note] * bool(denoiser.tiles_note)
     except (KeyboardInterrupt, DeviceLostError) as err:
         if json_output:
             print_json(as_json(summary, plan.found, models, err))

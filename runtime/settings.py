@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from adnet.images.float_range import NOMINAL, Range
+from adnet.images.float_range import Range
 from adnet.images.image import DEFAULT_MAX_PIXELS
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.choices import Pad
@@ -41,7 +41,7 @@ class Settings:
             tile=self.tile,
             batch=self.batch,
             pad=self.pad,
-            value_range=self.value_range or NOMINAL,
+            value_range=self.value_range,
             options=self.options,
         )
 
