@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from adnet.errors import ImageError, ShapeError
+from adnet.runtime.backend import Backend
+from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.gigapixel.grid import Cell, Grid
 from adnet.runtime.gigapixel.source import colours_of, open_source
 from adnet.runtime.gigapixel.zarr_array import open_array
@@ -19,6 +21,11 @@ from adnet.runtime.settings import Settings
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+TILE = 552
+"""Largest side of what the network sees, where it may be chosen: the window of a chunk of 1024 is
+two of them with a halo of 20. The denoiser's own choice is by the free memory, so two machines
+might not make the same bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +55,8 @@ class ChunkWork:
             self.source = open_source(task.source)
             stack.callback(self.source.close)
             self._array = open_array(task.array)
-            self._denoiser = stack.enter_context(task.settings.open_denoiser())
-            # Of the image's kind, so that a model that cannot take it is refused at once.
-            model = self._denoiser.model_for(colours_of(self.source))
+            self._denoiser, model = _open(task.settings, colours_of(self.source))
+            stack.callback(self._denoiser.close)
             if model.card.receptive_radius > self._grid.halo:
                 raise ShapeError(
                     f"the model looks {model.card.receptive_radius} pixels around each one; by "
@@ -121,6 +127,21 @@ class ChunkWork:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _open(settings: Settings, colours: int) -> tuple[Denoiser, Backend]:
+    """Open the model that the image goes to, with tiles that do not depend on the free memory."""
+    denoiser = settings.open_denoiser()
+    try:
+        model = denoiser.model_for(colours)
+        if settings.tile is None and model.spec.sizes is None:
+            denoiser.close()
+            denoiser = replace(settings, tile=TILE).open_denoiser()
+            model = denoiser.model_for(colours)
+    except BaseException:
+        denoiser.close()
+        raise
+    return denoiser, model
 
 
 def run_here(
