@@ -28,7 +28,10 @@ def test_wheel_holds_one_package_and_little_else(wheel):
     tops = {name.partition("/")[0] for name in names}
     assert tops == {"adnet", f"{wheel.name.rpartition('-py3')[0]}.dist-info"}
     suffixes = {Path(name).suffix for name in names if name.startswith("adnet/")}
-    assert suffixes == {".py", ".typed", ".onnx", ".json", ".html"}
+    assert suffixes == {".py", ".typed", ".onnx", ".json", ".html", ".css", ".js"}
+    for name in ("adnet/export/web/site/worker.js", "adnet/pages/assets/compare.js"):
+        assert name in names
+    assert not [name for name in names if "ort-wasm" in name or name.endswith(".wasm")]
     for name in ("adnet/export/cli.py", "adnet/runtime/cli.py", "adnet/benchmarks/__init__.py"):
         assert name in names
     assert not [
