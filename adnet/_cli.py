@@ -34,6 +34,8 @@ _EXTRAS = {
     "openvino": "openvino",
     "ncnn": "peers",
     "MNN": "peers",
+    "starlette": "web",
+    "uvicorn": "web",
     "_tools": "peers",  # a module of MNN
 }
 """Packages that the base install lacks -> the extra that brings them."""
