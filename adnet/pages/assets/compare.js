@@ -164,6 +164,7 @@ export class Compare {
     });
     for (const kind of ["pointerup", "pointercancel"])
       this.view.addEventListener(kind, (event) => fingers.delete(event.pointerId));
+    this.view.addEventListener("dragstart", (event) => event.preventDefault()); // of an <img>, by the browser
     this.view.addEventListener("wheel", (event) => {
       // Without a key, a picture that fits lets the page scroll.
       if (!event.ctrlKey && !event.metaKey && !this.view.classList.contains("zoomed") && event.deltaY > 0) return;
