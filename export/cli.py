@@ -23,6 +23,7 @@ from adnet._cli import (
 )
 from adnet.errors import BackendUnavailable, UsageError
 from adnet.export.choices import Dynamic, Io, PrecisionMode
+from adnet.export.web.command import web
 from adnet.extras import install_extra
 from adnet.models.card import Precision
 
@@ -303,6 +304,9 @@ def verify(
     else:
         typer.echo(table(report))
     report.require()
+
+
+app.command()(web)
 
 
 def _require(extra: str, *packages: str) -> None:
