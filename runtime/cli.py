@@ -154,7 +154,7 @@ def run(
         raise typer.BadParameter("say where the results go", param_hint="--output")
 
     from adnet.errors import DeviceLostError  # noqa: PLC0415
-    from adnet.images.float_range import NOMINAL, parse_range  # noqa: PLC0415
+    from adnet.images.float_range import parse_range  # noqa: PLC0415
     from adnet.runtime.backend import RunOptions  # noqa: PLC0415
     from adnet.runtime.denoiser import Denoiser  # noqa: PLC0415  (keeps --help fast)
     from adnet.runtime.folder import Listener, Summary, run_jobs  # noqa: PLC0415
@@ -177,7 +177,7 @@ def run(
                 tile=tile,
                 batch=batch,
                 pad=pad,
-                value_range=black_white or NOMINAL,
+                value_range=black_white,
                 options=RunOptions(
                     threads=threads,
                     device=device,
