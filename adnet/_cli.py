@@ -32,6 +32,10 @@ _EXTRAS = {
     "onnxsim": "export",
     "matplotlib": "plot",
     "openvino": "openvino",
+    "ray": "serve",
+    "starlette": "serve",
+    "prometheus_client": "serve",
+    "tritonclient": "triton",
     "ncnn": "peers",
     "MNN": "peers",
     "_tools": "peers",  # a module of MNN

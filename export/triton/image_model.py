@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import triton_python_backend_utils as pb_utils
 
 from adnet.errors import AdnetError, DeviceError, PrecisionError, ShapeError, TooManyPixels
 from adnet.runtime.denoiser import Denoiser
@@ -29,6 +29,7 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Open the model that lies beside this file."""
+        self._triton = import_module("triton_python_backend_utils")  # only inside the server
         told = json.loads(args["model_config"])["parameters"]
         settings = {key: value["string_value"] for key, value in told.items()}
         self._max_pixels = int(settings["max_pixels"])
@@ -48,16 +49,16 @@ class TritonPythonModel:
 
     def _answer(self, request: Any) -> Any:
         try:
-            return pb_utils.InferenceResponse([self._denoise(request)])
+            return self._triton.InferenceResponse([self._denoise(request)])
         except AdnetError as err:
             kind = "INTERNAL" if isinstance(err, _OURS) else "INVALID_ARG"
-            return _failure(str(err), kind)
-        except Exception:
+            return self._failure(str(err), kind)
+        except Exception:  # one bad request must not stop the server
             logging.getLogger(__name__).exception("adnet: a request failed")
-            return _failure("unexpected error, see the server's log", "INTERNAL")
+            return self._failure("unexpected error, see the server's log", "INTERNAL")
 
     def _denoise(self, request: Any) -> Any:
-        given = {name: pb_utils.get_input_tensor_by_name(request, name)
+        given = {name: self._triton.get_input_tensor_by_name(request, name)
                  for name in (*_PIXELS, _FILE)}  # fmt: skip
         given = {name: tensor for name, tensor in given.items() if tensor is not None}
         if len(given) != 1:
@@ -68,19 +69,18 @@ class TritonPythonModel:
         ((name, tensor),) = given.items()
         values = tensor.as_numpy()
         if name == _FILE:
-            return pb_utils.Tensor("denoised_file", self._file(values))
+            return self._triton.Tensor("denoised_file", self._file(values))
         height, width = values.shape[:2]
         if height * width > self._max_pixels:
             raise TooManyPixels(
                 f"{width}x{height} pixels are more than this server's limit of {self._max_pixels}."
             )
-        return pb_utils.Tensor(name.replace("image", "denoised"), self._denoiser(values))
+        return self._triton.Tensor(name.replace("image", "denoised"), self._denoiser(values))
 
     def _file(self, values: Any) -> Any:
         result = denoise_file(bytes(values[0]), self._denoiser, max_pixels=self._max_pixels)
         return np.array([result.data], np.object_)
 
-
-def _failure(message: str, kind: str) -> Any:
-    error = pb_utils.TritonError(message, getattr(pb_utils.TritonError, kind))
-    return pb_utils.InferenceResponse([], error)
+    def _failure(self, message: str, kind: str) -> Any:
+        error = self._triton.TritonError(message, getattr(self._triton.TritonError, kind))
+        return self._triton.InferenceResponse([], error)

@@ -51,6 +51,8 @@ def denoise(client: Any, model: str, channels: int, image: NDArray[Any]) -> NDAr
     planes = image.reshape(*image.shape[:2], -1)
     out = planes.copy()
     colours = planes.shape[2] - (planes.shape[2] % 2 == 0)
+    if colours % channels:
+        raise SystemExit("error: the image is gray, but the model takes colour")
     height, width = planes.shape[:2]
     size = (balanced_tile(height, _TILE, RECEPTIVE_RADIUS),
             balanced_tile(width, _TILE, RECEPTIVE_RADIUS))  # fmt: skip
@@ -76,7 +78,8 @@ def denoise(client: Any, model: str, channels: int, image: NDArray[Any]) -> NDAr
         ]
         for call in calls:
             call.result()
-    return out.reshape(image.shape)
+    whole: NDArray[Any] = out.reshape(image.shape)
+    return whole
 
 
 if __name__ == "__main__":
