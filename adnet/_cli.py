@@ -66,7 +66,6 @@ def make_app(help_text: str) -> typer.Typer:
     """Create a Typer app that looks and fails the same in every program."""
     return _App(
         help=help_text,
-        add_completion=False,
         no_args_is_help=True,
         # Plain help: importing rich would double the time that --help takes.
         rich_markup_mode=None,
