@@ -15,7 +15,7 @@ from conftest import EXAMPLES, ROOT
 
 from adnet._cli import _EXTRAS
 
-PROGRAMS = ("training", "data", "export", "runtime", "benchmarks")
+PROGRAMS = ("training", "data", "export", "runtime", "runtime.serve", "benchmarks")
 FOLDERS = ("adnet", "export", "runtime", "benchmarks")
 
 _BLOCKED = "import sys\nfor name in {names!r}: sys.modules[name] = None\n"
