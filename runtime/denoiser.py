@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -205,6 +206,20 @@ class Denoiser(OfOneProcess):
             ShapeError: the image is gray and the chosen model takes colour.
         """
         return self._opened_for(channels, sigma).backend
+
+    def with_treatment(self, treatment: Treatment) -> Denoiser:
+        """Return one that treats images otherwise, with the same open models.
+
+        It lasts as long as this one, which alone is closed.
+
+        Raises:
+            UsageError: `ensemble` differs, for which a model is opened otherwise.
+        """
+        if treatment.ensemble != self._treatment.ensemble:
+            raise UsageError("with_treatment: ensemble cannot change; open another Denoiser.")
+        other = copy.copy(self)
+        other._treatment = treatment  # noqa: SLF001
+        return other
 
     def plan_bands(
         self,
