@@ -17,12 +17,15 @@ from adnet.images.formats.kinds import FORMATS
 from adnet.images.scan import Found
 from adnet.runtime.addresses import plan_addresses, read_list
 from adnet.runtime.cluster.options import IMAGES_PER_TASK, ClusterOptions, parse_workers
-from adnet.runtime.folder import Listener, Summary
 from adnet.runtime.gigapixel.grid import CHUNK
 from adnet.runtime.gigapixel.source import ZARR
 from adnet.runtime.jobs import Job
+from adnet.runtime.naming import Naming
+from adnet.runtime.progress import Listener
+from adnet.runtime.request import Request
 from adnet.runtime.settings import Settings
 from adnet.runtime.staged import Pair, place_of, run_pairs
+from adnet.runtime.summary import ImageReport, Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,32 @@ class Beyond:
         places = [*self.inputs, *([self.output] if self.output else [])]
         return self.by_chunk or any(storage.suffix_of(place) == ZARR for place in places)
 
+    @property
+    def is_of_paths(self) -> bool:
+        """Tell whether inputs and output are files and folders of this machine."""
+        places = [*self.inputs, *([self.output] if self.output else [])]
+        return self.jobs is None and not any(storage.is_address(place) for place in places)
+
+    def refuse_what_does_not_go(self, request: Request, *, watch: bool, dry_run: bool) -> None:
+        """Refuse options that only go with files of one machine.
+
+        Raises:
+            UsageError: naming the option.
+        """
+        named = request.naming != Naming() and (self.goes_by_chunk or not self.is_of_paths)
+        for option, is_given in (
+            ("--watch", watch),
+            ("--dry-run", dry_run),
+            ("--compare", request.compare is not None),
+            ("--suffix and --format", named),
+            ("- for stdin or stdout", "-" in (*self.inputs, self.output)),
+            ("--sigma auto", self.goes_by_chunk and request.sigma == "auto"),
+        ):
+            if is_given:
+                raise UsageError(
+                    f"{option}: does not go with addresses, --jobs, --cluster, or images by chunk."
+                )
+
 
 def cluster_options(
     address: str | None,
@@ -85,63 +114,66 @@ def cluster_options(
 
 
 def run(
-    request: Beyond,
-    settings: Settings,
+    beyond: Beyond,
+    request: Request,
     listener: Callable[[int], Listener],
     summary: Summary,
-    models: list[dict[str, str]],
-) -> Found:
+) -> None:
     """Carry out a request.
 
     Args:
+        request: its settings, and its naming where there are only paths.
         listener: makes one, given how many images there are; 0 where that is not known.
         summary: filled in.
-        models: filled with what `Denoiser.describe` says.
-
-    Returns:
-        What else the inputs hold.
 
     Raises:
         AdnetError: see `run_on_cluster`, `run_pairs` and `denoise_by_chunk`.
     """
-    if request.goes_by_chunk:
-        _run_by_chunk(request, settings, listener, summary, models)
-        return Found()
-    if request.chunk is not None:
+    settings = Settings.of(request)
+    summary.remarks += request.remarks()
+    if beyond.goes_by_chunk:
+        _run_by_chunk(beyond, settings, listener, summary)
+        return
+    if beyond.chunk is not None:
         raise UsageError("--chunk goes with --by-chunk, or with an input or output named .zarr.")
-    jobs, found = _plan(request)
-    summary.failed += found.unreadable
+    jobs, summary.found = _plan(beyond, request)
+    summary.failed += summary.found.unreadable
     count = len(jobs) if isinstance(jobs, list) else 0
-    if request.cluster is not None:
+    if beyond.cluster is not None:
         from adnet.runtime.cluster.run import run_on_cluster  # noqa: PLC0415
 
         run_on_cluster(
             jobs,
-            request.cluster,
+            beyond.cluster,
             settings,
-            overwrite=request.overwrite,
+            overwrite=beyond.overwrite,
             listener=listener(count),
             summary=summary,
-            models=models,
         )
-        return found
+        return
     pairs = list(jobs)
     with settings.open_denoiser() as denoiser:
         try:
             run_pairs(
                 pairs,
                 denoiser,
-                overwrite=request.overwrite,
+                overwrite=beyond.overwrite,
                 limits=settings.limits(denoiser),
                 listener=listener(len(pairs)),
                 summary=summary,
             )
         finally:
-            models += denoiser.describe()
-    return found
+            summary.models = denoiser.describe()
 
 
-def _plan(request: Beyond) -> tuple[Iterable[Pair], Found]:
+def _plan(beyond: Beyond, request: Request) -> tuple[Iterable[Pair], Found]:
+    if beyond.is_of_paths:
+        plan = request.plan()
+        return [Pair(str(job.source), str(job.target)) for job in plan.jobs], plan.found
+    return _plan_addresses(beyond)
+
+
+def _plan_addresses(request: Beyond) -> tuple[Iterable[Pair], Found]:
     if request.jobs is not None:
         if request.inputs:
             raise UsageError("--jobs names the images; leave out INPUTS.")
@@ -162,7 +194,6 @@ def _run_by_chunk(
     settings: Settings,
     listener: Callable[[int], Listener],
     summary: Summary,
-    models: list[dict[str, str]],
 ) -> None:
     from adnet.runtime.gigapixel.run import Runner, denoise_by_chunk  # noqa: PLC0415
     from adnet.runtime.gigapixel.work import run_here  # noqa: PLC0415
@@ -178,6 +209,8 @@ def _run_by_chunk(
     for pair in pairs:
         source, target = _whole(pair.source), _whole(pair.target)
         error = None
+        report = ImageReport(place_of(pair.source), place_of(pair.target), "written")
+        summary.images.append(report)
         try:
             result = denoise_by_chunk(
                 source,
@@ -192,15 +225,18 @@ def _run_by_chunk(
             raise
         except AdnetError as err:
             error = str(err)
+            report.status, report.reason = "failed", error
             summary.failed.append((place_of(pair.source), error))
         else:
             if result.is_new:
                 summary.written.append(place_of(pair.target))
             else:
                 summary.skipped += 1
+                report.status, report.reason = "skipped", "the output exists"
             summary.pixels += result.pixels
             summary.notes += [(place_of(pair.source), note) for note in result.notes]
-            models += [one for one in result.models if one not in models]
+            report.notes = list(result.notes)
+            summary.models += [one for one in result.models if one not in summary.models]
         summary.seconds = time.monotonic() - begin
         heard.on_image(Job(place_of(pair.source), place_of(pair.target)), error)
 

@@ -15,3 +15,6 @@ Pad = Literal["reflect"]
 
 ColorMode = Literal["planes", "luma"]
 """How a colour image goes through a gray model."""
+
+FileFormat = Literal["png", "jpg", "tiff", "webp", "bmp", "gif"]
+"""What a result may be written as."""

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 from adnet.images.float_range import Range
 from adnet.images.image import DEFAULT_MAX_PIXELS
+from adnet.models.shipped import require_fast_twin
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.choices import Pad
-from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.denoiser import Denoiser, Sigma
 from adnet.runtime.loading import Limits, memory_for_images
+from adnet.runtime.treatment import Treatment
+
+if TYPE_CHECKING:
+    from adnet.runtime.request import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,30 @@ class Settings:
     strip_metadata: bool = False
     max_memory: str | None = None
     """Of each process that denoises, such as 2G."""
+    sigma: Sigma | None = None
+    treatment: Treatment = field(default_factory=Treatment)
+    quality: int | None = None
+    """Of lossy formats."""
+
+    @classmethod
+    def of(cls, request: Request) -> Settings:
+        """Take over what a request says of models and images."""
+        model = None if request.model is None else str(request.model)
+        return cls(
+            require_fast_twin(model).name if request.fast else model,
+            request.backend,
+            request.tile,
+            request.batch,
+            request.pad,
+            request.value_range,
+            request.options,
+            request.max_pixels,
+            request.strip_metadata,
+            request.max_memory,
+            request.sigma,
+            request.treatment,
+            request.quality,
+        )
 
     def open_denoiser(self) -> Denoiser:
         """Open the model.
@@ -37,11 +66,13 @@ class Settings:
         """
         return Denoiser(
             self.model,
+            sigma=self.sigma,
             backend=self.backend,
             tile=self.tile,
             batch=self.batch,
             pad=self.pad,
             value_range=self.value_range,
+            treatment=self.treatment,
             options=self.options,
         )
 
@@ -55,7 +86,7 @@ class Settings:
         if self.max_memory is None:
             memory, most = memory // sharers, most // sharers
         return Limits(
-            self.max_pixels, self.strip_metadata, memory, most, value_range=self.value_range
+            self.max_pixels, self.strip_metadata, memory, most, self.value_range, self.quality
         )
 
     def with_threads(self, threads: int) -> Settings:
@@ -72,6 +103,8 @@ class Settings:
         """Return what the pixels depend on."""
         options = self.options
         chosen = {
+            "sigma": self.sigma,
+            "treatment": None if self.treatment == Treatment() else asdict(self.treatment),
             "backend": self.backend,
             "tile": self.tile,
             "batch": self.batch,

@@ -13,14 +13,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from adnet import storage
 from adnet.errors import AdnetError
 from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.folder import Listener, Summary, run_jobs
+from adnet.runtime.folder import run_jobs
 from adnet.runtime.jobs import Job
 from adnet.runtime.loading import Limits
+from adnet.runtime.progress import Listener
+from adnet.runtime.summary import ImageReport, Summary
 
 GROUP = 8
 """Images fetched together; up to three groups lie on the scratch disk at once."""
@@ -49,6 +51,9 @@ class Result:
     notes: list[tuple[str, str]] = field(default_factory=list)
     pixels: int = 0
     colour_with_gray: int = 0
+    remarks: list[str] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)
+    """As `ImageReport.as_json` gives them."""
 
     def add_to(self, summary: Summary) -> None:
         """Count it in a summary."""
@@ -57,6 +62,11 @@ class Result:
         summary.notes += [(place_of(source), text) for source, text in self.notes]
         summary.pixels += self.pixels
         summary.colour_with_gray += self.colour_with_gray
+        for remark in self.remarks:
+            summary.remark(remark)
+        for one in self.images:
+            places = {name: place_of(one[name]) for name in ("input", "output")}
+            summary.images.append(ImageReport(**one | places))
 
 
 def denoise_pairs(
@@ -104,6 +114,7 @@ class _Staged:
     fetched: Future[None] | None = None
     put: Future[None] | None = None
     error: str | None = None
+    report: dict[str, Any] | None = None
 
     @property
     def job(self) -> Job:
@@ -187,6 +198,9 @@ class _Run:
         by_source = {job.source: staged for job, staged in by_job.items()}
         self.result.pixels += summary.pixels
         self.result.colour_with_gray += summary.colour_with_gray
+        self.result.remarks += [one for one in summary.remarks if one not in self.result.remarks]
+        for report in summary.images:
+            by_source[report.input].report = report.as_json()
         for path, note in summary.notes:
             staged = by_source[Path(path)]
             self.result.notes.append((staged.pair.source, self._renamed(staged, note)))
@@ -209,6 +223,12 @@ class _Run:
             staged.source.unlink(missing_ok=True)
         if staged.put is not None:
             staged.target.unlink(missing_ok=True)
+        told = staged.report or {"status": "failed"}
+        if error is not None:
+            told |= {"status": "failed", "reason": error}
+        self.result.images.append(
+            told | {"input": staged.pair.source, "output": staged.pair.target}
+        )
         self.report(staged.pair, error)
 
 
@@ -236,7 +256,7 @@ def run_pairs(
     listener = listener or Listener()
     there = set() if overwrite else storage.existing(pair.target for pair in pairs)
     todo = [pair for pair in pairs if pair.target not in there]
-    summary.skipped += len(pairs) - len(todo)
+    add_skipped(summary, pairs, there)
     require_writable(todo)
     result = Result()
 
@@ -251,6 +271,18 @@ def run_pairs(
         result.add_to(summary)
         summary.seconds += monotonic() - begin
     return summary
+
+
+def add_skipped(summary: Summary, pairs: Sequence[Pair], there: set[str]) -> None:
+    """Count the pairs whose target exists."""
+    for pair in pairs:
+        if pair.target in there:
+            summary.skipped += 1
+            summary.images.append(
+                ImageReport(
+                    place_of(pair.source), place_of(pair.target), "skipped", "the output exists"
+                )
+            )
 
 
 def place_of(text: str) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 
 from adnet import errors
 from adnet.errors import AdnetError, DeviceLostError, UsageError
+from adnet.extras import install_extra
 from adnet.runtime.cluster.options import ClusterOptions
 from adnet.runtime.cluster.worker import Row, Task, Worker
 
@@ -127,7 +128,13 @@ def connected(options: ClusterOptions) -> Iterator[list[dict[str, float]]]:
     Raises:
         UsageError: there is no cluster, or it refuses us.
     """
-    import ray
+    try:
+        import ray
+        import ray.data
+    except ModuleNotFoundError as err:
+        raise UsageError(
+            f"--cluster: {err.name} is not installed. Install it: {install_extra('cluster')}."
+        ) from err
 
     ours = not ray.is_initialized()
     if ours:

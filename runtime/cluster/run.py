@@ -16,11 +16,19 @@ from adnet.runtime.cluster.execute import execute
 from adnet.runtime.cluster.options import ClusterOptions
 from adnet.runtime.cluster.worker import Answer, Row
 from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.folder import Listener, Summary
 from adnet.runtime.jobs import Job
 from adnet.runtime.loading import Limits
+from adnet.runtime.progress import Listener
 from adnet.runtime.settings import Settings
-from adnet.runtime.staged import Pair, Result, denoise_pairs, place_of, require_writable
+from adnet.runtime.staged import (
+    Pair,
+    Result,
+    add_skipped,
+    denoise_pairs,
+    place_of,
+    require_writable,
+)
+from adnet.runtime.summary import Summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +76,6 @@ class _Driver:
 
     summary: Summary
     listener: Listener
-    models: list[dict[str, str]]
     skip: bool
     waiting: dict[str, Pair] = field(default_factory=dict)
     """Planned and not told of yet, by target."""
@@ -89,7 +96,7 @@ class _Driver:
     def _plan(self, pairs: list[Pair]) -> Iterator[Row]:
         there = storage.existing(pair.target for pair in pairs) if self.skip else set()
         todo = [pair for pair in pairs if pair.target not in there]
-        self.summary.skipped += len(pairs) - len(todo)
+        add_skipped(self.summary, pairs, there)
         if not self.looked:
             require_writable(todo)
             self.looked = True
@@ -104,8 +111,8 @@ class _Driver:
         failed = dict(result.failed)
         result.add_to(self.summary)
         for one in models:
-            if one["model"] not in {known["model"] for known in self.models}:
-                self.models.append(one)
+            if one["model"] not in {known["model"] for known in self.summary.models}:
+                self.summary.models.append(one)
         self.listener.on_pixels(result.pixels, max(1, result.pixels))
         for target in result.written:
             self._tell(self.waiting.pop(target, None), None)
@@ -127,7 +134,6 @@ def run_on_cluster(
     overwrite: bool = False,
     listener: Listener | None = None,
     summary: Summary | None = None,
-    models: list[dict[str, str]] | None = None,
 ) -> Summary:
     """Denoise every job on the workers of a Ray cluster.
 
@@ -141,7 +147,6 @@ def run_on_cluster(
             planned in waves.
         summary: filled in and returned; pass your own to know what was done when the run ends
             with an exception.
-        models: filled with what `Denoiser.describe` says on the workers.
 
     Raises:
         UsageError: no cluster, or an output that cannot be listed or written to.
@@ -155,9 +160,7 @@ def run_on_cluster(
         resolve_model(settings.model)  # a wrong name is told at once
         if os.path.exists(settings.model):  # noqa: PTH110  (it may be a name)
             settings = settings.with_model(_absolute(settings.model))
-    driver = _Driver(
-        summary, listener or Listener(), [] if models is None else models, not overwrite
-    )
+    driver = _Driver(summary, listener or Listener(), not overwrite)
     rows = driver.rows(jobs, options.wave)
     task = ImageTask(settings.with_threads(options.worker_cpus), overwrite)
     try:

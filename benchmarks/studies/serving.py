@@ -1,0 +1,121 @@
+"""What HTTP and Ray Serve cost: adnet-serve beside adnet-run on the same files.
+
+    python -m adnet.benchmarks.studies.serving PATH/IMAGES [--clients 8] [--seconds 20] [--rounds 3]
+
+Every round posts the files again and again for a time to one replica, and denoises the folder with
+adnet-run's runner, with the same number of threads, server and runner taking turns. Needs the extra
+`serve`. Printed are requests a second and images a second, per round and their medians.
+"""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from adnet._cli import make_app, reports_errors
+from adnet.errors import UsageError
+from adnet.images.image import find_images
+from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.folder import run_jobs
+from adnet.runtime.jobs import plan_jobs
+
+app = make_app("Measure adnet-serve beside adnet-run.")
+
+
+@contextmanager
+def serving(model: str, threads: int, queue: int) -> Iterator[int]:
+    """Start adnet-serve in a process of its own; gives its port."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = int(one.getsockname()[1])
+    command = [sys.executable, "-m", "adnet.runtime.serve.cli", "--model", model, "--port", port,
+               "--threads", threads, "--queue", queue]  # fmt: skip
+    with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True) as server:
+        try:
+            told = ""
+            for line in server.stderr or ():
+                told += line
+                if "serving on" in line:
+                    break
+            else:
+                raise UsageError(f"adnet-serve did not start: {told}")
+            yield port
+        finally:
+            server.send_signal(signal.SIGINT)
+
+
+def requests_per_second(port: int, files: list[bytes], clients: int, seconds: float) -> float:
+    """Post files for a time; every client waits for its answer before it posts the next."""
+    done, turns, lock = [0], itertools.cycle(files), threading.Lock()
+    end = time.perf_counter() + seconds
+
+    def work() -> None:
+        link = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+        while time.perf_counter() < end:
+            with lock:
+                data = next(turns)
+            link.request("POST", "/denoise", data)
+            told = link.getresponse()
+            body = told.read()
+            if told.status != 200:
+                raise UsageError(f"adnet-serve answered {told.status}: {body[:200]!r}")
+            with lock:
+                done[0] += 1
+        link.close()
+
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(clients) as pool:
+        for call in [pool.submit(work) for _ in range(clients)]:
+            call.result()
+    return done[0] / (time.perf_counter() - begin)
+
+
+@app.command()
+@reports_errors
+def run(
+    folder: Annotated[Path, typer.Argument(help="Folder of images.")],
+    model: Annotated[str, typer.Option(help="Model.")] = "gray-25",
+    threads: Annotated[int, typer.Option(help="CPU threads of both.")] = 1,
+    clients: Annotated[int, typer.Option(help="That ask at once.")] = 8,
+    seconds: Annotated[float, typer.Option(help="Of each round at the server.")] = 20.0,
+    rounds: Annotated[int, typer.Option(help="Turns of each.")] = 3,
+) -> None:
+    """Measure requests a second beside images a second."""
+    files = [path.read_bytes() for path in find_images(folder)]
+    served, ran = [], []
+    with (
+        serving(model, threads, 2 * clients) as port,
+        Denoiser(model, threads=threads) as denoiser,
+        tempfile.TemporaryDirectory() as out,
+    ):
+        jobs = plan_jobs([folder], Path(out, "out"))
+        requests_per_second(port, files, 1, 1.0)  # warm-up
+        run_jobs(jobs, denoiser, overwrite=True)
+        for _ in range(rounds):
+            served.append(requests_per_second(port, files, clients, seconds))
+            begin, count = time.perf_counter(), 0
+            while time.perf_counter() < begin + seconds:
+                count += len(run_jobs(jobs, denoiser, overwrite=True).written)
+            ran.append(count / (time.perf_counter() - begin))
+            typer.echo(f"{served[-1]:7.2f} requests/s   {ran[-1]:7.2f} images/s")
+    one, other = statistics.median(served), statistics.median(ran)
+    typer.echo(f"{one:7.2f} requests/s   {other:7.2f} images/s, medians; ratio {one / other:.2f}")
+
+
+if __name__ == "__main__":
+    app()
