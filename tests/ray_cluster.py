@@ -58,6 +58,15 @@ class Nodes:
 @contextmanager
 def ray_cluster(count=2):
     """Start a cluster with a token while a block runs."""
+    process, nodes = _start(count)
+    try:
+        yield nodes
+    finally:
+        _end(process)
+
+
+def _start(count, tries=3):
+    """Ray gives up where a node takes longer than half a minute, on a machine that is busy."""
     process = subprocess.Popen(
         [sys.executable, __file__], env=os.environ | ENVIRONMENT, text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
@@ -66,11 +75,18 @@ def ray_cluster(count=2):
         nodes = Nodes(process)
         for _ in range(count):
             nodes.add()
-        yield nodes
-    finally:
-        process.stdin.close()
-        process.wait(60)
-        process.stdout.close()
+    except (AssertionError, OSError):
+        _end(process)
+        if tries == 1:
+            raise
+        return _start(count, tries - 1)
+    return process, nodes
+
+
+def _end(process):
+    process.stdin.close()
+    process.wait(60)
+    process.stdout.close()
 
 
 def serve():
