@@ -106,7 +106,11 @@ def _answers(
             batch_size=None,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(
-                min_size=least, max_size=workers, max_tasks_in_flight_per_actor=2
+                # All at once: Ray adds workers slowly, and one that is parked might stay alone.
+                min_size=least,
+                max_size=workers,
+                initial_size=workers,
+                max_tasks_in_flight_per_actor=2,
             ),
             num_cpus=needs["CPU"],
             num_gpus=needs.get("GPU"),
