@@ -12,3 +12,6 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 Pad = Literal["reflect"]
 """What to do with an image smaller than the smallest of a model's fixed sizes."""
+
+AUTO = "auto"
+"""What stands for the fastest backend, see `fastest`."""

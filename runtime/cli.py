@@ -17,9 +17,10 @@ from adnet._cli import (
     progress_bar,
     reports_errors,
 )
-from adnet.runtime.choices import Pad, Precision
+from adnet.runtime.choices import AUTO, Pad, Precision
 
 if TYPE_CHECKING:
+    from adnet.runtime.backend import RunOptions
     from adnet.runtime.jobs import Job
 
 app = make_app("Denoise images with ADNet.")
@@ -43,7 +44,11 @@ def run(
         ),
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(help="Runtime. Default: chosen by the model file's suffix.")
+        str | None,
+        typer.Option(
+            help="Runtime. Default: chosen by the model file's suffix. auto: the fastest of those "
+            "installed, measured for some seconds the first time."
+        ),
     ] = None,
     fast: Annotated[
         bool,
@@ -167,6 +172,17 @@ def run(
 
     black_white = None if value_range is None else parse_range(value_range)
     model, remarks = _fast(model) if fast else (model, [])
+    options = RunOptions(
+        threads=threads,
+        device=device,
+        precision=precision,
+        provider=provider,
+        streams=streams,
+        compile=compile_ or None,
+        cache=None if cache is None else str(cache),
+    )
+    backend, told = _fastest(model, options, tile) if backend == AUTO else (backend, [])
+    remarks += told
     plan, summary, models = Plan(), Summary(remarks=remarks), []
     try:
         plan = make_plan(inputs, output)
@@ -181,15 +197,7 @@ def run(
                 batch=batch,
                 pad=pad,
                 value_range=black_white or NOMINAL,
-                options=RunOptions(
-                    threads=threads,
-                    device=device,
-                    precision=precision,
-                    provider=provider,
-                    streams=streams,
-                    compile=compile_ or None,
-                    cache=None if cache is None else str(cache),
-                ),
+                options=options,
             ) as denoiser,
             progress_bar("denoising", quiet) as bar,
         ):
@@ -230,6 +238,14 @@ def _fast(model: str | None) -> tuple[str, list[str]]:
 
     twin = require_fast_twin(model)
     return twin.name, [f"--fast: {twin.name} computes in int8, {loss_of_fast(twin)}."]
+
+
+def _fastest(model: str | None, options: RunOptions, tile: int | None) -> tuple[str, list[str]]:
+    """Choose the backend by measuring; say which, and why."""
+    from adnet.runtime.fastest import choose_backend  # noqa: PLC0415
+
+    choice = choose_backend(model, options, tile)
+    return choice.backend, [choice.remark]
 
 
 class _Position:
