@@ -54,7 +54,10 @@ def run(
     ] = False,
     tile: Annotated[
         int | None,
-        typer.Option(help="Largest side in pixels of what the network sees at once. [512]"),
+        typer.Option(
+            help="Largest side in pixels of what the network sees at once. Default: about 1024 on "
+            "a CPU, less where little memory is free."
+        ),
     ] = None,
     batch: Annotated[
         int | None, typer.Option(help="Tiles given to the network at once. [1]")
@@ -208,6 +211,7 @@ def run(
                 )
             finally:
                 models = denoiser.describe()
+                summary.remarks += [denoiser.tiles_note] * bool(denoiser.tiles_note)
     except (KeyboardInterrupt, DeviceLostError) as err:
         if json_output:
             print_json(as_json(summary, plan.found, models, err))

@@ -10,18 +10,21 @@ from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adnet.errors import ShapeError, UsageError
 from adnet.images.float_range import NOMINAL, Range, require_meant, require_range
+from adnet.images.noise_level import estimate_sigma
+from adnet.models.for_sigma import Choice, beyond, model_for_sigma, require_sigma
 from adnet.models.shipped import default_model, resolve_model
 from adnet.runtime.backend import Backend, RunOptions
-from adnet.runtime.budget import split_memory, used_memory
+from adnet.runtime.budget import split_memory, told_pixels, used_memory, usual_pixels
 from adnet.runtime.choices import Pad
 from adnet.runtime.fork import OfOneProcess
+from adnet.runtime.pixels import LUMA_NOISE
 from adnet.runtime.planning import (
     Wishes,
     plan_bands,
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Image = TypeVar("Image", bound=NDArray[Any])
+Sigma = float | Literal["auto"]
 
 
 class Denoiser(OfOneProcess):
@@ -46,8 +50,12 @@ class Denoiser(OfOneProcess):
         model: name of a shipped model or path of a model file. None: the shipped blind model for
             gray or colour, whichever the image is; while there is no colour model, the gray one
             plane by plane.
+        sigma: noise level on the 0-255 scale, by which one of the shipped models is chosen: that of
+            a single level near it, else the blind one. "auto": estimated from each image. With a
+            model, it is checked that this was trained for the level.
         backend: name from the registry; None chooses by the model file's suffix.
-        tile: largest side in pixels of what the network sees at once; None: 512. Tiling is exact:
+        tile: largest side in pixels of what the network sees at once; None: about 1024 on a CPU
+            and less where little memory is free, 512 on other devices. Tiling is exact:
             the result does not depend on it beyond float rounding (1e-6). Models of fixed sizes
             have their own.
         batch: tiles of one image given to the backend at once; None: 1, or what a model of fixed
@@ -74,6 +82,7 @@ class Denoiser(OfOneProcess):
         self,
         model: str | Path | None = None,
         *,
+        sigma: Sigma | None = None,
         backend: str | None = None,
         tile: int | None = None,
         batch: int | None = None,
@@ -86,6 +95,10 @@ class Denoiser(OfOneProcess):
         super().__init__()
         self._wishes = Wishes(tile, batch, pad)
         self._range = None if value_range is None else require_range(value_range)
+        if sigma is not None and sigma != "auto":
+            require_sigma(sigma)
+        self.sigma = sigma
+        """As given."""
         self._backend_name = backend
         own = {one.name for one in fields(Treatment)} & set(asked)
         self._treatment = replace(
@@ -96,9 +109,16 @@ class Denoiser(OfOneProcess):
         self._closed = False
         self._stack = ExitStack()
         self._opened: dict[Path, Opened] = {}
+        self.tiles_note = ""
+        """Says that tiles are small for want of memory, once that is known."""
         self._model = None if model is None else resolve_model(model)
         if self._model is not None:
-            self._open(self._model)
+            card = self._open(self._model).backend.card
+            if isinstance(sigma, int | float) and (told := beyond(card, sigma)):
+                raise UsageError(
+                    f"sigma {sigma:g} does not suit the model {model}{told}. Leave out one of the "
+                    "two: a model is chosen by sigma alone."
+                )
         else:  # which of the shipped models is needed, the first image tells
             find_backend(default_model(1).path, backend)
 
@@ -107,7 +127,13 @@ class Denoiser(OfOneProcess):
         """How many images at once keep the device busy; 1 before a model is open."""
         return max((one.backend.lanes for one in list(self._opened.values())), default=1)
 
-    def __call__(self, image: Image, on_pixels: Callable[[int], None] = lambda _: None) -> Image:
+    def __call__(
+        self,
+        image: Image,
+        on_pixels: Callable[[int], None] = lambda _: None,
+        *,
+        sigma: float | None = None,
+    ) -> Image:
         """Denoise one image.
 
         Args:
@@ -117,6 +143,7 @@ class Denoiser(OfOneProcess):
                 overshoot.
             on_pixels: called with the number of pixels finished since the last call; what it raises
                 ends the work.
+            sigma: what is known of the image's noise, instead of an estimate for sigma="auto".
 
         Returns:
             A new array of the same shape and dtype. Integers are rounded and clipped, floats are
@@ -133,16 +160,47 @@ class Denoiser(OfOneProcess):
         out = result.reshape(planes.shape)
         require_meant(planes[..., :colour], self._range)
         out[..., colour:] = planes[..., colour:]
-        self._denoise_planes(planes[..., :colour], out[..., :colour], on_pixels)
+        if self.sigma == "auto" and sigma is None:
+            sigma = self.estimate(image)
+        opened = self._opened_for(colour, sigma)
+        self._denoise_planes(opened, planes[..., :colour], out[..., :colour], on_pixels)
         return result
 
-    def model_for(self, channels: int) -> Backend:
+    def estimate(self, image: NDArray[Any]) -> float | None:
+        """Estimate the noise of an image; None where it is too small, see `estimate_sigma`."""
+        return estimate_sigma(image, self.value_range)
+
+    @property
+    def value_range(self) -> Range:
+        """Black and white of float images."""
+        return self._range or NOMINAL
+
+    def choice(self, channels: int, sigma: float | None = None) -> Choice | None:
+        """Tell which shipped model is chosen for a noise level, and why; None: none was asked for.
+
+        Args:
+            channels: colour planes, 1 or 3.
+            sigma: the estimate for an image, with sigma="auto"; None: there is none.
+        """
+        level = sigma if self.sigma == "auto" else self.sigma
+        if level is None or self._model is not None:
+            return None
+        mode = self._treatment.color_mode
+        if mode == "luma" and channels == 3:
+            level *= LUMA_NOISE
+        return model_for_sigma(level, 1 if mode else channels)
+
+    def model_for(self, channels: int, sigma: float | None = None) -> Backend:
         """Return the backend that an image with so many colour planes (1 or 3) goes to.
+
+        Args:
+            channels: colour planes.
+            sigma: the estimate for the image, with sigma="auto".
 
         Raises:
             ShapeError: the image is gray and the chosen model takes colour.
         """
-        return self._opened_for(channels).backend
+        return self._opened_for(channels, sigma).backend
 
     def with_treatment(self, treatment: Treatment) -> Denoiser:
         """Return one that treats images otherwise, with the same open models.
@@ -191,14 +249,18 @@ class Denoiser(OfOneProcess):
         sizes = [size for one in backends for size in one.spec.sizes or ()]
         at_once = sum(one.lanes for one in backends) * (self._wishes.batch or 1)
         fixed = max((height * width for height, width in sizes), default=None)
-        left, tile = split_memory(limit, used_memory(), self._wishes.tile, at_once, fixed)
-        if tile is not None:
-            self._wishes = replace(self._wishes, tile=tile)
+        left, pixels = split_memory(limit, used_memory(), self._wishes.tile, at_once, fixed)
+        self._wishes, self.tiles_note = replace(self._wishes, pixels=pixels), ""
         return left
 
-    def _opened_for(self, channels: int) -> Opened:
-        mode = self._treatment.color_mode
-        opened = self._open(self._model or default_model(1 if mode else channels).path)
+    def _opened_for(self, channels: int, sigma: float | None = None) -> Opened:
+        path = self._model
+        if path is None:
+            choice = self.choice(channels, sigma)
+            mode = self._treatment.color_mode
+            model = choice.model if choice else default_model(1 if mode else channels)
+            path = model.path
+        opened = self._open(path)
         if opened.backend.card.channels == 3 and channels == 1:
             raise ShapeError(
                 "the image is gray, but the model takes colour. Use a gray model, or name none: "
@@ -250,20 +312,31 @@ class Denoiser(OfOneProcess):
                             f"color mode {mode!r} is for gray models, but the model takes colour "
                             "as a whole. Leave --color-mode out, or choose a gray model."
                         )
+                    self._choose_tiles(backend)
                     pool = ThreadPoolExecutor(backend.lanes, "infer")
                     stack.callback(pool.shutdown, cancel_futures=True)
                     self._stack.push(stack.pop_all())
                 self._opened[path] = Opened(backend, spec, pool)
             return self._opened[path]
 
+    def _choose_tiles(self, backend: Backend) -> None:
+        """Let tiles be as large as the memory allows, where nothing else says how large."""
+        wishes = self._wishes
+        if wishes.tile is None and wishes.pixels is None and backend.spec.sizes is None:
+            pixels = usual_pixels(backend.device, backend.lanes * (wishes.batch or 1))
+            self._wishes, self.tiles_note = replace(wishes, pixels=pixels), told_pixels(pixels)
+
     def _denoise_planes(
-        self, source: NDArray[Any], out: NDArray[Any], on_pixels: Callable[[int], None]
+        self,
+        opened: Opened,
+        source: NDArray[Any],
+        out: NDArray[Any],
+        on_pixels: Callable[[int], None],
     ) -> None:
         """Denoise (H, W, C) into `out`."""
-        opened = self._opened_for(source.shape[2])
         backend = opened.backend
         size = source.shape[:2]
-        way = Way(opened, self._range or NOMINAL, self._treatment)
+        way = Way(opened, self.value_range, self._treatment)
         plan = plan_image(
             opened.spec,
             size,

@@ -14,6 +14,8 @@ Float32 = NDArray[np.float32]
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Of R, G and B. Source: ITU-R BT.601-7, section 2.5.1; JFIF 1.02 uses the same."""
+LUMA_NOISE = float(np.sqrt(np.square(_LUMA).sum()))
+"""Noise of the luma, that of each plane being 1: they have nothing to do with each other."""
 
 
 def to_float(pixels: NDArray[Any], values: Range) -> Float32:

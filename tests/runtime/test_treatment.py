@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from adnet.errors import ImageError, UsageError
+from adnet.images.levels import WHITE
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
 from adnet.runtime.backend import InputSpec
@@ -57,7 +58,7 @@ def close(one, other):
     """Equal up to one rounding: floats by 1e-5, or a half-precision step; integers by a level."""
     assert (one.shape, one.dtype) == (other.shape, other.dtype)
     exact = as_floats(one) - as_floats(other)
-    step = {"u1": 1 / 255, "u2": 2 / 65535, "f2": 2**-9}.get(one.dtype.str[1:], 1e-5)
+    step = {"u1": 1 / WHITE, "u2": 2 / 65535, "f2": 2**-9}.get(one.dtype.str[1:], 1e-5)
     assert np.abs(exact).max() <= step * 1.01
     assert np.abs(exact).mean() < step / 10
 
@@ -211,7 +212,7 @@ def test_floats_that_cannot_be_meant_are_refused(plain, shape, dtype):
             plain(wrong)
     if dtype != "<f2":
         with pytest.raises(ImageError, match=r"value_range=\(0,255\)"):
-            plain(np.clip(image, 0, 1) * 255)
+            plain(np.clip(image, 0, 1) * WHITE)
     with Denoiser("gray-blind", value_range=(0, 1)) as told:
         assert np.isfinite(told(image * 3)).all()
         with pytest.raises(ImageError, match="not numbers"):
