@@ -1,6 +1,6 @@
 """What HTTP and Ray Serve cost: adnet-serve beside adnet-run on the same files.
 
-    python -m adnet.benchmarks.studies.serving PATH/IMAGES [--clients 8] [--seconds 20] [--rounds 3]
+    python -m adnet.benchmarks.studies.serving PATH/IMAGES [--crop 112] [--clients 8]
 
 Every round posts the files again and again for a time to one replica, and denoises the folder with
 adnet-run's runner, with the same number of threads, server and runner taking turns. Needs the extra
@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from PIL import Image
 
 from adnet._cli import make_app, reports_errors
 from adnet.errors import UsageError
@@ -105,6 +106,9 @@ def requests_per_second(port: int, files: list[bytes], clients: int, seconds: fl
 @reports_errors
 def run(
     folder: Annotated[Path, typer.Argument(help="Folder of images.")],
+    crop: Annotated[
+        int | None, typer.Option(help="Cut the images to so many pixels a side, first.")
+    ] = None,
     model: Annotated[str, typer.Option(help="Model.")] = "gray-25",
     threads: Annotated[int, typer.Option(help="CPU threads of both.")] = 1,
     clients: Annotated[int, typer.Option(help="That ask at once.")] = 8,
@@ -112,13 +116,19 @@ def run(
     rounds: Annotated[int, typer.Option(help="Turns of each.")] = 3,
 ) -> None:
     """Measure requests a second beside images a second."""
-    files = [path.read_bytes() for path in find_images(folder)]
     served, ran = [], []
     with (
+        tempfile.TemporaryDirectory() as cut,
         serving(model, threads, 2 * clients) as (port, process),
         Denoiser(model, threads=threads) as denoiser,
         tempfile.TemporaryDirectory() as out,
     ):
+        if crop is not None:
+            for path in find_images(folder):
+                image = Image.open(path)
+                image.crop((0, 0, crop, crop)).save(Path(cut, f"{path.stem}.png"))
+            folder = Path(cut)
+        files = [path.read_bytes() for path in find_images(folder)]
         jobs = plan_jobs([folder], Path(out, "out"))
         requests_per_second(port, files, 1, 1.0)  # warm-up
         run_jobs(jobs, denoiser, overwrite=True)
