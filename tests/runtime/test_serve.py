@@ -102,8 +102,9 @@ def test_no_request_opens_a_file(worker):
     assert [one for one in opened if not str(one).endswith((".py", ".pyc"))] == []
 
 
-def test_work_for_one_who_has_gone_is_given_up(worker):
-    data = make("PNG", "RGB", metadata=False)
+def test_work_for_one_who_has_gone_is_given_up(worker, monkeypatch):
+    data, statuses, work = make("PNG", "RGB", metadata=False), [], worker._answer
+    monkeypatch.setattr(worker, "_answer", lambda *args: statuses.append(work(*args)))
 
     async def leave():
         task = asyncio.ensure_future(worker(data, Asked(ensemble=True)))
@@ -113,6 +114,8 @@ def test_work_for_one_who_has_gone_is_given_up(worker):
             await task
 
     asyncio.run(leave())
+    assert [one.status for one in statuses] == [499]
+    monkeypatch.undo()
     assert answer(worker, data).status == 200
     gone = threading.Event()
     gone.set()
