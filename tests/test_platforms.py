@@ -10,7 +10,7 @@ WITHOUT = """
 import builtins, os, pathlib, signal, sys
 
 for name in ("sched_getaffinity", "sched_setaffinity", "geteuid", "getuid", "setsid", "killpg",
-             "fork", "register_at_fork", "getloadavg", "posix_fadvise", "sysconf", "mkfifo", "link"):
+             "fork", "register_at_fork", "getloadavg", "sysconf", "mkfifo", "link"):
     if hasattr(os, name):
         delattr(os, name)
 for name in ("SIGKILL", "SIGHUP", "SIGXFSZ", "SIGUSR1", "SIGALRM"):
