@@ -7,7 +7,7 @@ Pure functions of what the model takes (`InputSpec`), the image's size, and what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adnet.errors import ShapeError, UsageError
 from adnet.models.architecture import RECEPTIVE_RADIUS
@@ -94,6 +94,22 @@ def require_possible(spec: InputSpec, wishes: Wishes, backend: str) -> None:
         raise UsageError(
             f"{backend} backend: the model takes batches of {told}, got batch {wishes.batch}."
         )
+
+
+def require_turnable(spec: InputSpec, backend: str) -> InputSpec:
+    """Leave of what a model takes what it takes turned by 90 degrees, too.
+
+    Raises:
+        UsageError: nothing is left.
+    """
+    shapes = tuple(one for one in spec.shapes if (one[0], one[2], one[1]) in spec.shapes)
+    if not shapes:
+        raise UsageError(
+            f"{backend} backend: an ensemble turns the image, but the model takes only "
+            f"{_told(spec.sizes or ())} (height x width). Use a model of any size or of square "
+            "sizes, or leave --ensemble out."
+        )
+    return replace(spec, shapes=shapes)
 
 
 def plan_image(

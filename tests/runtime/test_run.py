@@ -155,7 +155,7 @@ def scene(tmp_path, make_image):
         (["photo.heic", "-o", "out"], ["photo.heic: HEIC is not supported. Convert"]),
         (["photo.nef", "-o", "out"], ["photo.nef: camera raw is not supported. Develop it"]),
         (["in", "-o", "two.png"], ["two.png: is named like one file", "mkdir two.png"]),
-        (["in", "-o", "-"], ["--output -: results are not written to stdout"]),
+        (["in", "-o", "-"], ["in: a folder does not fit into stdout"]),
         (["in", "-o", "out", "--model", "gray-blid"], ["Did you mean gray-blind"]),
         (["in", "-o", "out", "--model", "none.onnx"], ["does not exist"]),
         (["in", "-o", "out", "--model", "text.onnx"], ["Is it an ONNX file?"]),
