@@ -12,3 +12,12 @@ Precision = Literal["fp32", "fp16", "bf16", "int8"]
 
 Pad = Literal["reflect"]
 """What to do with an image smaller than the smallest of a model's fixed sizes."""
+
+ColorMode = Literal["planes", "luma"]
+"""How a colour image goes through a gray model."""
+
+FileFormat = Literal["png", "jpg", "tiff", "webp", "bmp", "gif"]
+"""What a result may be written as."""
+
+AUTO = "auto"
+"""What stands for the fastest backend, see `fastest`."""

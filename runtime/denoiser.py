@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+import copy
 import threading
-from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adnet.errors import ShapeError, UsageError
-from adnet.images.float_range import NOMINAL, Range, require_range
+from adnet.images.float_range import NOMINAL, Range, require_meant, require_range
+from adnet.images.noise_level import estimate_sigma
+from adnet.models.for_sigma import Choice, beyond, model_for_sigma, require_sigma
 from adnet.models.shipped import default_model, resolve_model
 from adnet.runtime.backend import Backend, RunOptions
-from adnet.runtime.budget import split_memory, used_memory
-from adnet.runtime.choices import Pad
+from adnet.runtime.budget import split_memory, told_pixels, used_memory, usual_pixels
+from adnet.runtime.choices import ColorMode, Pad
 from adnet.runtime.fork import OfOneProcess
-from adnet.runtime.planning import ImagePlan, Wishes, plan_bands, plan_image, require_possible
+from adnet.runtime.pixels import LUMA_NOISE
+from adnet.runtime.planning import (
+    Wishes,
+    plan_bands,
+    plan_image,
+    require_possible,
+    require_turnable,
+)
 from adnet.runtime.registry import find_backend, open_backend
-from adnet.runtime.tiling import Tile
+from adnet.runtime.treatment import Treatment
+from adnet.runtime.way import Opened, Way, work_through
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 Image = TypeVar("Image", bound=NDArray[Any])
+Sigma = float | Literal["auto"]
 
 
 class Denoiser(OfOneProcess):
@@ -40,8 +50,12 @@ class Denoiser(OfOneProcess):
         model: name of a shipped model or path of a model file. None: the shipped blind model for
             gray or colour, whichever the image is; while there is no colour model, the gray one
             plane by plane.
+        sigma: noise level on the 0-255 scale, by which one of the shipped models is chosen: that of
+            a single level near it, else the blind one. "auto": estimated from each image. With a
+            model, it is checked that this was trained for the level.
         backend: name from the registry; None chooses by the model file's suffix.
-        tile: largest side in pixels of what the network sees at once; None: 512. Tiling is exact:
+        tile: largest side in pixels of what the network sees at once; None: about 1024 on a CPU
+            and less where little memory is free, 512 on other devices. Tiling is exact:
             the result does not depend on it beyond float rounding (1e-6). Models of fixed sizes
             have their own.
         batch: tiles of one image given to the backend at once; None: 1, or what a model of fixed
@@ -49,9 +63,12 @@ class Denoiser(OfOneProcess):
         pad: what to do with an image smaller than the smallest of a model's fixed sizes: None
             refuses it, "reflect" mirrors its right and lower border, which changes the result
             there (up to 20 pixels deep, by up to 0.07 of white).
-        value_range: black and white of float images; integers use their whole range.
+        value_range: black and white of float images; integers use their whole range. None: 0 and
+            1, and floats that can hardly be so (0 to 255, say) are refused.
+        treatment: strength, ensemble and colour mode.
         options: what is asked of the backend.
-        asked: fields of `RunOptions`, such as threads=2, device="cpu"; they win over `options`.
+        asked: fields of `Treatment` or `RunOptions`, such as strength=0.8, threads=2; they win
+            over `treatment` and `options`.
 
     Several threads may call it at once. A process forked from the one that opened it gets a
     UsageError, and cannot release what belongs to its parent: `close` does nothing there.
@@ -65,26 +82,43 @@ class Denoiser(OfOneProcess):
         self,
         model: str | Path | None = None,
         *,
+        sigma: Sigma | None = None,
         backend: str | None = None,
         tile: int | None = None,
         batch: int | None = None,
         pad: Pad | None = None,
-        value_range: Range = NOMINAL,
+        value_range: Range | None = None,
+        treatment: Treatment | None = None,
         options: RunOptions | None = None,
         **asked: Any,
     ) -> None:
         super().__init__()
         self._wishes = Wishes(tile, batch, pad)
-        self._range = require_range(value_range)
+        self._range = None if value_range is None else require_range(value_range)
+        if sigma is not None and sigma != "auto":
+            require_sigma(sigma)
+        self.sigma = sigma
+        """As given."""
         self._backend_name = backend
+        own = {one.name for one in fields(Treatment)} & set(asked)
+        self._treatment = replace(
+            treatment or Treatment(), **{name: asked.pop(name) for name in own}
+        )
         self._options = replace(options or RunOptions(), **asked)
         self._lock = threading.Lock()
         self._closed = False
         self._stack = ExitStack()
-        self._opened: dict[Path, _Opened] = {}
+        self._opened: dict[Path, Opened] = {}
+        self.tiles_note = ""
+        """Says that tiles are small for want of memory, once that is known."""
         self._model = None if model is None else resolve_model(model)
         if self._model is not None:
-            self._open(self._model)
+            card = self._open(self._model).backend.card
+            if isinstance(sigma, int | float) and (told := beyond(card, sigma)):
+                raise UsageError(
+                    f"sigma {sigma:g} does not suit the model {model}{told}. Leave out one of the "
+                    "two: a model is chosen by sigma alone."
+                )
         else:  # which of the shipped models is needed, the first image tells
             find_backend(default_model(1).path, backend)
 
@@ -93,15 +127,23 @@ class Denoiser(OfOneProcess):
         """How many images at once keep the device busy; 1 before a model is open."""
         return max((one.backend.lanes for one in list(self._opened.values())), default=1)
 
-    def __call__(self, image: Image, on_pixels: Callable[[int], None] = lambda _: None) -> Image:
+    def __call__(
+        self,
+        image: Image,
+        on_pixels: Callable[[int], None] = lambda _: None,
+        *,
+        sigma: float | None = None,
+    ) -> Image:
         """Denoise one image.
 
         Args:
-            image: (H, W), or (H, W, C) with C = 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha.
-                uint8 and uint16 use their whole range; floats have the nominal range that
-                `value_range` says, [0, 1] by default, and may overshoot.
+            image: (H, W), or (H, W, C) with C = 1 gray, 2 gray and alpha, 3 RGB, 4 RGB and alpha,
+                in any byte order and with any strides. uint8 and uint16 use their whole range;
+                floats have the nominal range that `value_range` says, [0, 1] by default, and may
+                overshoot.
             on_pixels: called with the number of pixels finished since the last call; what it raises
                 ends the work.
+            sigma: what is known of the image's noise, instead of an estimate for sigma="auto".
 
         Returns:
             A new array of the same shape and dtype. Integers are rounded and clipped, floats are
@@ -109,26 +151,82 @@ class Denoiser(OfOneProcess):
 
         Raises:
             ShapeError: the array is no image, or does not fit the model.
+            ImageError: floats that are not finite, or not in the range that was said.
             UsageError: it is closed, or this process was forked from its own.
         """
         planes = _check_image(image)
         result: Image = np.empty_like(image)
         colour = planes.shape[2] - (planes.shape[2] % 2 == 0)
         out = result.reshape(planes.shape)
+        require_meant(planes[..., :colour], self._range)
         out[..., colour:] = planes[..., colour:]
-        self._denoise_planes(planes[..., :colour], out[..., :colour], on_pixels)
+        if self.sigma == "auto" and sigma is None:
+            sigma = self.estimate(image)
+        opened = self._opened_for(colour, sigma)
+        self._denoise_planes(opened, planes[..., :colour], out[..., :colour], on_pixels)
         return result
 
-    def model_for(self, channels: int) -> Backend:
+    def estimate(self, image: NDArray[Any]) -> float | None:
+        """Estimate the noise of an image; None where it is too small, see `estimate_sigma`."""
+        return estimate_sigma(image, self.value_range)
+
+    @property
+    def color_mode(self) -> ColorMode | None:
+        """As given."""
+        return self._treatment.color_mode
+
+    @property
+    def value_range(self) -> Range:
+        """Black and white of float images."""
+        return self._range or NOMINAL
+
+    def choice(self, channels: int, sigma: float | None = None) -> Choice | None:
+        """Tell which shipped model is chosen for a noise level, and why; None: none was asked for.
+
+        Args:
+            channels: colour planes, 1 or 3.
+            sigma: the estimate for an image, with sigma="auto"; None: there is none.
+        """
+        level = sigma if self.sigma == "auto" else self.sigma
+        if level is None or self._model is not None:
+            return None
+        mode = self._treatment.color_mode
+        if mode == "luma" and channels == 3:
+            level *= LUMA_NOISE
+        return model_for_sigma(level, 1 if mode else channels)
+
+    def model_for(self, channels: int, sigma: float | None = None) -> Backend:
         """Return the backend that an image with so many colour planes (1 or 3) goes to.
+
+        Args:
+            channels: colour planes.
+            sigma: the estimate for the image, with sigma="auto".
 
         Raises:
             ShapeError: the image is gray and the chosen model takes colour.
         """
-        return self._opened_for(channels).backend
+        return self._opened_for(channels, sigma).backend
+
+    def with_treatment(self, treatment: Treatment) -> Denoiser:
+        """Return one that treats images otherwise, with the same open models.
+
+        It lasts as long as this one, which alone is closed.
+
+        Raises:
+            UsageError: `ensemble` differs, for which a model is opened otherwise.
+        """
+        if treatment.ensemble != self._treatment.ensemble:
+            raise UsageError("with_treatment: ensemble cannot change; open another Denoiser.")
+        other = copy.copy(self)
+        other._treatment = treatment  # noqa: SLF001
+        return other
 
     def plan_bands(
-        self, size: tuple[int, int], channels: int, most: int | None = None
+        self,
+        size: tuple[int, int],
+        channels: int,
+        most: int | None = None,
+        sigma: float | None = None,
     ) -> list[tuple[slice, slice]]:
         """Cut an image into bands for calls of their own, whose cores are the result of the whole.
 
@@ -136,13 +234,14 @@ class Denoiser(OfOneProcess):
             size: (height, width).
             channels: colour planes, 1 or 3.
             most: rows of a band; None: the rows of a tile. Models of fixed sizes have their own.
+            sigma: the estimate for the image, with sigma="auto".
 
         Returns:
             Rows of each band, and those of them whose result is kept.
         """
-        backend = self.model_for(channels)
-        halo = backend.card.receptive_radius
-        return plan_bands(backend.spec, size, halo, self._wishes, backend.name, most)
+        opened = self._opened_for(channels, sigma)
+        backend, halo = opened.backend, opened.backend.card.receptive_radius
+        return plan_bands(opened.spec, size, halo, self._wishes, backend.name, most)
 
     def divide_memory(self, limit: int) -> int:
         """Choose tiles such that images and network fit into `limit` bytes, the program included.
@@ -160,13 +259,18 @@ class Denoiser(OfOneProcess):
         sizes = [size for one in backends for size in one.spec.sizes or ()]
         at_once = sum(one.lanes for one in backends) * (self._wishes.batch or 1)
         fixed = max((height * width for height, width in sizes), default=None)
-        left, tile = split_memory(limit, used_memory(), self._wishes.tile, at_once, fixed)
-        if tile is not None:
-            self._wishes = replace(self._wishes, tile=tile)
+        left, pixels = split_memory(limit, used_memory(), self._wishes.tile, at_once, fixed)
+        self._wishes, self.tiles_note = replace(self._wishes, pixels=pixels), ""
         return left
 
-    def _opened_for(self, channels: int) -> _Opened:
-        opened = self._open(self._model or default_model(channels).path)
+    def _opened_for(self, channels: int, sigma: float | None = None) -> Opened:
+        path = self._model
+        if path is None:
+            choice = self.choice(channels, sigma)
+            mode = self._treatment.color_mode
+            model = choice.model if choice else default_model(1 if mode else channels)
+            path = model.path
+        opened = self._open(path)
         if opened.backend.card.channels == 3 and channels == 1:
             raise ShapeError(
                 "the image is gray, but the model takes colour. Use a gray model, or name none: "
@@ -200,7 +304,7 @@ class Denoiser(OfOneProcess):
     ) -> None:
         self.close()
 
-    def _open(self, path: Path) -> _Opened:
+    def _open(self, path: Path) -> Opened:
         self._require_own_process("Denoiser")  # first: a thread left behind may hold the lock
         with self._lock:
             if self._closed:
@@ -209,92 +313,57 @@ class Denoiser(OfOneProcess):
                 with ExitStack() as stack:
                     backend = open_backend(path, self._backend_name, self._options)
                     stack.enter_context(backend)
-                    require_possible(backend.spec, self._wishes, backend.name)
+                    spec = backend.spec
+                    if self._treatment.ensemble:
+                        spec = require_turnable(spec, backend.name)
+                    require_possible(spec, self._wishes, backend.name)
+                    if backend.card.channels == 3 and (mode := self._treatment.color_mode):
+                        raise UsageError(
+                            f"color mode {mode!r} is for gray models, but the model takes colour "
+                            "as a whole. Leave --color-mode out, or choose a gray model."
+                        )
+                    self._choose_tiles(backend)
                     pool = ThreadPoolExecutor(backend.lanes, "infer")
                     stack.callback(pool.shutdown, cancel_futures=True)
                     self._stack.push(stack.pop_all())
-                self._opened[path] = _Opened(backend, pool)
+                self._opened[path] = Opened(backend, spec, pool)
             return self._opened[path]
 
+    def _choose_tiles(self, backend: Backend) -> None:
+        """Let tiles be as large as the memory allows, where nothing else says how large."""
+        wishes = self._wishes
+        if wishes.tile is None and wishes.pixels is None and backend.spec.sizes is None:
+            pixels = usual_pixels(backend.device, backend.lanes * (wishes.batch or 1))
+            self._wishes, self.tiles_note = replace(wishes, pixels=pixels), told_pixels(pixels)
+
     def _denoise_planes(
-        self, source: NDArray[Any], out: NDArray[Any], on_pixels: Callable[[int], None]
+        self,
+        opened: Opened,
+        source: NDArray[Any],
+        out: NDArray[Any],
+        on_pixels: Callable[[int], None],
     ) -> None:
         """Denoise (H, W, C) into `out`."""
-        opened = self._opened_for(source.shape[2])
         backend = opened.backend
         size = source.shape[:2]
+        way = Way(opened, self.value_range, self._treatment)
         plan = plan_image(
-            backend.spec,
+            opened.spec,
             size,
             backend.card.receptive_radius,
             self._wishes,
             backend.name,
-            groups=source.shape[2] // backend.card.channels,
+            groups=len(way.groups(source.shape[2])),
         )
         if plan.padded == size:
-            _work_through(plan, opened, self._range, source, out, on_pixels)
+            work_through(plan, way, source, out, on_pixels)
             return
         rows, columns = (after - now for after, now in zip(plan.padded, size, strict=True))
         mirrored = np.pad(source, ((0, rows), (0, columns), (0, 0)), mode="reflect")
         whole = np.empty_like(mirrored)
-        _work_through(plan, opened, self._range, mirrored, whole, lambda _: None)
+        work_through(plan, way, mirrored, whole, lambda _: None)
         out[:] = whole[: size[0], : size[1]]
         on_pixels(size[0] * size[1])
-
-
-@dataclass(frozen=True, slots=True)
-class _Opened:
-    backend: Backend
-    pool: ThreadPoolExecutor
-    """One thread per lane of the backend."""
-
-
-def _work_through(
-    plan: ImagePlan,
-    opened: _Opened,
-    values: Range,
-    source: NDArray[Any],
-    out: NDArray[Any],
-    on_pixels: Callable[[int], None],
-) -> None:
-    """Denoise (H, W, C) into `out`, converting tile by tile to keep the memory flat.
-
-    Batches of tiles go to as many threads as the backend has lanes.
-    """
-    backend, planes = opened.backend, source.shape[2]
-    together = backend.card.channels
-    groups = [slice(first, first + together) for first in range(0, planes, together)]
-    jobs = ((tile, group) for tile in plan.tiles for group in groups)
-
-    def work(chunk: list[tuple[Tile, slice]], allotted: int) -> int:
-        batch = np.stack([_to_float(source[t.rows, t.columns, g], values) for t, g in chunk])
-        if allotted > len(chunk):  # a model of fixed batches: fill with copies of the last
-            fill = np.repeat(batch[-1:], allotted - len(chunk), axis=0)
-            batch = np.concatenate([batch, fill])
-        pixels = 0
-        for (place, group), denoised in zip(chunk, backend.infer(batch), strict=False):
-            _place(denoised, place, out[..., group], values)
-            pixels += out[place.core_rows, place.core_columns, group].size
-        return pixels
-
-    running: deque[Future[int]] = deque()
-    rest = 0
-
-    def finish_oldest() -> None:
-        nonlocal rest  # a batch may end between the planes of a tile
-        pixels, rest = divmod(rest + running.popleft().result(), planes)
-        on_pixels(pixels)
-
-    try:
-        for used, allotted in plan.batches:
-            if len(running) > backend.lanes:
-                finish_oldest()
-            running.append(opened.pool.submit(work, list(islice(jobs, used)), allotted))
-        while running:
-            finish_oldest()
-    finally:
-        for future in running:  # after a failure
-            future.cancel()
 
 
 def _check_image(image: NDArray[Any]) -> NDArray[Any]:
@@ -303,31 +372,7 @@ def _check_image(image: NDArray[Any]) -> NDArray[Any]:
         raise ShapeError(
             f"expected an image (H, W) or (H, W, C) with C from 1 to 4, got shape {image.shape}."
         )
-    if image.dtype not in (np.uint8, np.uint16) and image.dtype.kind != "f":
+    native = image.dtype.newbyteorder("=")
+    if native not in (np.uint8, np.uint16) and native.kind != "f":
         raise ShapeError(f"expected uint8, uint16 or float pixels, got {image.dtype}.")
     return image.reshape(*image.shape[:2], -1)
-
-
-def _to_float(pixels: NDArray[Any], values: Range) -> NDArray[np.float32]:
-    """(H, W, C) of any accepted dtype -> (C, H, W) float32 with white at 1."""
-    planes = np.asarray(pixels.transpose(2, 0, 1), np.float32, order="C")
-    if pixels.dtype.kind == "u":
-        planes /= np.float32(np.iinfo(pixels.dtype).max)
-    elif values != NOMINAL:
-        black, white = values
-        planes = planes - np.float32(black)
-        planes /= np.float32(white - black)
-    return planes
-
-
-def _place(denoised: NDArray[np.float32], tile: Tile, out: NDArray[Any], values: Range) -> None:
-    """Write the core of one (C, h, w) result into (H, W, C), in the output's own dtype."""
-    rows, columns = tile.core_within
-    core = denoised[:, rows, columns].transpose(1, 2, 0)
-    if out.dtype.kind == "u":
-        white = np.iinfo(out.dtype).max
-        core = np.clip(np.rint(core * white), 0, white)
-    elif values != NOMINAL:
-        black, top = values
-        core = core * np.float32(top - black) + np.float32(black)
-    out[tile.core_rows, tile.core_columns] = core

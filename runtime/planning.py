@@ -7,15 +7,23 @@ Pure functions of what the model takes (`InputSpec`), the image's size, and what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adnet.errors import ShapeError, UsageError
 from adnet.models.architecture import RECEPTIVE_RADIUS
 from adnet.runtime.backend import InputSpec
-from adnet.runtime.tiling import Tile, balanced_tile, fits, plan_batches, plan_tiles
+from adnet.runtime.tiling import (
+    Tile,
+    balanced_tile,
+    fits,
+    highest_tile,
+    plan_batches,
+    plan_tiles,
+    roomy_tile,
+)
 
-DEFAULT_TILE = 512
-"""Largest tile side in pixels: bounds the memory, for at most a fifth more work than one piece."""
+DEFAULT_PIXELS = 512**2
+"""Of a tile, where the memory is not known: 0.16 GB, a sixth more work than one piece."""
 
 Size = tuple[int, int]
 """(height, width)."""
@@ -35,6 +43,8 @@ class Wishes:
     """Tiles at once."""
     pad: str | None = None
     """`reflect`: mirror the border of images that are too small for a model of fixed sizes."""
+    pixels: int | None = None
+    """Most pixels of a tile where `tile` is left open."""
 
     def __post_init__(self) -> None:
         smallest = 2 * RECEPTIVE_RADIUS + 1
@@ -86,6 +96,22 @@ def require_possible(spec: InputSpec, wishes: Wishes, backend: str) -> None:
         )
 
 
+def require_turnable(spec: InputSpec, backend: str) -> InputSpec:
+    """Leave of what a model takes what it takes turned by 90 degrees, too.
+
+    Raises:
+        UsageError: nothing is left.
+    """
+    shapes = tuple(one for one in spec.shapes if (one[0], one[2], one[1]) in spec.shapes)
+    if not shapes:
+        raise UsageError(
+            f"{backend} backend: an ensemble turns the image, but the model takes only "
+            f"{_told(spec.sizes or ())} (height x width). Use a model of any size or of square "
+            "sizes, or leave --ensemble out."
+        )
+    return replace(spec, shapes=shapes)
+
+
 def plan_image(
     spec: InputSpec, size: Size, halo: int, wishes: Wishes, backend: str, groups: int = 1
 ) -> ImagePlan:
@@ -120,8 +146,10 @@ def choose_tile(
     """
     sizes = spec.sizes
     if sizes is None:
-        limit = wishes.tile or DEFAULT_TILE
-        return (balanced_tile(size[0], limit, halo), balanced_tile(size[1], limit, halo)), size
+        if wishes.tile is None:
+            return roomy_tile(size, wishes.pixels or DEFAULT_PIXELS, halo), size
+        first, second = (balanced_tile(length, wishes.tile, halo) for length in size)
+        return (first, second), size
     for padding in (False, True):
         choices = []
         for tile in sizes:
@@ -161,7 +189,7 @@ def plan_bands(
         ShapeError: see `plan_image`.
     """
     if spec.sizes is None and most is not None:
-        limit = min(most, wishes.tile or DEFAULT_TILE)
+        limit = min(most, wishes.tile or highest_tile(wishes.pixels or DEFAULT_PIXELS))
         tile, padded = (balanced_tile(size[0], limit, halo), size[1]), size
     else:
         tile, padded = choose_tile(spec, size, halo, wishes, backend)

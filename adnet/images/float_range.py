@@ -62,7 +62,10 @@ def extent(bands: Iterable[NDArray[Any]], colours: int) -> Range | None:
         if band.dtype.kind != "f":
             return None
         shown = band.reshape(*band.shape[:2], -1)[..., :colours]
-        low, high = min(low, float(shown.min())), max(high, float(shown.max()))
+        least, most = float(shown.min()), float(shown.max())
+        if np.isnan(least):
+            return least, most
+        low, high = min(low, least), max(high, most)
     return low, high
 
 
@@ -71,19 +74,20 @@ def check_range(found: Range | None, value_range: Range | None) -> str:
 
     Args:
         found: as `extent` gives it.
-        value_range: what the user said; then nothing is refused.
+        value_range: what the user said; then nothing finite is refused.
 
     Returns:
         A sentence about values far outside, or nothing.
 
     Raises:
-        ImageError: the range was not said, and is hardly the nominal one.
+        ImageError: the range was not said, and is hardly the nominal one; or some values are not
+            finite.
     """
     if found is None:
         return ""
-    low, high = found
+    low, high = _finite(found)
     black, white = value_range or NOMINAL
-    if value_range is None and (high > _FAR or low < 1 - _FAR):
+    if value_range is None and _is_far(low, high):
         raise ImageError(
             f"its values reach from {low:.4g} to {high:.4g}; the network expects black at 0 and "
             f"white at 1. Say what they are in this file with --range BLACK,WHITE, such as "
@@ -96,6 +100,39 @@ def check_range(found: Range | None, value_range: Range | None) -> str:
             f"white at {white:g}."
         )
     return ""
+
+
+def require_meant(image: NDArray[Any], value_range: Range | None) -> None:
+    """Make sure that the values of an array, all planes, can be meant as they stand.
+
+    Raises:
+        ImageError: see `check_range`.
+    """
+    found = extent([image], image.shape[-1])
+    if found is None or value_range is not None:
+        _finite(found or NOMINAL)
+        return
+    low, high = found
+    if _is_far(*_finite(found)):
+        raise ImageError(
+            f"the array's values reach from {low:.4g} to {high:.4g}; floats are taken with black "
+            f"at 0 and white at 1. Say what they are with value_range=({_guess(low, high)}); with "
+            "value_range=(0, 1) they are taken as they stand."
+        )
+
+
+def _is_far(low: float, high: float) -> bool:
+    return high > _FAR or low < 1 - _FAR
+
+
+def _finite(found: Range) -> Range:
+    if not np.isfinite(found).all():
+        what = "not numbers (NaN)" if np.isnan(found).any() else "infinite"
+        raise ImageError(
+            f"some of its values are {what}, and would spoil all pixels around them. Replace them "
+            "first, with numpy.nan_to_num for example."
+        )
+    return found
 
 
 def _guess(low: float, high: float) -> str:

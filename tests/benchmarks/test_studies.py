@@ -67,3 +67,8 @@ def test_predictions_for_ascend_chips():
     lines = run("ascend_roofline").splitlines()
     assert "| Ascend310P3 | 69.5 | 435 | 217 | 205 (batch 1), 215 (batch 64) |" in lines
     assert "| Ascend910B4 | 245.8 | 1539 | 769 |  |" in lines
+
+
+def test_tiles_by_their_size():
+    out = run("tiles", "--tiles", "64x64,48x96", "--rounds", 1, "--image", "200x200", "--memory")
+    assert [line.split()[1] for line in out.splitlines()[2:]] == ["64x64", "48x96"]

@@ -79,7 +79,7 @@ def damage_told(name: str) -> Iterator[None]:
     try:
         yield
     except ImageError as err:
-        raise ImageError(f"{name}: {err}") from err
+        raise type(err)(f"{name}: {err}") from err
     except MemoryError as err:
         raise ImageError(f"{name}: there is not enough memory to decode it.") from err
     except _DAMAGED as err:
@@ -95,7 +95,8 @@ def encode_image(
 
     The same depth, byte order, compression, tiling, and metadata byte for byte in the same format;
     in another one (or for pixels of another size or kind) the metadata that it has a place for.
-    JPEG and lossy WebP are written at quality 95 without chroma subsampling.
+    A JPEG keeps its quantisation tables and subsampling; else JPEG and lossy WebP are written at
+    `like.quality`, or at 95 without chroma subsampling.
 
     Args:
         pixels: of the shapes and dtypes of `like.frames`.

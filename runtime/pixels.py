@@ -1,0 +1,83 @@
+"""Pixels of any accepted dtype to what a network takes, and its results back, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adnet.images.float_range import NOMINAL, Range
+
+Float32 = NDArray[np.float32]
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Of R, G and B. Source: ITU-R BT.601-7, section 2.5.1; JFIF 1.02 uses the same."""
+LUMA_NOISE = float(np.sqrt(np.square(_LUMA).sum()))
+"""Noise of the luma, that of each plane being 1: they have nothing to do with each other."""
+
+
+def to_float(pixels: NDArray[Any], values: Range) -> Float32:
+    """(H, W, C) of any accepted dtype -> (C, H, W) float32 with white at 1."""
+    planes = np.asarray(pixels.transpose(2, 0, 1), np.float32, order="C")
+    if pixels.dtype.kind == "u":
+        planes /= np.float32(np.iinfo(pixels.dtype).max)
+    elif values != NOMINAL:
+        black, white = values
+        planes = planes - np.float32(black)
+        planes /= np.float32(white - black)
+    return planes
+
+
+def from_float(
+    denoised: Float32, like: NDArray[Any], values: Range, strength: float
+) -> NDArray[Any]:
+    """(C, H, W) float32 -> (H, W, C) in the dtype of `like`, the pixels that it was made from.
+
+    Blended with them in floats, then rounded: a strength of 0 gives them back as they were.
+    """
+    result: NDArray[Any] = denoised.transpose(1, 2, 0)
+    is_whole = like.dtype.kind == "u"
+    if is_whole:
+        result = result * np.float32(np.iinfo(like.dtype).max)
+    elif values != NOMINAL:
+        black, white = values
+        result = result * np.float32(white - black) + np.float32(black)
+    if strength != 1:
+        exact = np.float32 if like.dtype.itemsize < 4 else like.dtype.newbyteorder("=")
+        result = (1 - strength) * like.astype(exact) + strength * result
+    if is_whole:
+        result = np.clip(np.rint(result), 0, np.iinfo(like.dtype).max)
+    return result
+
+
+def luma(batch: Float32) -> Float32:
+    """(N, 3, H, W) RGB -> (N, 1, H, W)."""
+    return np.einsum("nchw,c->nhw", batch, _LUMA)[:, None]
+
+
+def with_luma(batch: Float32, before: Float32, after: Float32) -> Float32:
+    """Exchange the luma of (N, 3, H, W) RGB, `before`, for `after`; the chroma stays.
+
+    Cb and Cr are multiples of B - Y and R - Y, so what is added to Y is added to each plane.
+    """
+    return batch + (after - before)
+
+
+def mean_of_orientations(infer: Callable[[Float32], Float32], batch: Float32) -> Float32:
+    """Denoise (N, C, H, W) in its eight orientations, turn the results back, take their mean.
+
+    Known as geometric self-ensemble. Source: Lim et al., Enhanced Deep Residual Networks, CVPR
+    Workshops 2017, section 3.4.
+    """
+    total = np.zeros(batch.shape, np.float32)
+    for is_mirrored in (False, True):
+        for turns in range(4):
+            turned = np.rot90(batch, turns, (2, 3))
+            turned = turned[..., ::-1] if is_mirrored else turned
+            result = infer(np.ascontiguousarray(turned))
+            result = result[..., ::-1] if is_mirrored else result
+            total += np.rot90(result, -turns, (2, 3))
+    total /= 8
+    return total
