@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from adnet._checkout import checkout_entry
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if _checkout := checkout_entry(Path(__file__).parent.parent):
     __path__.append(_checkout)

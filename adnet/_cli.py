@@ -32,6 +32,9 @@ _EXTRAS = {
     "onnxsim": "export",
     "matplotlib": "plot",
     "openvino": "openvino",
+    "ray": "serve",
+    "prometheus_client": "serve",
+    "tritonclient": "triton",
     "ncnn": "peers",
     "MNN": "peers",
     "starlette": "web",
@@ -64,7 +67,6 @@ def make_app(help_text: str) -> typer.Typer:
     """Create a Typer app that looks and fails the same in every program."""
     return _App(
         help=help_text,
-        add_completion=False,
         no_args_is_help=True,
         # Plain help: importing rich would double the time that --help takes.
         rich_markup_mode=None,

@@ -4,6 +4,7 @@
     ├── UsageError            the request itself is wrong (bad option, missing input)
     │   └── BackendUnavailable   the asked-for backend, provider or device is not there
     ├── ImageError            an image file cannot be read or written as asked
+    │   └── TooManyPixels        it is larger than the limit
     ├── ModelError            a model file is missing, unreadable or not an ADNet
     │   └── CheckpointError      the same, for PyTorch checkpoints
     ├── ShapeError            an array or tile does not fit what the model accepts
@@ -40,6 +41,10 @@ class BackendUnavailable(UsageError):
 
 class ImageError(AdnetError):
     """An image cannot be read or written without losing something."""
+
+
+class TooManyPixels(ImageError):
+    """An image is larger than the limit on pixels; nothing of it was decoded."""
 
 
 class ModelError(AdnetError):

@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -123,6 +124,8 @@ class Candidates:
 
     opened: list[Candidate] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    """Peers that were asked for by name and could not be opened."""
 
 
 @contextmanager
@@ -145,8 +148,9 @@ def open_candidates(
 
     Raises:
         UsageError: an unknown backend, or one that none of the models runs on, or a model that none
-            of the backends runs.
-        AdnetError: a backend, peer or model that was named cannot be opened.
+            of the backends runs; an unknown peer, or one that no model is for.
+        AdnetError: a backend or model that was named cannot be opened. (A peer that cannot does not
+            end the run.)
     """
     titles = _titles([resolve_model(model) for model in models])
     found = Candidates()
@@ -216,24 +220,33 @@ def _open_peer(
     is_named: bool,
 ) -> None:
     try:
-        found.opened.append(_peer(name, paths, options).open(stack))
+        found.opened.append(_peer(name, paths, options, stack).open(stack))
     except AdnetError as err:
-        if is_named:
+        if is_named and isinstance(err, UsageError) and not isinstance(err, BackendUnavailable):
             raise
-        found.left_out[name] = str(err)
+        (found.failed if is_named else found.left_out)[name] = str(err)
 
 
-def _peer(name: str, paths: Sequence[Path], options: RunOptions) -> CandidateSource:
+def _peer(
+    name: str, paths: Sequence[Path], options: RunOptions, stack: ExitStack
+) -> CandidateSource:
     entry = _entry(name, PEERS, "peer")
     refused = [f"--{key}" for key in options.given() if key not in ("threads", "streams")]
     if refused and options.device != "cpu":
         raise UsageError(
-            f"{name}: peers run on the CPU in float32. Leave out {', '.join(refused)}, or them."
+            f"{name}: peers run on the CPU, in the precision that their name tells. Leave out "
+            f"{', '.join(refused)}, or them."
         )
     path = next((one for one in paths if one.suffix.lower() in entry.suffixes), None)
     if path is None:
         raise UsageError(f"{name}: needs a model as {' or '.join(entry.suffixes)}; add one.")
-    return CandidateSource(name, path, options, PeerModel.read(path))
+    model = PeerModel.read(path)
+    kind = import_backend(name, entry)
+    folder = stack.enter_context(TemporaryDirectory(prefix="adnet-peer-"))
+    try:
+        return CandidateSource(name, path, options, kind.prepare(model, Path(folder)))
+    except Exception as err:  # of another project: it must not end the run
+        raise BackendUnavailable(f"{name}: {err!r}") from err
 
 
 def _titles(paths: Sequence[Path]) -> dict[Path, str]:

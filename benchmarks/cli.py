@@ -54,8 +54,9 @@ def bench(
     peers: Annotated[
         str,
         typer.Option(
-            help="What others would use, beside: published-script, torch-compile, "
-            "bare-onnxruntime, openvino, ncnn, mnn, or all that are installed."
+            help="What others would use, beside: published-script, torch-compile[-bf16], "
+            "bare-onnxruntime, openvino-fp32, -bf16 or -nncf-int8, ncnn, mnn[-low], or all that "
+            "are installed."
         ),
     ] = "",
     data: Annotated[
@@ -181,15 +182,22 @@ def scaling(
 @reports_errors
 def report(
     result: Annotated[Path, typer.Argument(help="JSON of a run.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="HTML file to write; a PNG or SVG: speed against quality alone."
+        ),
+    ],
     debug: DebugOption = False,
 ) -> None:
     """Turn a stored result into a page."""
+    from adnet.benchmarks.plots import write_front  # noqa: PLC0415
     from adnet.benchmarks.report import write_report  # noqa: PLC0415
     from adnet.benchmarks.results_json import read_result  # noqa: PLC0415
 
     _check_target(output, "--output")
-    write_report(read_result(result), output)
+    write = write_front if output.suffix.lower() in (".png", ".svg") else write_report
+    write(read_result(result), output)
     typer.echo(f"report: {output}")
 
 

@@ -91,7 +91,7 @@ def run_benchmark(
                     is_whole=config.images is None,
                 )  # fmt: skip
         finally:
-            result.errors |= {one.name: one.error for one in opened if one.error}
+            result.errors |= {one.name: one.error for one in opened if one.error} | found.failed
     result.complete = not result.errors
 
 

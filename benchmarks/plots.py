@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from adnet.atomic import atomic_path
+from adnet.benchmarks.front import points
 from adnet.benchmarks.machine import flop_per_byte
 from adnet.benchmarks.results import Result, SpeedRecord
+from adnet.errors import UsageError
 from adnet.models.architecture import flops
 
 if TYPE_CHECKING:
@@ -35,7 +39,7 @@ def plots(result: Result) -> dict[str, str]:
     """Draw what the result has figures for.
 
     Returns:
-        Name -> SVG element: throughput, latency, roofline, psnr, scaling.
+        Name -> SVG element: throughput, latency, roofline, psnr, front, scaling.
     """
     import matplotlib as mpl  # noqa: PLC0415  (only a report needs it)
 
@@ -47,9 +51,30 @@ def plots(result: Result) -> dict[str, str]:
                 drawn["roofline"] = _roofline(result)
         if result.quality:
             drawn["psnr"] = _psnr(result)
+        if len(points(result)) > 1:
+            drawn["front"] = _svg(_front(result))
         if result.scaling:
             drawn["scaling"] = _scaling(result)
     return drawn
+
+
+def write_front(result: Result, path: Path) -> None:
+    """Draw speed against quality alone, as a PNG or SVG file.
+
+    Raises:
+        UsageError: the result has not both of at least two candidates.
+    """
+    import matplotlib as mpl  # noqa: PLC0415
+
+    if len(points(result)) < 2:
+        raise UsageError(
+            f"{path}: speed against quality needs both of at least two candidates. Run adnet-bench "
+            "with --data and several backends, models or peers."
+        )
+    with mpl.rc_context(_STYLE), atomic_path(path) as temporary:
+        kind = path.suffix.lower()[1:]
+        metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+        _front(result).savefig(temporary, format=kind, dpi=110, metadata=metadata)
 
 
 def _new(height: float, columns: int = 1, **options: Any) -> tuple[Figure, Any]:
@@ -184,6 +209,31 @@ def _psnr(result: Result) -> str:
     for axes in (left, right):
         axes.xaxis.get_major_locator().set_params(integer=True)
     return _svg(figure)
+
+
+def _front(result: Result) -> Figure:
+    """PSNR against images/s; a line through what none of the others beats."""
+    found, colours = points(result), _colours(result)
+    figure, axes = _new(4.6)
+    front = sorted((one for one in found if one.at_front), key=lambda one: one.images_per_s)
+    axes.step(
+        [one.images_per_s for one in front], [one.psnr for one in front],
+        where="pre", color="#222222", linewidth=1, linestyle="--", label="the front",
+    )  # fmt: skip
+    for one in found:
+        axes.plot(
+            one.images_per_s, one.psnr, "s" if one.is_peer else "o", markersize=8,
+            color=colours[one.candidate], markerfacecolor="none" if one.is_peer else None,
+            markeredgewidth=1.6, linestyle="none",
+            label=f"{one.candidate}, {one.images_per_s:.2f} images/s, {one.delta_psnr:+.3f} dB",
+        )  # fmt: skip
+    unit = result.quality[0]
+    axes.set_xlabel("images/s (filled: ours; hollow: peers)")
+    axes.set_ylabel(f"PSNR, dB ({unit.dataset}, sigma {unit.sigma:g})")
+    axes.set_xlim(left=0)
+    axes.yaxis.get_major_formatter().set_useOffset(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    return figure
 
 
 def _scaling(result: Result) -> str:

@@ -23,6 +23,7 @@ _CODE = re.compile(r"`([^`]*)`")
 _PLOTS = {
     "speed": ("throughput", "latency", "roofline"),
     "quality": ("psnr",),
+    "front": ("front",),
     "scaling": ("scaling",),
 }
 """Section -> the plots below its table."""

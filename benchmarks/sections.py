@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from adnet.benchmarks.compare import Change
+from adnet.benchmarks.front import points
 from adnet.benchmarks.results import Result
 from adnet.benchmarks.timing import Interval
 
@@ -18,7 +19,7 @@ class Section:
     """One table and what must be known to read it."""
 
     name: str
-    """`candidates`, `speed`, `end_to_end`, `quality` or `scaling`."""
+    """`candidates`, `speed`, `end_to_end`, `quality`, `front` or `scaling`."""
     title: str
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -28,7 +29,7 @@ class Section:
 def sections(result: Result) -> list[Section]:
     """Return the tables of all that was measured."""
     parts: list[Callable[[Result], Section]] = [
-        _candidates, _speed, _end_to_end, _quality, _scaling
+        _candidates, _speed, _end_to_end, _quality, _front, _scaling
     ]  # fmt: skip
     return [one for one in (part(result) for part in parts) if one.rows]
 
@@ -201,6 +202,23 @@ def _quality(result: Result) -> Section:
     head = ["candidate", "data", "PSNR", "as saved", "SSIM", "paper", f"delta to {reference}",
             "largest difference"]  # fmt: skip
     return Section("quality", "Quality", head, rows, f"Protocol: {result.protocol}.")
+
+
+def _front(result: Result) -> Section:
+    rows = [
+        [
+            one.candidate + (" (peer)" if one.is_peer else ""),
+            f"{one.images_per_s:.2f}",
+            f"{one.psnr:.4f}",
+            f"{one.delta_psnr:+.4f}",
+            "yes" if one.at_front else "",
+        ]
+        for one in points(result)
+    ]
+    reference = result.quality[0].reference if result.quality else ""
+    head = ["candidate", "images/s", "PSNR", f"delta to {reference}", "at the front"]
+    note = "At the front: none of the others is faster without being worse."
+    return Section("front", "Speed against quality", head, rows if len(rows) > 1 else [], note)
 
 
 def _scaling(result: Result) -> Section:

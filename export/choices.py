@@ -26,3 +26,6 @@ PrecisionMode = Literal[PrecisionModeV2, PrecisionModeV1]
 
 Dynamic = Literal["none", "batch", "size", "all"]
 """Which axes are left open."""
+
+TritonMode = Literal["image", "tiles"]
+"""What a request to Triton is."""

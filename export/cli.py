@@ -23,11 +23,13 @@ from adnet._cli import (
 )
 from adnet.errors import BackendUnavailable, UsageError
 from adnet.export.choices import Dynamic, Io, PrecisionMode
+from adnet.export.triton.command import triton
 from adnet.export.web.command import web
 from adnet.extras import install_extra
 from adnet.models.card import Precision
 
 app = make_app("Convert ADNet checkpoints into models to deploy.")
+app.command()(triton)
 
 
 @app.callback()

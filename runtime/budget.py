@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from adnet.errors import UsageError
 from adnet.runtime.host import memory_bytes
-from adnet.runtime.planning import DEFAULT_TILE
+from adnet.runtime.planning import DEFAULT_PIXELS
 
 SHARE = 2
 """By default a run takes one part in so many of the free memory beyond what it has."""
@@ -20,8 +21,12 @@ _TILE_BYTES = 600
 CPU (540 to 570)."""
 _LEAST = 32 << 20
 """For images, so that a band of a narrow one fits."""
-_TILES = (384, 256, 192, 128)
-"""Tried in turn where larger ones take too much."""
+_MOST_PIXELS = 1024**2
+"""Of all tiles in the network together: larger ones gain next to nothing, halos being 5 % of the
+work for an image of 6 megapixels, and would make Ctrl-C wait longer."""
+_LEAST_PIXELS = 128**2
+_TILE_SHARE = 4
+"""By default tiles take at most one part in so many of the free memory."""
 _UNKNOWN_FREE = 4 << 30
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -80,7 +85,7 @@ def parse_size(text: str) -> int:
 
 def split_memory(
     limit: int, used: int, tile: int | None, at_once: int, fixed: int | None = None
-) -> tuple[int, int | None]:
+) -> tuple[int, int]:
     """Divide the memory of a run between the network and the images.
 
     Args:
@@ -91,28 +96,57 @@ def split_memory(
         fixed: pixels of the largest tile of a model of fixed sizes; None where any will do.
 
     Returns:
-        Bytes for images, and the tile to use (None: whatever it is without a limit).
+        Bytes for images, and the most pixels of a tile.
 
     Raises:
         UsageError: the limit is too small for any tile.
     """
-    choices: list[tuple[int | None, int]]
-    if fixed is not None:
-        choices = [(None, fixed)]
-    elif tile is not None:
-        choices = [(tile, tile**2)]
+    each = at_once * _TILE_BYTES
+    if fixed is not None or tile is not None:
+        least = pixels = fixed if fixed is not None else (tile or 0) ** 2
     else:
-        choices = [(None, DEFAULT_TILE**2), *((side, side**2) for side in _TILES)]
-    for chosen, pixels in choices:
-        left = limit - used - pixels * at_once * _TILE_BYTES
-        if left >= max(_LEAST, limit // 4) or (left >= _LEAST and pixels == choices[-1][1]):
-            return left, chosen
-    needed = used + choices[-1][1] * at_once * _TILE_BYTES + _LEAST
+        least = _LEAST_PIXELS
+        room = (limit - used - max(_LEAST, limit // 4)) // each
+        pixels = max(least, min(_wanted_pixels(at_once), room))
+    left = limit - used - pixels * each
+    if left >= _LEAST:
+        return left, pixels
     raise UsageError(
         f"--max-memory {told_size(limit)} is too little: program and model take "
         f"{told_size(used)}, and with the smallest tiles that can be used "
-        f"{told_size(needed)} are needed. Give more, or a smaller --batch or --streams."
+        f"{told_size(used + least * each + _LEAST)} are needed. Give more, or a smaller --batch "
+        "or --streams."
     )
+
+
+def usual_pixels(device: str, at_once: int, free: int | None = None) -> int:
+    """Return the most pixels of a tile where no limit was given.
+
+    Args:
+        device: such as cpu. The memory of others is not known here: they get 512x512 pixels.
+        at_once: tiles in the network at once.
+        free: bytes; None: what is free now.
+    """
+    if device != "cpu":
+        return DEFAULT_PIXELS
+    free = free_memory() if free is None else free
+    room = free // _TILE_SHARE // (at_once * _TILE_BYTES)
+    return max(_LEAST_PIXELS, min(_wanted_pixels(at_once), room))
+
+
+def told_pixels(pixels: int) -> str:
+    """Say that tiles are small, and why; nothing where they are not."""
+    if pixels >= DEFAULT_PIXELS:
+        return ""
+    side = math.isqrt(pixels)
+    return (
+        f"little memory is free, so the network sees tiles of about {side}x{side} pixels: slower, "
+        "with the same result. --tile or --max-memory choose others."
+    )
+
+
+def _wanted_pixels(at_once: int) -> int:
+    return max(DEFAULT_PIXELS, _MOST_PIXELS // at_once)
 
 
 def told_size(count: float) -> str:

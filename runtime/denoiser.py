@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from adnet.images.noise_level import estimate_sigma
 from adnet.models.for_sigma import Choice, beyond, model_for_sigma, require_sigma
 from adnet.models.shipped import default_model, resolve_model
 from adnet.runtime.backend import Backend, RunOptions
-from adnet.runtime.budget import split_memory, used_memory
+from adnet.runtime.budget import split_memory, told_pixels, used_memory, usual_pixels
 from adnet.runtime.choices import ColorMode, Pad
 from adnet.runtime.fork import OfOneProcess
 from adnet.runtime.pixels import LUMA_NOISE
@@ -53,7 +54,8 @@ class Denoiser(OfOneProcess):
             a single level near it, else the blind one. "auto": estimated from each image. With a
             model, it is checked that this was trained for the level.
         backend: name from the registry; None chooses by the model file's suffix.
-        tile: largest side in pixels of what the network sees at once; None: 512. Tiling is exact:
+        tile: largest side in pixels of what the network sees at once; None: about 1024 on a CPU
+            and less where little memory is free, 512 on other devices. Tiling is exact:
             the result does not depend on it beyond float rounding (1e-6). Models of fixed sizes
             have their own.
         batch: tiles of one image given to the backend at once; None: 1, or what a model of fixed
@@ -107,6 +109,8 @@ class Denoiser(OfOneProcess):
         self._closed = False
         self._stack = ExitStack()
         self._opened: dict[Path, Opened] = {}
+        self.tiles_note = ""
+        """Says that tiles are small for want of memory, once that is known."""
         self._model = None if model is None else resolve_model(model)
         if self._model is not None:
             card = self._open(self._model).backend.card
@@ -203,6 +207,20 @@ class Denoiser(OfOneProcess):
         """
         return self._opened_for(channels, sigma).backend
 
+    def with_treatment(self, treatment: Treatment) -> Denoiser:
+        """Return one that treats images otherwise, with the same open models.
+
+        It lasts as long as this one, which alone is closed.
+
+        Raises:
+            UsageError: `ensemble` differs, for which a model is opened otherwise.
+        """
+        if treatment.ensemble != self._treatment.ensemble:
+            raise UsageError("with_treatment: ensemble cannot change; open another Denoiser.")
+        other = copy.copy(self)
+        other._treatment = treatment  # noqa: SLF001
+        return other
+
     def plan_bands(
         self,
         size: tuple[int, int],
@@ -241,9 +259,8 @@ class Denoiser(OfOneProcess):
         sizes = [size for one in backends for size in one.spec.sizes or ()]
         at_once = sum(one.lanes for one in backends) * (self._wishes.batch or 1)
         fixed = max((height * width for height, width in sizes), default=None)
-        left, tile = split_memory(limit, used_memory(), self._wishes.tile, at_once, fixed)
-        if tile is not None:
-            self._wishes = replace(self._wishes, tile=tile)
+        left, pixels = split_memory(limit, used_memory(), self._wishes.tile, at_once, fixed)
+        self._wishes, self.tiles_note = replace(self._wishes, pixels=pixels), ""
         return left
 
     def _opened_for(self, channels: int, sigma: float | None = None) -> Opened:
@@ -305,11 +322,19 @@ class Denoiser(OfOneProcess):
                             f"color mode {mode!r} is for gray models, but the model takes colour "
                             "as a whole. Leave --color-mode out, or choose a gray model."
                         )
+                    self._choose_tiles(backend)
                     pool = ThreadPoolExecutor(backend.lanes, "infer")
                     stack.callback(pool.shutdown, cancel_futures=True)
                     self._stack.push(stack.pop_all())
                 self._opened[path] = Opened(backend, spec, pool)
             return self._opened[path]
+
+    def _choose_tiles(self, backend: Backend) -> None:
+        """Let tiles be as large as the memory allows, where nothing else says how large."""
+        wishes = self._wishes
+        if wishes.tile is None and wishes.pixels is None and backend.spec.sizes is None:
+            pixels = usual_pixels(backend.device, backend.lanes * (wishes.batch or 1))
+            self._wishes, self.tiles_note = replace(wishes, pixels=pixels), told_pixels(pixels)
 
     def _denoise_planes(
         self,

@@ -10,7 +10,7 @@ from adnet.images.float_range import Range, check_range, extent
 from adnet.images.formats.codec import damage_told
 from adnet.images.formats.image_file import require_pixels
 from adnet.images.formats.need import glance, whole_bytes
-from adnet.images.formats.rows import RowSource, open_rows, work_bytes
+from adnet.images.formats.rows import RowSource, divides, open_rows, work_bytes
 from adnet.images.image import (
     DEFAULT_MAX_PIXELS,
     ImageFile,
@@ -25,6 +25,10 @@ from adnet.runtime.jobs import Job
 
 _HEIGHTS = (None, 384, 256, 192, 128, 96, 72)
 """Rows of a band, the denoiser's own first; each has a halo of 20 rows on both sides."""
+_LARGE = 128 << 20
+"""Images that take more as a whole are denoised in bands even where there is room: the memory that
+bands take is used again and again, that of a whole image the system has to find page by page,
+which was half as much work again as the decoding and encoding themselves."""
 _WINDOWS = 4
 """Bands in memory at once: read, denoised, its result, the one that is written."""
 
@@ -160,16 +164,18 @@ def _examine_source(
     file = source.file
     wanted = target_format(file, job.target)
     whole = whole_bytes(file, wanted, size)
-    if whole <= memory:
+    if whole <= min(memory, _LARGE):
         return Work(job, file, whole)
-    file = _ready(job, file, limits)
+    unchanged, file = file, _ready(job, file, limits)
     reason = source.why_not
     if work_bytes(file, wanted, 0) is None:
         reason = f"a {wanted} file"
     if reason:
         if whole > most:
             raise _too_large(job, file, whole, most, reason)
-        return Work(job, file, whole)
+        return Work(job, unchanged, whole)
+    if whole <= memory and divides(file, wanted):
+        return Work(job, unchanged, whole)
     heights, count = [], 0
     for page, frame in enumerate(file.frames):
         row = frame[:1].nbytes
@@ -181,10 +187,12 @@ def _examine_source(
                 break
         else:
             if whole <= most:
-                return Work(job, file, whole)
+                return Work(job, unchanged, whole)
             raise _too_large(job, file, need, memory, "")
         heights.append(height)
         count = max(count, need)
+    if whole <= min(memory, count):
+        return Work(job, unchanged, whole)
     return Work(job, file, count, tuple(heights))
 
 

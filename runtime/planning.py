@@ -12,10 +12,18 @@ from dataclasses import dataclass, replace
 from adnet.errors import ShapeError, UsageError
 from adnet.models.architecture import RECEPTIVE_RADIUS
 from adnet.runtime.backend import InputSpec
-from adnet.runtime.tiling import Tile, balanced_tile, fits, plan_batches, plan_tiles
+from adnet.runtime.tiling import (
+    Tile,
+    balanced_tile,
+    fits,
+    highest_tile,
+    plan_batches,
+    plan_tiles,
+    roomy_tile,
+)
 
-DEFAULT_TILE = 512
-"""Largest tile side in pixels: bounds the memory, for at most a fifth more work than one piece."""
+DEFAULT_PIXELS = 512**2
+"""Of a tile, where the memory is not known: 0.16 GB, a sixth more work than one piece."""
 
 Size = tuple[int, int]
 """(height, width)."""
@@ -35,6 +43,8 @@ class Wishes:
     """Tiles at once."""
     pad: str | None = None
     """`reflect`: mirror the border of images that are too small for a model of fixed sizes."""
+    pixels: int | None = None
+    """Most pixels of a tile where `tile` is left open."""
 
     def __post_init__(self) -> None:
         smallest = 2 * RECEPTIVE_RADIUS + 1
@@ -136,8 +146,10 @@ def choose_tile(
     """
     sizes = spec.sizes
     if sizes is None:
-        limit = wishes.tile or DEFAULT_TILE
-        return (balanced_tile(size[0], limit, halo), balanced_tile(size[1], limit, halo)), size
+        if wishes.tile is None:
+            return roomy_tile(size, wishes.pixels or DEFAULT_PIXELS, halo), size
+        first, second = (balanced_tile(length, wishes.tile, halo) for length in size)
+        return (first, second), size
     for padding in (False, True):
         choices = []
         for tile in sizes:
@@ -177,7 +189,7 @@ def plan_bands(
         ShapeError: see `plan_image`.
     """
     if spec.sizes is None and most is not None:
-        limit = min(most, wishes.tile or DEFAULT_TILE)
+        limit = min(most, wishes.tile or highest_tile(wishes.pixels or DEFAULT_PIXELS))
         tile, padded = (balanced_tile(size[0], limit, halo), size[1]), size
     else:
         tile, padded = choose_tile(spec, size, halo, wishes, backend)

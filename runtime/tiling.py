@@ -74,6 +74,31 @@ def balanced_tile(length: int, limit: int, halo: int) -> int:
     return math.ceil((length + (count - 1) * 2 * halo) / count)
 
 
+def roomy_tile(size: tuple[int, int], pixels: int, halo: int) -> tuple[int, int]:
+    """Choose a tile of at most so many pixels, with little of it in halos.
+
+    First the height, up to a quarter more than a square's side, then the width that is left: an
+    image of no more rows than that gets tiles of all its rows, so a row of tiles that is denoised
+    alone is cut as in the whole image.
+
+    Args:
+        size: (height, width) of the image.
+
+    Returns:
+        (height, width) of the tile.
+
+    Raises:
+        ShapeError: so few pixels leave no core.
+    """
+    height = balanced_tile(size[0], highest_tile(pixels), halo)
+    return height, balanced_tile(size[1], pixels // height, halo)
+
+
+def highest_tile(pixels: int) -> int:
+    """Return the most rows of a tile of so many pixels, see `roomy_tile`."""
+    return math.isqrt(pixels) * 5 // 4
+
+
 def fits(tile: int, length: int, halo: int) -> bool:
     """Tell whether tiles of one length can cover an axis: it is the axis, or has a core inside."""
     return tile == length or 2 * halo < tile < length

@@ -54,6 +54,16 @@ def pytest_runtest_setup(item):
         pytest.skip("needs torch")
 
 
+def tracked(*patterns: str) -> list[str]:
+    """Return the files of the checkout, or skip: a source archive has no list of them."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("needs a git checkout")
+    listed = subprocess.run(
+        ["git", "ls-files", "--", *patterns], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return listed.stdout.splitlines()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with data/ and weights/, or a skip that says where it was looked for."""

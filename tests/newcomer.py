@@ -36,7 +36,7 @@ if command == "download":
 if command == "wheel":
     folder = pathlib.Path(words[words.index("-w") + 1])
     folder.mkdir()
-    (folder / "adnet-0.1.0-py3-none-any.whl").touch()
+    (folder / "adnet-0.2.0-py3-none-any.whl").touch()
 if "--find-links" in words:
     assert pathlib.Path(words[words.index("--find-links") + 1]).is_dir(), "no wheels"
 for word in words:

@@ -15,7 +15,7 @@ from conftest import EXAMPLES, ROOT
 
 from adnet._cli import _EXTRAS
 
-PROGRAMS = ("training", "data", "export", "runtime", "benchmarks")
+PROGRAMS = ("training", "data", "export", "runtime", "runtime.serve", "benchmarks")
 FOLDERS = ("adnet", "export", "runtime", "benchmarks")
 
 _BLOCKED = "import sys\nfor name in {names!r}: sys.modules[name] = None\n"
@@ -83,7 +83,9 @@ def test_every_module_is_found_once_and_imports_or_names_its_extra(checkout):
         parts = name.split(".")
         if "images" in parts or parts[-1] == "cli" or name.startswith("adnet.runtime"):
             backends = ("adnet.runtime.backends.pytorch", "adnet.runtime.backends.ov")
-            assert missing is None or name in backends, name
+            served = ("adnet.runtime.serve.front", "adnet.runtime.serve.metrics",
+                      "adnet.runtime.serve.deploy")  # fmt: skip
+            assert missing is None or name in backends + served, name
 
 
 def test_every_extra_that_a_message_names_brings_the_package():

@@ -13,7 +13,7 @@ from conftest import EXAMPLES
 from adnet.errors import DeviceLostError
 
 BIN = Path(sys.executable).parent
-PROGRAMS = ["adnet-run", "adnet-export", "adnet-train", "adnet-data", "adnet-bench"]
+PROGRAMS = ["adnet-run", "adnet-export", "adnet-train", "adnet-data", "adnet-bench", "adnet-serve"]
 
 
 def shell(line: str, **variables: str) -> subprocess.CompletedProcess:

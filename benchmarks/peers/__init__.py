@@ -1,7 +1,8 @@
-"""What a user would run ADNet with instead, on the CPU in float32, to stand beside ours.
+"""What a user would run ADNet with instead, on the CPU, to stand beside ours.
 
-The extra `peers` installs the engines. Each one is given the weights the way its own manual says,
-and no more tuning than a number of threads where one is asked for.
+The extra `peers` installs the engines. Each one is given the float32 weights the way its own manual
+says, and then once more at its own best: in bfloat16, low precision or int8 as far as it offers
+them. (ncnn's wheel has no quantiser, MNN's aborts.) Names tell the setting.
 """
 
 from __future__ import annotations
@@ -19,12 +20,22 @@ PEERS: dict[str, BackendEntry] = {
     "torch-compile": BackendEntry(
         "adnet.benchmarks.peers.published:Compiled", _CHECKPOINTS, "pip install torch onnx"
     ),
+    "torch-compile-bf16": BackendEntry(
+        "adnet.benchmarks.peers.published:CompiledBf16", _CHECKPOINTS, "pip install torch onnx"
+    ),
     "bare-onnxruntime": BackendEntry(
         "adnet.benchmarks.peers.bare_session:BareSession", (".onnx",), "pip install onnxruntime"
     ),
-    "openvino": BackendEntry(
+    "openvino-fp32": BackendEntry(
         "adnet.benchmarks.peers.openvino_engine:OpenVino", (".onnx",), _ENGINES
+    ),
+    "openvino-bf16": BackendEntry(
+        "adnet.benchmarks.peers.openvino_engine:OpenVinoBf16", (".onnx",), _ENGINES
+    ),
+    "openvino-nncf-int8": BackendEntry(
+        "adnet.benchmarks.peers.openvino_engine:OpenVinoInt8", (".onnx",), _ENGINES
     ),
     "ncnn": BackendEntry("adnet.benchmarks.peers.ncnn_engine:Ncnn", (".onnx",), _ENGINES),
     "mnn": BackendEntry("adnet.benchmarks.peers.mnn_engine:Mnn", (".onnx",), _ENGINES),
+    "mnn-low": BackendEntry("adnet.benchmarks.peers.mnn_engine:MnnLow", (".onnx",), _ENGINES),
 }

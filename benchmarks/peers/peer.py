@@ -1,4 +1,4 @@
-"""What all peers share: the CPU, float32, threads as the only option."""
+"""What all peers share: the CPU, a float32 model to begin with, threads as the only option."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class PeerModel:
             precision = backend.describe()["precision"]
             if precision != "fp32" or backend.spec.dtype != "float32":
                 raise UsageError(
-                    f"{path}: peers are measured in float32; the model computes in {precision} "
-                    f"and takes {backend.spec.dtype}. Give them the float32 one."
+                    f"{path}: peers begin with a float32 model; this one computes in {precision} "
+                    f"and takes {backend.spec.dtype}. Give the float32 one first."
                 )
             return cls(path, backend.card, backend.spec)
 
@@ -52,9 +52,22 @@ class Peer(Backend):
         threads: as asked for; None leaves it to the engine.
     """
 
+    precision = "fp32"
+    """Of its arithmetic."""
+
     def __init__(self, model: PeerModel, threads: int | None) -> None:
         self.threads = threads
         super().__init__(model.card, model.spec, "cpu")
+
+    @classmethod
+    def prepare(cls, model: PeerModel, folder: Path) -> PeerModel:
+        """Make once what takes long and is no part of loading, e.g. a quantised file.
+
+        Args:
+            folder: for files; it lasts as long as the peer.
+        """
+        del folder
+        return model
 
     def infer(self, batch: Batch) -> Batch:
         """Denoise a batch, see `Backend.infer`; whatever the engine raises is an AdnetError."""
@@ -71,6 +84,6 @@ class Peer(Backend):
     def facts(self, threads: object, **versions: str) -> dict[str, str]:
         """Return what `describe` tells, with the engine's threads and versions."""
         return {
-            "backend": self.name, "device": "cpu", "precision": "fp32", "threads": str(threads),
-            **versions,
+            "backend": self.name, "device": "cpu", "precision": self.precision,
+            "threads": str(threads), **versions,
         }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from adnet.benchmarks.peers.peer import Peer, PeerModel
@@ -40,10 +41,29 @@ class Compiled(Published):
 
     def __init__(self, model: PeerModel, threads: int | None) -> None:
         super().__init__(model, threads)
+        self._prepare_network()
         self._network = torch.compile(self._network)
         try:
-            with torch.no_grad():
-                self._network(torch.zeros(1, self.card.channels, 64, 80))
+            self._infer(np.zeros((1, self.card.channels, 64, 80), np.float32))
         except Exception as err:
             cause = " ".join(str(err).split())[:200]
             raise BackendUnavailable(f"torch.compile failed ({cause}).") from err
+
+    def _prepare_network(self) -> None:
+        """Do what must be done before compiling."""
+
+
+class CompiledBf16(Compiled):
+    """Compiled in bfloat16 and channels_last, as PyTorch's guide for CPUs has it."""
+
+    name = "torch-compile-bf16"
+    precision = "bf16"
+
+    def _prepare_network(self) -> None:
+        self._network.to(memory_format=torch.channels_last)
+
+    def _infer(self, batch: Batch) -> Batch:
+        image = torch.from_numpy(batch).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad(), cpu_threads(self._threads), torch.autocast("cpu", torch.bfloat16):
+            result: Batch = self._network(image).float().contiguous().numpy()
+            return result

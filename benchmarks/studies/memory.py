@@ -40,7 +40,8 @@ KINDS: dict[str, tuple[str, int, str]] = {
 
 _TOGETHER = 20.0
 """Megapixels of a run at least: of one image of 1 megapixel, the start would be much."""
-
+_ALTOGETHER = 200.0
+"""Megapixels of all rounds at most: large images are run once."""
 
 _WATCH = """
 import os, sys
@@ -139,12 +140,13 @@ def measure(
     images = folder / "images"
     images.mkdir()
     image = save_image(images / f"0{suffix}", kind, megapixels)
-    count = max(1, round(_TOGETHER / megapixels))
+    count = max(1, round((1 if real else _TOGETHER) / megapixels))
     for number in range(1, count):
         shutil.copy(image, images / f"{number}{suffix}")
     model = None if real else save_identity(folder / f"identity-{channels}.onnx", channels)
     tiny = save_image(folder / f"tiny{suffix}", kind, 41**2 / 1e6)
     base = min(run(tiny, folder / f"out{suffix}", limit, model)[2] for _ in range(3))
+    rounds = max(1, min(rounds, round(_ALTOGETHER / megapixels)))
     runs = [run(images, folder / "out", limit, model) for _ in range(rounds)]
     shutil.rmtree(images)
     shutil.rmtree(folder / "out")

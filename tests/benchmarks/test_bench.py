@@ -107,7 +107,10 @@ def test_without_data_it_says_how_to_get_some(cli_here):
         (["--batch", ""], ["at least 1"]),
         (["--batch", "nan"], ["--batch", "whole numbers"]),
         (["--backend", ""], ["name at least one"]),
-        (["--peers", "openvino", "--precision", "bf16", "--backend", "torch"], ["float32"]),
+        (
+            ["--peers", "openvino-fp32", "--precision", "bf16", "--backend", "torch"],
+            ["their name tells"],
+        ),
         (["--backend", "torch", "scaling"], ["--backend: give options after 'scaling'"]),
         (["--peers", "gimp"], ["unknown peer 'gimp'", "openvino"]),
         (["scaling", "--backend", "quantum"], ["unknown backend 'quantum'"]),

@@ -33,6 +33,13 @@ def test_training_steps_beside_the_modelzoo_loop():
     assert "median ratio" in out
 
 
+def test_threads_that_wait(folder):
+    lines = run("waiting", folder, "--steps", 1, "--rounds", 1, "--batch", 2).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        f"beside {loops} busy loops, {name}" for loops in (0, 2) for name in ("PASSIVE", "default")
+    ]
+
+
 def test_patch_store_writers_agree(folder):
     counts = [
         line.split(": ")[1].split()[0] for line in run("store_writers", folder).splitlines()[:2]
@@ -60,3 +67,8 @@ def test_predictions_for_ascend_chips():
     lines = run("ascend_roofline").splitlines()
     assert "| Ascend310P3 | 69.5 | 435 | 217 | 205 (batch 1), 215 (batch 64) |" in lines
     assert "| Ascend910B4 | 245.8 | 1539 | 769 |  |" in lines
+
+
+def test_tiles_by_their_size():
+    out = run("tiles", "--tiles", "64x64,48x96", "--rounds", 1, "--image", "200x200", "--memory")
+    assert [line.split()[1] for line in out.splitlines()[2:]] == ["64x64", "48x96"]

@@ -21,7 +21,6 @@ from adnet.runtime.bands import windows
 from adnet.runtime.budget import (
     free_memory,
     parse_size,
-    split_memory,
     told_size,
 )
 from adnet.runtime.denoiser import Denoiser
@@ -208,19 +207,6 @@ def test_sizes():
     for text in ("", "much", "-1G", "0", "5X", "nan"):
         with pytest.raises(UsageError, match="such as 500M or 2G"):
             parse_size(text)
-
-
-def test_tiles_become_smaller_with_the_memory():
-    assert split_memory(4 << 30, 100 * MIB, None, 1)[1] is None
-    sides = [split_memory(limit * MIB, 100 * MIB, None, 2)[1] for limit in (500, 350, 260, 160)]
-    assert sides == sorted(sides, key=lambda side: -(side or 512))
-    assert sides[-1] == 128
-    with pytest.raises(UsageError, match="100M is too little.*151M are needed"):
-        split_memory(100 * MIB, 100 * MIB, None, 2)
-    with pytest.raises(UsageError, match="too little"):
-        split_memory(300 * MIB, 100 * MIB, 512, 2)
-    assert split_memory(4 << 30, 0, 512, 1) == ((4 << 30) - 512**2 * 600, 512)
-    assert split_memory(1 << 30, 0, None, 1, fixed=321 * 481)[1] is None
 
 
 @pytest.mark.parametrize("version", [1, 2])

@@ -11,7 +11,14 @@ from adnet.runtime.backend import InputSpec
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.folder import run_jobs
 from adnet.runtime.jobs import plan_jobs
-from adnet.runtime.planning import DEFAULT_TILE, Wishes, plan_image, require_possible, shape_like
+from adnet.runtime.planning import (
+    DEFAULT_PIXELS,
+    Wishes,
+    plan_bands,
+    plan_image,
+    require_possible,
+    shape_like,
+)
 
 HALO = 20
 lengths = st.integers(1, 900)
@@ -69,8 +76,40 @@ def test_a_plan_covers_the_image_with_what_the_model_takes(
         assert plan_or_none(spec, size, Wishes(tile, batch), groups) is None
         again = plan_image(spec, plan.padded, HALO, Wishes(tile, batch), "x", groups)
         assert again == plan
-    if spec.sizes is None:
-        assert max(plan.tile) <= (tile or DEFAULT_TILE)
+    if spec.sizes is None and tile is None:
+        assert plan.tile[0] * plan.tile[1] <= DEFAULT_PIXELS
+    elif spec.sizes is None:
+        assert max(plan.tile) <= tile
+
+
+@given(
+    height=st.integers(1, 9000), width=st.integers(1, 9000), pixels=st.integers(64**2, 1024**2)
+)  # fmt: skip
+def test_tiles_of_so_many_pixels_at_most(height, width, pixels):
+    """They cost no more than squares of as many pixels, and a band is cut as the whole image."""
+    spec, wishes = InputSpec(1), Wishes(pixels=pixels)
+    plan = plan_image(spec, (height, width), HALO, wishes, "x")
+    assert plan.tile[0] * plan.tile[1] <= pixels
+    bands = plan_bands(spec, (height, width), HALO, wishes, "x")
+    across = [one.columns for one in plan.tiles if one.rows.start == 0]
+    for rows, _ in bands:
+        band = plan_image(spec, (rows.stop - rows.start, width), HALO, wishes, "x")
+        assert [one.columns for one in band.tiles] == across
+    assert len(bands) * len(across) == len(plan.tiles)
+
+
+@pytest.mark.parametrize(
+    ("size", "pixels", "most"),
+    [
+        ((2000, 3000), 1024**2, 1.05), ((3000, 2000), 1024**2, 1.05), ((3000, 4000), 1024**2, 1.08),
+        ((4000, 3000), 1024**2, 1.08), ((4000, 6000), 1024**2, 1.075), ((400, 9000), 1024**2, 1.06),
+        ((2000, 3000), 512**2, 1.16), ((1000, 1000), 1024**2, 1.0), ((1080, 1920), 1024**2, 1.045),
+    ],
+)  # fmt: skip
+def test_halos_cost_little(size, pixels, most):
+    plan = plan_image(InputSpec(1), size, HALO, Wishes(pixels=pixels), "x")
+    work = len(plan.tiles) * plan.tile[0] * plan.tile[1]
+    assert work <= most * size[0] * size[1]
 
 
 @given(spec=specs, height=lengths, width=lengths)

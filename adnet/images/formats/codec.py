@@ -79,7 +79,7 @@ def damage_told(name: str) -> Iterator[None]:
     try:
         yield
     except ImageError as err:
-        raise ImageError(f"{name}: {err}") from err
+        raise type(err)(f"{name}: {err}") from err
     except MemoryError as err:
         raise ImageError(f"{name}: there is not enough memory to decode it.") from err
     except _DAMAGED as err:

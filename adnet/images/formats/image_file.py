@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from adnet.errors import ImageError
+from adnet.errors import ImageError, TooManyPixels
 
 Pixels = NDArray[Any]
 """(H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB, (H, W, 4) RGB and alpha; uint8, uint16 over
@@ -115,13 +115,14 @@ def require_pixels(frames: Sequence[tuple[int, int]], limit: int) -> None:
     """Refuse frames (width, height) with more than `limit` pixels together, before decoding.
 
     Raises:
-        ImageError: too many, or none.
+        TooManyPixels: too many.
+        ImageError: none.
     """
     count = sum(width * height for width, height in frames)
     if count > limit:
         width, height = frames[0]
         several = f" in {len(frames)} frames or pages" if len(frames) > 1 else ""
-        raise ImageError(
+        raise TooManyPixels(
             f"{width}x{height}{several} is {count / 1e6:.0f} megapixels, more than the limit of "
             f"{limit / 1e6:.0f} that guards against decompression bombs. If you trust the file, "
             f"pass --max-pixels {count}."

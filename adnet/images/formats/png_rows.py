@@ -86,6 +86,11 @@ class PngSink:
         """See `RowSink`."""
         return _WORK + 24 * like.pixels[:1].nbytes
 
+    @staticmethod
+    def divides(_like: ImageFile) -> bool:
+        """See `RowSink`."""
+        return False
+
     def put(self, rows: NDArray[Any]) -> None:
         """See `RowSink`."""
         height = max(1, 2**20 // rows[0].nbytes)

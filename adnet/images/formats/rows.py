@@ -49,6 +49,10 @@ class RowSink(Protocol):
     def work_bytes(like: ImageFile, page: int, /) -> int:
         """Return about how many bytes writing takes."""
 
+    @staticmethod
+    def divides(like: ImageFile, /) -> bool:
+        """Tell whether strips are divided that stay whole when the image is written at once."""
+
     def put(self, rows: NDArray[Any], /) -> None:
         """Write the next (rows, W, C) of a page."""
 
@@ -101,3 +105,9 @@ def work_bytes(like: ImageFile, wanted: str, page: int) -> int | None:
         return None
     _, made = arranged(like.frames, like, wanted)
     return _SINKS[wanted].work_bytes(made, page)
+
+
+def divides(like: ImageFile, wanted: str) -> bool:
+    """Tell whether the file would be laid out differently than when it is written as a whole."""
+    _, made = arranged(like.frames, like, wanted)
+    return _SINKS[wanted].divides(made)

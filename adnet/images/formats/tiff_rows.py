@@ -161,6 +161,15 @@ class TiffSink:
         down = layout.tile[0] if layout.tile else _strip(layout, row)
         return _WORK + 6 * row * down
 
+    @staticmethod
+    def divides(like: ImageFile) -> bool:
+        """See `RowSink`."""
+        pages = layout_to_write(like.frames, like).pages
+        return any(
+            page.tile is None and _strip(page, frame[:1].nbytes) < min(page.strip, len(frame))
+            for page, frame in zip(pages, like.frames, strict=True)
+        )
+
     def put(self, rows: NDArray[Any]) -> None:
         """See `RowSink`."""
         down = self._now.tile[0] if self._now.tile else self._now.strip
