@@ -1,7 +1,8 @@
 """ADNet image denoising, from training to deployment.
 
     import adnet
-    denoised = adnet.Denoiser("gray-blind")(noisy)
+    denoised = adnet.denoise(noisy)  # an array, a Pillow image, a path, or a list of them
+    adnet.denoise_folder("PHOTOS", "OUT", strength=0.8)
 
 Importing this package costs nothing: the names below are loaded when first used (PEP 562), and
 only training and export need torch.
@@ -23,15 +24,18 @@ if _checkout := checkout_entry(Path(__file__).parent.parent):
 if TYPE_CHECKING:
     from adnet.errors import AdnetError
     from adnet.models.card import ModelCard
+    from adnet.runtime.api import denoise, denoise_folder
     from adnet.runtime.denoiser import Denoiser
 
 _LAZY = {
     "AdnetError": "adnet.errors",
     "Denoiser": "adnet.runtime.denoiser",
     "ModelCard": "adnet.models.card",
+    "denoise": "adnet.runtime.api",
+    "denoise_folder": "adnet.runtime.api",
 }
 
-__all__ = ["AdnetError", "Denoiser", "ModelCard", "__version__"]
+__all__ = ["AdnetError", "Denoiser", "ModelCard", "__version__", "denoise", "denoise_folder"]
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,8 @@ PROGRAMS = {
     "adnet-train": ("adnet.training.cli", "train on images, pairs or stores"),
     "adnet-data": ("adnet.data.cli", "fetch image sets, prepare training data"),
     "adnet-export": ("adnet.export.cli", "make ONNX and OM files, and compare them"),
-    "adnet-serve": ("adnet.runtime.serve.cli", "denoise images over HTTP"),
+    "adnet-serve": ("adnet.runtime.serve.cli", "denoise images over HTTP, on Ray Serve"),
+    "adnet-web": ("adnet.runtime.web.cli", "denoise on a page, and look at the result"),
     "adnet-bench": ("adnet.benchmarks.cli", "measure speed and quality"),
 }
 """As in pyproject.toml."""

@@ -33,11 +33,12 @@ _EXTRAS = {
     "matplotlib": "plot",
     "openvino": "openvino",
     "ray": "serve",
-    "starlette": "serve",
     "prometheus_client": "serve",
     "tritonclient": "triton",
     "ncnn": "peers",
     "MNN": "peers",
+    "starlette": "web",
+    "uvicorn": "web",
     "_tools": "peers",  # a module of MNN
 }
 """Packages that the base install lacks -> the extra that brings them."""
@@ -55,7 +56,7 @@ DebugOption = Annotated[
     bool, typer.Option("--debug", help="Show the Python traceback of an error, and debug logs.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
-QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 VersionOption = Annotated[
     bool,
     typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version."),
@@ -188,7 +189,7 @@ def parse_whole_numbers(text: str, option: str, count: int) -> tuple[int, ...]:
 
 
 class ProgressBar:
-    """A bar over a fraction, with a text of the caller's."""
+    """A bar over a fraction, with a text of the caller's; messages go above it."""
 
     def __init__(self, bar: Any) -> None:
         self._bar = bar
@@ -206,15 +207,45 @@ class ProgressBar:
         self._bar.update(position - self._shown)
         self._shown = position
 
+    def message(self, text: str) -> None:
+        """Write a line to stderr; the bar is drawn again below it."""
+        if self._bar is None:
+            typer.echo(text, err=True)
+            return
+        # Back to the start of the bar's line, and clear it.
+        sys.stderr.write(f"\r\x1b[K{text}\n")
+        sys.stderr.flush()
+        self._bar._last_line = None  # noqa: SLF001  (it draws only what has changed)
+        self._bar.render_progress()
+
+
+class _ProgressLines(ProgressBar):
+    """Without a terminal: a line every ten seconds."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__(None)
+        self._label, self._drawn_at = label, time.monotonic()
+
+    def show(self, fraction: float, text: str) -> None:
+        now = time.monotonic()
+        if now - self._drawn_at >= LINE_SECONDS:
+            self._drawn_at = now
+            typer.echo(f"{self._label}: {fraction:.0%}, {text}", err=True)
+
+
+LINE_SECONDS = 10.0
+"""Between two lines of progress where there is no terminal."""
+
 
 @contextmanager
-def progress_bar(label: str, quiet: bool) -> Iterator[ProgressBar]:
+def progress_bar(label: str, quiet: bool, *, lines: bool = False) -> Iterator[ProgressBar]:
     """Show a bar with percentage and ETA on stderr while a block runs.
 
-    Shows nothing when `quiet`, or when stderr is no terminal.
+    Shows nothing when `quiet`. When stderr is no terminal, a line every ten seconds with `lines`,
+    else nothing.
     """
     if quiet or not sys.stderr.isatty():
-        yield ProgressBar(None)
+        yield _ProgressLines(label) if lines and not quiet else ProgressBar(None)
         return
     with typer.progressbar(
         length=10_000,

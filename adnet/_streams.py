@@ -6,6 +6,8 @@ import codecs
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -66,10 +68,39 @@ def _patient(stream: Any, number: int) -> Any:
     return stream
 
 
+@contextmanager
+def own_stderr() -> Iterator[None]:
+    """Let `sys.stderr` write to a copy of descriptor 2, so that 2 itself may be sent elsewhere.
+
+    What C libraries write goes to 2. Leaves a stream alone that is not on 2, such as a test's.
+    """
+    before = sys.stderr
+    try:
+        if before.fileno() != 2:
+            raise OSError
+        copy = os.dup(2)
+    except (OSError, AttributeError, ValueError):
+        yield
+        return
+    before.flush()
+    raw = _Pipe(copy, "w")
+    raw.never_fails = True
+    after = io.TextIOWrapper(
+        io.BufferedWriter(raw), before.encoding, "backslashreplace", line_buffering=True
+    )
+    sys.stderr = after
+    try:
+        yield
+    finally:
+        sys.stderr = before
+        after.close()
+
+
 class _Pipe(io.FileIO):
     """A descriptor that takes what nobody reads, and fails only once; stderr never does."""
 
     _failed = False
+    never_fails = False
 
     def write(self, data: Any) -> int:
         if not self._failed:
@@ -81,6 +112,6 @@ class _Pipe(io.FileIO):
                 raise
             except OSError:
                 self._failed = True  # what is kept in buffers fails at the exit no more
-                if self.fileno() != 2:
+                if self.fileno() != 2 and not self.never_fails:
                     raise
         return memoryview(data).nbytes

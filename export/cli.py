@@ -24,6 +24,7 @@ from adnet._cli import (
 from adnet.errors import BackendUnavailable, UsageError
 from adnet.export.choices import Dynamic, Io, PrecisionMode
 from adnet.export.triton.command import triton
+from adnet.export.web.command import web
 from adnet.extras import install_extra
 from adnet.models.card import Precision
 
@@ -305,6 +306,9 @@ def verify(
     else:
         typer.echo(table(report))
     report.require()
+
+
+app.command()(web)
 
 
 def _require(extra: str, *packages: str) -> None:

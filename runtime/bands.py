@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,13 @@ from numpy.typing import NDArray
 
 from adnet.atomic import atomic_path
 from adnet.errors import ImageError
+from adnet.images.decoder_lines import listening
 from adnet.images.float_range import extent
 from adnet.images.formats.codec import damage_told
 from adnet.images.formats.image_file import colour_channels, planes
 from adnet.images.formats.rows import RowSource, open_rows, open_sink
 from adnet.images.image import ImageFile, target_format
+from adnet.images.noise_level import NoiseMeter
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.loading import Limits, Work, checked
 
@@ -28,9 +31,16 @@ Bands = list[tuple[slice, slice]]
 
 
 def denoise_in_bands(
-    work: Work, denoiser: Denoiser, limits: Limits, on_pixels: Callable[[int], None]
+    work: Work,
+    denoiser: Denoiser,
+    limits: Limits,
+    on_pixels: Callable[[int], None],
+    sigma: float | None = None,
 ) -> list[str]:
     """Read, denoise and write an image band by band; the file appears whole or not at all.
+
+    Args:
+        sigma: the estimate of its noise, for a denoiser with sigma="auto".
 
     Returns:
         Further notes on what could not be kept.
@@ -46,10 +56,49 @@ def denoise_in_bands(
             raise ImageError(f"{job.source}: changed while it was read.")
         told = _checked(work, file, source, limits)
         try:
-            _from_file_to_file(work, file, source, denoiser, on_pixels)
+            call = _Call(denoiser, sigma)
+            _from_file_to_file(work, file, source, call, on_pixels)
+            told += [f"its decoder said: {line}" for line in dict.fromkeys(call.said)]
         except OSError as err:
             raise ImageError(f"{job.target}: cannot be written: {err.strerror or err}.") from err
     return told
+
+
+def estimate_in_bands(work: Work, denoiser: Denoiser, limits: Limits) -> float | None:
+    """Estimate the noise of the first page, stripe by stripe, before any of it is denoised.
+
+    Raises:
+        ImageError: the file is damaged.
+    """
+    pixels = work.image.pixels
+    meter = NoiseMeter(pixels.shape[:2], denoiser.value_range)
+    stripes = [slice(top, top + meter.block) for top in
+               range(0, pixels.shape[0] - meter.block + 1, meter.block)]  # fmt: skip
+    with open_rows(work.job.source, limits.max_pixels) as source:
+        if source is None:
+            raise ImageError(f"{work.job.source}: changed while it was read.")
+        plan = [(one, one) for one in stripes]
+        for window in windows(_named(str(work.job.source), source.bands(0)), plan):
+            meter.add(window[..., : colour_channels(pixels)])
+    return meter.sigma()
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A denoiser, and what is known of the noise of the image that it is called for."""
+
+    denoiser: Denoiser
+    sigma: float | None
+    said: list[str] = field(default_factory=list)
+    """By the decoder of the image."""
+
+    def next_of(self, rows: Iterator[NDArray[Any]]) -> NDArray[Any]:
+        """Read the next band."""
+        with listening(self.said, to_c=True):
+            return next(rows)
+
+    def __call__(self, window: NDArray[Any], on_pixels: Callable[[int], None]) -> NDArray[Any]:
+        return self.denoiser(window, on_pixels, sigma=self.sigma)
 
 
 def _checked(work: Work, file: ImageFile, source: RowSource, limits: Limits) -> list[str]:
@@ -67,7 +116,7 @@ def _from_file_to_file(
     work: Work,
     file: ImageFile,
     source: RowSource,
-    denoiser: Denoiser,
+    call: _Call,
     on_pixels: Callable[[int], None],
 ) -> None:
     job = work.job
@@ -76,9 +125,11 @@ def _from_file_to_file(
             sink = open_sink(out, file, target_format(file, job.target))
             for page, frame in enumerate(file.frames):
                 height = (work.heights or ())[page]
-                plan = denoiser.plan_bands(frame.shape[:2], colour_channels(frame), height)
+                plan = call.denoiser.plan_bands(
+                    frame.shape[:2], colour_channels(frame), height, call.sigma
+                )
                 rows = _named(str(job.source), windows(source.bands(page), plan))
-                _denoise_page(rows, plan, planes(frame[:1]).shape[2], denoiser, sink.put, on_pixels)
+                _denoise_page(rows, plan, planes(frame[:1]).shape[2], call, sink.put, on_pixels)
                 sink.end_page()
             sink.close()
             size = out.tell()
@@ -90,7 +141,7 @@ def _denoise_page(
     rows: Iterator[NDArray[Any]],
     plan: Bands,
     channels: int,
-    denoiser: Denoiser,
+    call: _Call,
     put: Callable[[NDArray[Any]], None],
     on_pixels: Callable[[int], None],
 ) -> None:
@@ -103,15 +154,15 @@ def _denoise_page(
         ThreadPoolExecutor(1, "read-band") as reader,
         ThreadPoolExecutor(1, "write-band") as writer,
     ):
-        reading = reader.submit(next, rows)
+        reading = reader.submit(call.next_of, rows)
         writing: Future[None] | None = None
         for place, core in plan:
             window = reading.result()
             if place is not plan[-1][0]:
-                reading = reader.submit(next, rows)
+                reading = reader.submit(call.next_of, rows)
             kept = slice(core.start - place.start, core.stop - place.start)
             counted = _Counted(on_pixels, core.stop - core.start, len(window), window.shape[1])
-            result = denoiser(window[..., :channels], counted)[kept]
+            result = call(window[..., :channels], counted)[kept]
             counted.finish()
             if window.shape[2] > channels:
                 result = np.concatenate([result, window[kept, :, channels:]], axis=2)

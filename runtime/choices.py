@@ -15,3 +15,9 @@ Pad = Literal["reflect"]
 
 ColorMode = Literal["planes", "luma"]
 """How a colour image goes through a gray model."""
+
+FileFormat = Literal["png", "jpg", "tiff", "webp", "bmp", "gif"]
+"""What a result may be written as."""
+
+AUTO = "auto"
+"""What stands for the fastest backend, see `fastest`."""

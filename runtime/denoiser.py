@@ -22,7 +22,7 @@ from adnet.models.for_sigma import Choice, beyond, model_for_sigma, require_sigm
 from adnet.models.shipped import default_model, resolve_model
 from adnet.runtime.backend import Backend, RunOptions
 from adnet.runtime.budget import split_memory, told_pixels, used_memory, usual_pixels
-from adnet.runtime.choices import Pad
+from adnet.runtime.choices import ColorMode, Pad
 from adnet.runtime.fork import OfOneProcess
 from adnet.runtime.pixels import LUMA_NOISE
 from adnet.runtime.planning import (
@@ -171,6 +171,11 @@ class Denoiser(OfOneProcess):
         return estimate_sigma(image, self.value_range)
 
     @property
+    def color_mode(self) -> ColorMode | None:
+        """As given."""
+        return self._treatment.color_mode
+
+    @property
     def value_range(self) -> Range:
         """Black and white of float images."""
         return self._range or NOMINAL
@@ -217,7 +222,11 @@ class Denoiser(OfOneProcess):
         return other
 
     def plan_bands(
-        self, size: tuple[int, int], channels: int, most: int | None = None
+        self,
+        size: tuple[int, int],
+        channels: int,
+        most: int | None = None,
+        sigma: float | None = None,
     ) -> list[tuple[slice, slice]]:
         """Cut an image into bands for calls of their own, whose cores are the result of the whole.
 
@@ -225,11 +234,12 @@ class Denoiser(OfOneProcess):
             size: (height, width).
             channels: colour planes, 1 or 3.
             most: rows of a band; None: the rows of a tile. Models of fixed sizes have their own.
+            sigma: the estimate for the image, with sigma="auto".
 
         Returns:
             Rows of each band, and those of them whose result is kept.
         """
-        opened = self._opened_for(channels)
+        opened = self._opened_for(channels, sigma)
         backend, halo = opened.backend, opened.backend.card.receptive_radius
         return plan_bands(opened.spec, size, halo, self._wishes, backend.name, most)
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,45 +16,23 @@ from numpy.typing import NDArray
 
 from adnet.atomic import require_writable
 from adnet.errors import AdnetError, DeviceLostError, ShapeError, UsageError
+from adnet.images.decoder_lines import listening
 from adnet.images.image import ImageFile, write_image
-from adnet.runtime.bands import denoise_in_bands
+from adnet.images.noise_level import HARDLY_ANY
+from adnet.runtime.bands import denoise_in_bands, estimate_in_bands
 from adnet.runtime.budget import ByteBudget
+from adnet.runtime.comparing import Comparison
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.jobs import Job
-from adnet.runtime.loading import Limits, Work, examine, load
+from adnet.runtime.loading import Limits, Work, band_rows_of, examine, load
+from adnet.runtime.progress import Listener
+from adnet.runtime.summary import ImageReport, Summary
 
 Result = TypeVar("Result")
 Frames = list[NDArray[Any]]
 
 _AHEAD = 2
 """Images read ahead, and images waiting to be written; fewer where `ByteBudget` says so."""
-
-
-@dataclass(slots=True)
-class Summary:
-    """What a run did."""
-
-    written: list[Path] = field(default_factory=list)
-    skipped: int = 0
-    failed: list[tuple[Path, str]] = field(default_factory=list)
-    pixels: int = 0
-    seconds: float = 0.0
-    colour_with_gray: int = 0
-    """Colour images that the gray model denoised plane by plane."""
-    remarks: list[str] = field(default_factory=list)
-    """On the run as a whole: sentences."""
-    notes: list[tuple[Path, str]] = field(default_factory=list)
-    """What could not be kept as it was: the input, and a sentence."""
-
-
-@dataclass(slots=True)
-class Listener:
-    """What a progress display hears; from any thread, one call at a time."""
-
-    on_pixels: Callable[[int, int], None] = lambda _done, _total: None
-    """Pixels finished since the last call, and all pixels of that image."""
-    on_image: Callable[[Job, str | None], None] = lambda _job, _error: None
-    """An image is finished: the error's message, or None."""
 
 
 def run_jobs(
@@ -65,6 +43,7 @@ def run_jobs(
     limits: Limits = Limits(),  # noqa: B008  (it cannot be changed)
     listener: Listener | None = None,
     summary: Summary | None = None,
+    comparison: Comparison | None = None,
 ) -> Summary:
     """Denoise every job; reading and writing overlap with inference.
 
@@ -77,6 +56,7 @@ def run_jobs(
             denoised in bands where their format allows, else refused.
         summary: filled in and returned; pass your own to know what was done when the run ends
             with an exception.
+        comparison: draws pictures of each image before and after.
 
     Raises:
         UsageError: the output folder cannot be made or written to.
@@ -86,19 +66,43 @@ def run_jobs(
     todo = [job for job in jobs if overwrite or not job.target.exists()]
     summary = Summary() if summary is None else summary
     summary.skipped += len(jobs) - len(todo)
+    left = {job.target for job in todo}
+    summary.images += [
+        ImageReport(job.source, job.target, "skipped", "the output exists")
+        for job in jobs
+        if job.target not in left
+    ]
     try:
-        _Pipeline(denoiser, limits, listener or Listener(), summary).run(todo)
+        _Pipeline(denoiser, limits, listener or Listener(), summary, comparison).run(todo)
     finally:
         summary.seconds += time.monotonic() - begin
     return summary
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """An image that is denoised, but for what is written in bands not written yet."""
+
+    work: Work
+    frames: Frames | None
+    """None where they were written in bands."""
+    sigma: float | None
+    """Estimated, where that was asked for."""
+    seconds: float
 
 
 class _Pipeline:
     """Read, denoise, write: three stages with bounded queues between them."""
 
     def __init__(
-        self, denoiser: Denoiser, limits: Limits, listener: Listener, summary: Summary
+        self,
+        denoiser: Denoiser,
+        limits: Limits,
+        listener: Listener,
+        summary: Summary,
+        comparison: Comparison | None,
     ) -> None:
+        self._comparison = comparison
         self.summary = summary
         self._limits = limits
         self._denoiser = denoiser
@@ -106,7 +110,8 @@ class _Pipeline:
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._budget = ByteBudget(limits.memory)
-        self._working: deque[tuple[Job, Future[tuple[Work, Frames | None]]]] = deque()
+        self._working: deque[tuple[Job, Future[_Done]]] = deque()
+        self._reports: dict[Job, ImageReport] = {}
         self._writes: deque[tuple[Job, Future[None]]] = deque()
 
     def run(self, jobs: Sequence[Job]) -> None:
@@ -156,7 +161,14 @@ class _Pipeline:
             _require_writable(folder)
 
     def _read(self, job: Job) -> Work:
-        work = examine(job, self._limits, self._budget.limit, self._band_rows)
+        said: list[str] = []
+        with listening(said, to_c=True):
+            work = self._read_whole(job)
+        return work.with_notes([f"its decoder said: {line}" for line in said]) if said else work
+
+    def _read_whole(self, job: Job) -> Work:
+        """Read an image; of one that goes in bands, the header."""
+        work = examine(job, self._limits, self._budget.limit, band_rows_of(self._denoiser))
         self._budget.take(work.count)
         if work.heights is not None:
             return work
@@ -170,13 +182,9 @@ class _Pipeline:
             raise
         return replace(work, file=file)
 
-    def _band_rows(self, size: tuple[int, int], channels: int, most: int | None) -> int:
-        plan = self._denoiser.plan_bands(size, channels, most)
-        heights: list[int] = [rows.stop - rows.start for rows, _ in plan]
-        return max(heights)
-
-    def _denoise(self, image: Future[Work]) -> tuple[Work, Frames | None]:
+    def _denoise(self, image: Future[Work]) -> _Done:
         work = image.result()
+        begin = time.monotonic()
         try:
             total = _count_pixels(work.image)
 
@@ -186,53 +194,100 @@ class _Pipeline:
                 with self._lock:
                     self._listener.on_pixels(done, total)
 
+            sigma = self._estimate(work)
+            frames = None
             if work.heights is None:
-                return work, [self._denoiser(frame, on_pixels) for frame in work.image.frames]
-            told = denoise_in_bands(work, self._denoiser, self._limits, on_pixels)
-            return work.with_notes(told), None
+                frames = [
+                    self._denoiser(frame, on_pixels, sigma=sigma) for frame in work.image.frames
+                ]
+            else:
+                told = denoise_in_bands(work, self._denoiser, self._limits, on_pixels, sigma)
+                work = work.with_notes(told)
+            return _Done(work, frames, sigma, time.monotonic() - begin)
         except BaseException:
             self._budget.give_back(work.count)
             raise
+
+    def _estimate(self, work: Work) -> float | None:
+        """Estimate the noise of the first frame or page, where that was asked for."""
+        if self._denoiser.sigma != "auto":
+            return None
+        if work.heights is None:
+            return self._denoiser.estimate(work.image.pixels)
+        return estimate_in_bands(work, self._denoiser, self._limits)
 
     def _write(self, work: Work, file: ImageFile, denoised: Frames | None) -> None:
         try:
             if denoised is not None:  # else it is written already
                 write_image(work.job.target, denoised, file)
+            if self._comparison is not None:
+                report = self._reports[work.job]
+                report.compared = self._comparison.write(work.job, file, denoised)
         finally:
             self._budget.give_back(work.count)
 
     def _hand_over(self, writer: ThreadPoolExecutor) -> None:
         """Wait for the oldest image in work and give it to the writer."""
-        job, future = self._working.popleft()
-        if isinstance(lost := future.exception(), DeviceLostError):
+        job, future = self._working[0]
+        lost = future.exception()  # interrupted while it waits, it stays in line
+        self._working.popleft()
+        if isinstance(lost, DeviceLostError):
             raise lost  # every other image would fail, too
         result, error = _attempt(future.result, job)
         if result is None:
             self._finish(job, error)
             return
-        work, denoised = result
-        file = work.image
-        backend = self._denoiser.model_for(file.colour_channels)
-        gray_model = backend.card.channels == 1
-        if backend.spec.dtype == "uint8" and any(one.dtype != "uint8" for one in file.frames):
-            rounded = "the model takes 8 bits per sample, so the image was rounded to that."
-            self.summary.notes.append((job.source, rounded))
-        self.summary.colour_with_gray += gray_model and file.colour_channels == 3
+        work, file = result.work, result.work.image
+        report = self._report(job, result)
+        self._reports[job] = report
         self.summary.pixels += _count_pixels(file)
-        self.summary.notes += [(job.source, note) for note in file.notes]
-        self._writes.append((job, writer.submit(self._write, work, file, denoised)))
+        self.summary.notes += [(job.source, note) for note in report.notes]
+        self._writes.append((job, writer.submit(self._write, work, file, result.frames)))
         while self._writes and (len(self._writes) > _AHEAD or self._writes[0][1].done()):
             self._finish_write()
 
+    def _report(self, job: Job, done: _Done) -> ImageReport:
+        """Say how an image was denoised."""
+        file, channels = done.work.image, done.work.image.colour_channels
+        backend = self._denoiser.model_for(channels, done.sigma)
+        notes = list(file.notes)
+        if backend.spec.dtype == "uint8" and any(one.dtype != "uint8" for one in file.frames):
+            notes.append("the model takes 8 bits per sample, so the image was rounded to that.")
+        is_by_planes = backend.card.channels == 1 and channels == 3
+        self.summary.colour_with_gray += is_by_planes and self._denoiser.color_mode is None
+        if done.sigma is not None and done.sigma < HARDLY_ANY:
+            notes.append(
+                f"hardly any noise was found (sigma {done.sigma:.1f}), so what was removed may be "
+                "fine detail. Leave it out, or give a lower --strength."
+            )
+        choice = self._denoiser.choice(channels, done.sigma)
+        if choice is not None and self._denoiser.sigma != "auto":
+            self.summary.remark(f"{choice.reason}.")
+        return ImageReport(
+            job.source,
+            job.target,
+            "written",
+            choice.reason if choice else None,
+            backend.card.name or None,
+            done.sigma,
+            round(done.seconds, 3),
+            notes,
+        )
+
     def _finish_write(self) -> None:
-        job, future = self._writes.popleft()
-        self._finish(job, _attempt(future.result, job)[1])
+        job, future = self._writes[0]
+        error = _attempt(future.result, job)[1]  # interrupted while it waits, it stays in line
+        self._writes.popleft()
+        self._finish(job, error)
 
     def _finish(self, job: Job, error: str | None) -> None:
+        report = self._reports.pop(job, None) or ImageReport(job.source, job.target, "failed")
         if error is None:
             self.summary.written.append(job.target)
         else:
+            report.status, report.reason = "failed", error
             self.summary.failed.append((job.source, error))
+        self.summary.images.append(report)
         with self._lock:
             self._listener.on_image(job, error)
 

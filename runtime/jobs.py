@@ -12,7 +12,8 @@ from pathlib import Path
 from adnet.errors import UsageError
 from adnet.images.formats.kinds import UNSUPPORTED
 from adnet.images.image import FORMATS, find_in_folder
-from adnet.images.scan import Found, kind_of
+from adnet.images.scan import Found, kind_of, scan_folder
+from adnet.runtime.naming import Naming
 
 _FILE_SUFFIXES = frozenset(
     {
@@ -25,6 +26,10 @@ _FILE_SUFFIXES = frozenset(
     }
 )  # fmt: skip
 """Suffixes that a file has, and hardly ever a folder: with them, an output is no new folder."""
+
+
+RESULT = "named like a result"
+"""Why an image is left out where results lie beside their inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,39 +54,85 @@ def plan_jobs(inputs: Sequence[Path], output: Path) -> list[Job]:
     return make_plan(inputs, output).jobs
 
 
-def make_plan(inputs: Sequence[Path], output: Path) -> Plan:
+def make_plan(
+    inputs: Sequence[Path],
+    output: Path | None,
+    naming: Naming = Naming(),  # noqa: B008  (it cannot be changed)
+    *,
+    may_be_empty: bool = False,
+) -> Plan:
     """Find the images and name their outputs; touches nothing.
 
     A folder's tree is mirrored under `output`; a file goes to `output`/name. One input file and
-    an `output` with an image suffix that is no folder: that file is written.
+    an `output` with an image suffix that is no folder: that file is written. Among several inputs,
+    files that are no images by their suffix are left out and counted.
+
+    Args:
+        output: None to write beside each input; then `naming` must have a suffix, and what is
+            named like a result is no input.
+        may_be_empty: folders without an image are no mistake.
 
     Raises:
         UsageError: missing input, no image found, an output inside an input folder or on top of
             an input, two inputs with one output, or an output that is named like a file but
             cannot be one.
     """
+    if output is None and not naming.suffix:
+        raise UsageError(
+            "say where the results go: -o OUT, or --suffix _clean to write beside each input."
+        )
     modes = {path: _mode(path) for path in inputs}
     single = len(modes) == 1 and not stat.S_ISDIR(modes[inputs[0]])
-    as_file = _is_named_as_file(output, single=single)
-    plan = Plan()
+    as_file = output is not None and _is_named_as_file(output, single=single)
+    if as_file and output is not None:
+        naming.check_file(output)
+    plan, refused = Plan(), None
     for path, mode in modes.items():
         if stat.S_ISDIR(mode):
-            _refuse_within(output, path, path)
-            found = find_in_folder(path)
-            for link in found.linked:
-                _refuse_within(output, link, path)
-            plan.found.add(found)
-            plan.jobs += [Job(image, output / image.relative_to(path)) for image in found.images]
-        elif stat.S_ISREG(mode):
-            if path.suffix.lower() not in FORMATS:
-                told = f"the suffix {path.suffix or '(none)'} is not one of {', '.join(FORMATS)}."
-                raise UsageError(f"{path}: {UNSUPPORTED.get(path.suffix.lower(), told)}")
-            plan.jobs.append(Job(path, output if as_file else output / path.name))
-        else:
+            _add_folder(plan, path, output, naming, alone=len(modes) == 1 and not may_be_empty)
+        elif not stat.S_ISREG(mode):
             raise UsageError(f"{path}: is {kind_of(mode)}; give image files or folders.")
+        elif path.suffix.lower() not in FORMATS:
+            told = f"the suffix {path.suffix or '(none)'} is not one of {', '.join(FORMATS)}."
+            refused = refused or f"{path}: {UNSUPPORTED.get(path.suffix.lower(), told)}"
+            plan.found.other_files[path.suffix.lower()] += 1
+        elif output is None and naming.is_result(path):
+            plan.found.left_out.append((path, RESULT))
+        else:
+            result = naming.result(path)
+            place = result if output is None else output if as_file else output / result.name
+            plan.jobs.append(Job(path, place))
     plan.jobs = list(dict.fromkeys(plan.jobs))
+    if not plan.jobs and not may_be_empty:
+        told = [f"{path}: {reason}" for path, reason in plan.found.left_out]
+        raise UsageError(refused or "; ".join(["there is nothing to denoise", *told[:1]]) + ".")
     _refuse_collisions(plan.jobs)
     return plan
+
+
+def _add_folder(
+    plan: Plan, path: Path, output: Path | None, naming: Naming, *, alone: bool
+) -> None:
+    """Add the images of a folder.
+
+    Args:
+        alone: there is nothing else, so it must hold an image.
+    """
+    found = find_in_folder(path) if alone else scan_folder(path, FORMATS)
+    if output is not None:
+        _refuse_within(output, path, path)
+        for link in found.linked:
+            _refuse_within(output, link, path)
+    if not found.images:
+        plan.found.left_out.append((path, "no image in this folder"))
+    plan.found.add(found)
+    for image in found.images:
+        if output is None and naming.is_result(image):
+            plan.found.left_out.append((image, RESULT))
+        else:
+            result = naming.result(image)
+            place = result if output is None else output / result.relative_to(path)
+            plan.jobs.append(Job(image, place))
 
 
 def _mode(path: Path) -> int:
@@ -103,11 +154,6 @@ def _is_named_as_file(output: Path, *, single: bool) -> bool:
     Raises:
         UsageError: it looks like a file's name, but cannot be that of the result.
     """
-    if str(output) == "-":
-        raise UsageError(
-            "--output -: results are not written to stdout. Give the name of a folder or, for one "
-            "input, of a file."
-        )
     suffix = output.suffix.lower()
     if output.is_dir() or (suffix not in FORMATS and suffix not in _FILE_SUFFIXES):
         return False

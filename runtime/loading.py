@@ -46,6 +46,8 @@ class Limits:
     """Bytes for one image that cannot be read in bands; None for `memory`."""
     value_range: Range | None = None
     """Black and white of float images; None: 0 and 1, and what cannot be so is refused."""
+    quality: int | None = None
+    """Of lossy formats, 1 to 100; None: a JPEG's own, else 95."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +126,27 @@ def examine(job: Job, limits: Limits, memory: int, band_rows: BandRows) -> Work:
 
 def load(work: Work, limits: Limits) -> ImageFile:
     """Read an image as a whole and make sure that its result can be written."""
-    file = read_image(work.job.source, limits.max_pixels)
-    told = [
-        checked(work.job, extent([frame], _colours(frame.shape)), limits) for frame in file.frames
-    ]
-    return _ready(work.job, replace(file, notes=(*file.notes, *filter(None, told))), limits)
+    return load_from(work.job, read_image(work.job.source, limits.max_pixels), limits)
+
+
+def load_from(job: Job, file: ImageFile, limits: Limits) -> ImageFile:
+    """Make sure that an image that was read can be denoised and its result written.
+
+    Raises:
+        ImageError: it cannot.
+    """
+    told = [checked(job, extent([frame], _colours(frame.shape)), limits) for frame in file.frames]
+    return _ready(job, replace(file, notes=(*file.notes, *filter(None, told))), limits)
+
+
+def band_rows_of(denoiser: Denoiser) -> BandRows:
+    """Return how high the bands are that a denoiser cuts an image into."""
+
+    def rows(size: tuple[int, int], channels: int, most: int | None) -> int:
+        plan = denoiser.plan_bands(size, channels, most)
+        return max(rows.stop - rows.start for rows, _ in plan)
+
+    return rows
 
 
 def checked(job: Job, found: Range | None, limits: Limits) -> str:
@@ -181,6 +199,7 @@ def _examine_source(
 def _ready(job: Job, file: ImageFile, limits: Limits) -> ImageFile:
     if limits.strip_metadata:
         file = file.without_metadata()
+    file = replace(file, quality=limits.quality)
     return replace(file, notes=(*file.notes, *check_writable(file, job.target)))
 
 

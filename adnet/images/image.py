@@ -171,8 +171,7 @@ def find_in_folder(folder: Path) -> Found:
 def write_image(path: Path, pixels: Pixels | Sequence[Pixels], like: ImageFile) -> None:
     """Write `pixels` with the metadata of `like`; the file appears whole or not at all.
 
-    The format is that of `like`, unless the suffix of `path` asks for another. Lossy formats are
-    written at quality 95 without chroma subsampling.
+    The format is that of `like`, unless the suffix of `path` asks for another; see `encode_image`.
 
     Args:
         pixels: same shape rules as `ImageFile.pixels`; for an image of several frames, all of them.

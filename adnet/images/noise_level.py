@@ -107,6 +107,12 @@ def estimate_sigma(pixels: NDArray[Any], value_range: Range = NOMINAL) -> float 
     return meter.sigma()
 
 
+def plain_estimate(image: NDArray[Any]) -> float:
+    """Return Donoho's estimate of a whole (H, W) float image, on the 0-255 scale: to compare."""
+    diagonal = _filtered(_filtered(image.astype(np.float64), _HIGH, 0), _HIGH, 1)
+    return float(np.median(np.abs(diagonal))) / _MEDIAN * WHITE
+
+
 def _of_plane(clipped: NDArray[Any], texture: NDArray[Any], diagonal: NDArray[Any]) -> float:
     """Return the standard deviation by (N,), (N,) and (N, coefficients) of the blocks."""
     if np.mean(clipped <= _CLIPPED) >= _LEAST:

@@ -24,6 +24,7 @@ from adnet.errors import UsageError
 from adnet.training.config import FIELDS, TrainConfig
 from adnet.training.field_options import SectionedCommand, read_fields, takes_fields
 from adnet.training.recipes import make_config
+from adnet.training.threads import sleep_when_idle
 from adnet.training.workers import Workers, choose_workers
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ def _benchmark(config: TrainConfig, workers: Workers | None) -> None:
 
 def main() -> None:
     """Entry point of adnet-train."""
+    sleep_when_idle()
     app()
 
 

@@ -33,6 +33,13 @@ def test_training_steps_beside_the_modelzoo_loop():
     assert "median ratio" in out
 
 
+def test_threads_that_wait(folder):
+    lines = run("waiting", folder, "--steps", 1, "--rounds", 1, "--batch", 2).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        f"beside {loops} busy loops, {name}" for loops in (0, 2) for name in ("PASSIVE", "default")
+    ]
+
+
 def test_patch_store_writers_agree(folder):
     counts = [
         line.split(": ")[1].split()[0] for line in run("store_writers", folder).splitlines()[:2]

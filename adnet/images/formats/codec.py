@@ -95,7 +95,8 @@ def encode_image(
 
     The same depth, byte order, compression, tiling, and metadata byte for byte in the same format;
     in another one (or for pixels of another size or kind) the metadata that it has a place for.
-    JPEG and lossy WebP are written at quality 95 without chroma subsampling.
+    A JPEG keeps its quantisation tables and subsampling; else JPEG and lossy WebP are written at
+    `like.quality`, or at 95 without chroma subsampling.
 
     Args:
         pixels: of the shapes and dtypes of `like.frames`.

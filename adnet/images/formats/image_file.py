@@ -59,6 +59,8 @@ class ImageFile:
     """What could not be kept as it was, one sentence each."""
     more: tuple[Pixels, ...] = ()
     """Further frames or pages; those of a TIFF may differ in size, kind and depth."""
+    quality: int | None = None
+    """With which lossy formats are to be written, 1 to 100; None: as it was, or 95."""
 
     @property
     def frames(self) -> tuple[Pixels, ...]:

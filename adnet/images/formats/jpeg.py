@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from adnet.errors import ImageError
 from adnet.images.formats.colour import cmyk_to_rgb, srgb_profile
@@ -37,6 +38,18 @@ MAX_SIDE = 65_500
 """libjpeg's limit; the format's is 65,535."""
 
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+_LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
+_FRAMES = tuple(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC))
+"""Markers of frame headers; their first byte is the number of bits per sample."""
+
+
+class Coding(NamedTuple):
+    """How strongly a JPEG is compressed."""
+
+    tables: tuple[tuple[int, ...], ...]
+    """Of quantisation, one for each component or for luma and chroma."""
+    subsampling: int
+    """0: none; 1: chroma at half the width, 2: at half of both sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +58,8 @@ class JpegLayout:
 
     segments: tuple[Segment, ...] = ()
     progressive: bool = False
+    coding: Coding | None = None
+    """How strongly it was compressed; None where that cannot be had again."""
 
     @property
     def only_here(self) -> list[str]:
@@ -60,6 +75,7 @@ class JpegLayout:
 def decode(data: bytes, limit: int) -> ImageFile:
     """Read a JPEG file; see `codec.decode_image`."""
     segments, scans, trailing = split_segments(data)
+    _require_known(segments)
     kept, notes = carried(segments)
     if trailing > 16 and not notes:  # cameras fill up files with a few zeros
         notes.append(f"{trailing} bytes after the end of the image were left out.")
@@ -71,24 +87,68 @@ def decode(data: bytes, limit: int) -> ImageFile:
         if image.mode not in ("L", "RGB", "CMYK"):
             raise ImageError(f"is a JPEG of kind {image.mode}, which is not supported.")
         pixels: Pixels = np.asarray(image)
+        coding = _coding(image)
     if pixels.ndim == 3 and pixels.shape[2] == 4:
         pixels, told, is_srgb = cmyk_to_rgb(pixels, read_portable(kept).icc)
         notes.append(told)
         kept = [segment for segment in kept if not is_icc(segment)]
         kept += icc_segments(srgb_profile()) if is_srgb else []
     progressive = any(segment.marker in _PROGRESSIVE for segment in segments)
-    layout = JpegLayout(tuple(kept), progressive)
+    layout = JpegLayout(tuple(kept), progressive, coding)
     return ImageFile(pixels, "JPEG", layout, read_portable(kept), tuple(notes))
 
 
+def _require_known(segments: Sequence[Segment]) -> None:
+    """Name the rare kinds of JPEG; Pillow would call them damaged.
+
+    Source: ITU-T T.81, table B.1.
+    """
+    for marker, data in segments:
+        if marker not in _FRAMES or not data:
+            continue
+        kind = "a lossless JPEG" if marker in _LOSSLESS else f"a JPEG of {data[0]} bits"
+        if marker in _LOSSLESS or data[0] != 8:
+            raise ImageError(
+                f"is {kind}, which is not supported. Convert it to PNG or TIFF of 16 bits first, "
+                "for example with djpeg of libjpeg-turbo 3."
+            )
+
+
 def encode(frames: Sequence[Pixels], like: ImageFile) -> bytes:
-    """Write a JPEG file at quality 95 without chroma subsampling; see `codec.encode_image`."""
+    """Write a JPEG file; see `codec.encode_image`.
+
+    One that was a JPEG gets its quantisation tables and subsampling back, unless `like.quality`
+    says otherwise; what was none, quality 95 without chroma subsampling.
+    """
     same = isinstance(like.layout, JpegLayout)
     layout = like.layout if same else JpegLayout(tuple(portable_segments(like.portable)))
     file = io.BytesIO()
-    Image.fromarray(frames[0]).save(
-        file, "JPEG", quality=95, subsampling=0, progressive=layout.progressive
-    )
+    how: dict[str, Any] = {"quality": like.quality or 95, "subsampling": 0}
+    if like.quality is None and layout.coding is not None:
+        how = {"qtables": layout.coding.tables, "subsampling": layout.coding.subsampling}
+    Image.fromarray(frames[0]).save(file, "JPEG", progressive=layout.progressive, **how)
     written, scans, _ = split_segments(file.getvalue())
     plain = [segment for segment in written if not segment.is_metadata]
     return join_segments([*layout.segments, *plain], scans)
+
+
+def _coding(image: Image.Image) -> Coding | None:
+    """Read tables and subsampling; None where Pillow cannot write the like.
+
+    Those of RGB or CMYK that was stored as it is are for other planes than the luma and chroma that
+    are written.
+    """
+    layers = getattr(image, "layer", [])
+    tables = getattr(image, "quantization", {})
+    if image.mode not in ("L", "RGB") or image.info.get("adobe_transform") == 0:
+        return None
+    try:
+        found = tuple(tuple(tables[number]) for _, _, _, number in layers)
+    except KeyError:
+        return None
+    if len(found) != len(image.getbands()) or any(
+        len(one) != 64 or not all(1 <= step <= 255 for step in one) for one in found
+    ):
+        return None
+    sampling = 0 if image.mode == "L" else JpegImagePlugin.get_sampling(image)  # type: ignore[arg-type]
+    return None if sampling < 0 else Coding(found, sampling)

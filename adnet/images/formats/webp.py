@@ -82,13 +82,14 @@ def decode(data: bytes, limit: int) -> ImageFile:
 
 
 def encode(frames: Sequence[Pixels], like: ImageFile) -> bytes:
-    """Write a WebP file, lossy frames at quality 95; see `codec.encode_image`."""
+    """Write a WebP file, lossy frames at `like.quality` or 95; see `codec.encode_image`."""
     same = isinstance(like.layout, WebpLayout)
     layout = like.layout if same else WebpLayout(tuple(portable_chunks(like.portable)))
     height, width = frames[0].shape[:2]
     alpha = any(has_alpha(frame) for frame in frames)
     stills = [
-        _still(frame, lossless) for frame, lossless in zip(frames, layout.lossless, strict=True)
+        _still(frame, lossless, like.quality or 95)
+        for frame, lossless in zip(frames, layout.lossless, strict=True)
     ]
     if layout.animation is None:
         return make_file((width, height), stills[0], layout.metadata, alpha)
@@ -120,11 +121,18 @@ def _layout(chunks: list[Chunk]) -> WebpLayout:
     return WebpLayout(tuple(metadata), tuple(lossless), animation, tuple(durations))
 
 
-def _still(frame: Pixels, lossless: bool) -> list[Chunk]:
+def _still(frame: Pixels, lossless: bool, quality: int) -> list[Chunk]:
     file = io.BytesIO()
     image = Image.fromarray(frame)
     if image.mode in ("L", "LA"):
         image = image.convert("RGB" if image.mode == "L" else "RGBA")
     # `exact`: the colours of transparent pixels are somebody's, too.
-    image.save(file, "WEBP", lossless=lossless, quality=95, method=4, exact=lossless)
+    image.save(
+        file,
+        "WEBP",
+        lossless=lossless,
+        quality=95 if lossless else quality,
+        method=4,
+        exact=lossless,
+    )
     return [chunk for chunk in split_chunks(file.getvalue()) if chunk.kind in PIXEL_KINDS]

@@ -1,0 +1,147 @@
+"""The calls that `import adnet` offers: one image, or whole folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from adnet.errors import ImageError
+from adnet.images.image import read_image
+from adnet.runtime.backend import RunOptions
+from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.naming import Naming
+from adnet.runtime.progress import Position, Progress
+from adnet.runtime.request import Request, run
+from adnet.runtime.summary import Summary
+from adnet.runtime.treatment import Treatment
+
+_AS_THEY_ARE = ("L", "LA", "RGB", "RGBA", "F", "I;16", "I;16L", "I;16B")
+_DEEP = "I;16"
+
+
+def denoise(image: Any, model: str | Path | None = None, **asked: Any) -> Any:
+    """Denoise one image, or each of a list.
+
+    Args:
+        image: an array (see `Denoiser.__call__`), a Pillow image, the path of an image file, or a
+            list or tuple of these.
+        model: name of a shipped model or path of a model file; None: the shipped blind one.
+        asked: words of `Denoiser`: sigma, strength, ensemble, color_mode, value_range, threads,
+            device ...
+
+    Returns:
+        For an array, one of the same shape and dtype. For a Pillow image, one of the same mode
+        (palettes and black-and-white become RGB, RGBA or L). For a path, the denoised pixels as an
+        array. For a list, a list. For many images one by one, open a `Denoiser` once.
+
+    Raises:
+        ImageError: a file cannot be read, or holds several frames or pages (`denoise_folder` keeps
+            them); floats that are not finite, or not in the range that was said.
+        ShapeError, UsageError, ModelError: see `Denoiser`.
+    """
+    with Denoiser(model, **asked) as denoiser:
+        if isinstance(image, list | tuple):
+            return [_denoise_one(one, denoiser) for one in image]
+        return _denoise_one(image, denoiser)
+
+
+def denoise_folder(
+    inputs: str | PathLike[str] | Sequence[str | PathLike[str]],
+    output: str | PathLike[str] | None = None,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+    **asked: Any,
+) -> Summary:
+    """Denoise files and folders into files, as adnet-run does.
+
+    An image that fails is noted in the result, and the others continue. Outputs that exist are
+    skipped unless overwrite=True.
+
+    Args:
+        inputs: an image file or a folder, or several.
+        output: folder for the results; for one input file, also a file. None with suffix=: beside
+            the inputs.
+        on_progress: called with each step, from any thread, one call at a time.
+        asked: the options of adnet-run: model, sigma, strength, ensemble, color_mode, suffix,
+            format, quality, overwrite, max_pixels, max_memory, value_range, strip_metadata,
+            compare, reference, backend, tile, batch, threads, device ...
+
+    Returns:
+        What was written, skipped and failed, image by image.
+
+    Raises:
+        UsageError, ModelError: nothing was begun.
+        TypeError: there is no such option.
+    """
+    several = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
+    request = make_request(
+        inputs=[Path(one) for one in several],
+        output=None if output is None else Path(output),
+        **asked,
+    )
+    plan = request.plan()
+    position = Position(len(plan.jobs), on_progress or (lambda _: None))
+    return run(request, plan, position, Summary())
+
+
+def make_request(**asked: Any) -> Request:
+    """Make a request of the words of adnet-run's options, strength= and threads= included.
+
+    Raises:
+        UsageError: they do not go together.
+        TypeError: there is no such word.
+    """
+    for name, kind in (("naming", Naming), ("treatment", Treatment), ("options", RunOptions)):
+        words = {one.name for one in fields(kind)} & set(asked)
+        if words and name not in asked:
+            asked[name] = kind(**{word: asked.pop(word) for word in words})
+    for name in ("compare", "reference"):
+        if asked.get(name) is not None:
+            asked[name] = Path(asked[name])
+    return Request(**asked)
+
+
+def _denoise_one(image: Any, denoiser: Denoiser) -> Any:
+    if isinstance(image, str | PathLike):
+        file = read_image(Path(fspath(image)))
+        if file.more:
+            raise ImageError(
+                f"{image}: has {len(file.frames)} frames or pages; expected one image. "
+                "adnet.denoise_folder keeps them all."
+            )
+        return denoiser(file.pixels)
+    if isinstance(image, Image.Image):
+        return _denoise_pillow(image, denoiser)
+    return denoiser(np.asarray(image))
+
+
+def _denoise_pillow(image: Image.Image, denoiser: Denoiser) -> Image.Image:
+    """Denoise a Pillow image; its `info` comes along, as ICC profile and resolution do."""
+    source = image
+    if image.mode == "I":
+        raise ImageError(
+            "a Pillow image of mode I has 32 bits of no known range; convert it to I;16 or F first."
+        )
+    if image.mode not in _AS_THEY_ARE:
+        has_alpha = image.mode == "PA" or "transparency" in image.info
+        gray = "LA" if image.mode == "La" else "L"
+        source = image.convert(
+            gray if image.mode in ("1", "La") else "RGBA" if has_alpha else "RGB"
+        )
+    pixels = np.asarray(source)
+    result = denoiser(pixels)
+    if source.mode.startswith(_DEEP):
+        raw = result.astype(">u2" if source.mode == "I;16B" else "<u2").tobytes()
+        made = Image.frombytes(source.mode, source.size, raw)
+    else:
+        made = Image.fromarray(result)
+    made.info = dict(image.info)
+    if source is not image:
+        made.info.pop("transparency", None)
+    return made

@@ -1,0 +1,95 @@
+"""Pictures of each image before and after, written beside a run's results."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from adnet.atomic import write_atomically
+from adnet.errors import AdnetError
+from adnet.images.compare import draw, likeness
+from adnet.images.float_range import NOMINAL, Range
+from adnet.images.formats.kinds import FORMATS
+from adnet.images.image import ImageFile, read_image
+from adnet.runtime.jobs import Job
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Draws `folder`/NAME.png for each image; NAME.jpg.png for NAME.jpg.
+
+    Args:
+        inputs: what was given; a picture lies where its image lies in such a folder.
+    """
+
+    folder: Path
+    reference: Path | None = None
+    inputs: Sequence[Path] = ()
+    value_range: Range | None = None
+
+    def write(
+        self, job: Job, file: ImageFile, denoised: Sequence[NDArray[Any]] | None
+    ) -> dict[str, Any]:
+        """Draw the first frame or page of an image; never fails.
+
+        Args:
+            denoised: None for one that was denoised in bands, which is not drawn.
+
+        Returns:
+            `picture`, and with a reference `before` and `after`, each with `psnr` and `ssim`;
+            `note` where something is missing.
+        """
+        if denoised is None:
+            return {"note": "too large to be drawn"}
+        try:
+            return self._write(job, file.pixels, denoised[0])
+        except (AdnetError, OSError, ValueError, MemoryError) as err:
+            return {"note": f"no picture was drawn: {err}"}
+
+    def picture(self, source: Path) -> Path:
+        """Return where the picture of an input goes."""
+        place = self._place(source)
+        name = place.name if place.suffix.lower() == ".png" else f"{place.name}.png"
+        return self.folder / place.with_name(name)
+
+    def _place(self, source: Path) -> Path:
+        for given in self.inputs:
+            if source != given and source.is_relative_to(given):
+                return source.relative_to(given)
+        return Path(source.name)
+
+    def _write(self, job: Job, before: NDArray[Any], after: NDArray[Any]) -> dict[str, Any]:
+        values = self.value_range or NOMINAL
+        told: dict[str, Any] = {"picture": self.picture(job.source)}
+        labels, panels = ["before", "after"], [before, after]
+        if self.reference is not None:
+            clean = self._clean(self.reference / self._place(job.source))
+            if clean is None:
+                told["note"] = "there is no reference of that name"
+            else:
+                found = [likeness(one, clean, values) for one in panels]
+                if found[0] is None or found[1] is None:
+                    told["note"] = "the reference has another size or other colours"
+                else:
+                    for label, one in zip(("before", "after"), found, strict=True):
+                        told[label] = asdict(one)  # type: ignore[arg-type]
+                    labels = [f"{label} {one.told()}"
+                              for label, one in zip(labels, found, strict=True) if one]  # fmt: skip
+                    labels, panels = [*labels, "reference"], [*panels, clean]
+        picture = draw(list(zip(labels, panels, strict=True)), values)
+        told["picture"].parent.mkdir(parents=True, exist_ok=True)
+        data = io.BytesIO()
+        picture.save(data, "PNG")
+        write_atomically(told["picture"], data.getvalue())
+        return told
+
+    @staticmethod
+    def _clean(place: Path) -> NDArray[Any] | None:
+        """Read the reference: of the same name, or of the same stem with an image's suffix."""
+        choices = [place, *(place.with_suffix(suffix) for suffix in FORMATS)]
+        return next((read_image(one).pixels for one in choices if one.is_file()), None)

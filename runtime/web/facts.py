@@ -1,0 +1,139 @@
+"""What came of a file: figures, and pictures for a screen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from adnet.errors import ImageError
+from adnet.images.compare import draw as draw_comparison
+from adnet.images.compare import likeness
+from adnet.images.image import ImageFile, read_image
+from adnet.images.levels import WHITE, to_levels
+from adnet.images.noise_level import estimate_sigma
+
+Float32 = NDArray[np.float32]
+
+PICTURES = ("noisy", "denoised", "noise", "difference", "comparison")
+GAIN = 2
+"""By which the removed noise is amplified to be seen; as on the live page."""
+DIFFERENCE_GAIN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """One file before and after, and what it should have become."""
+
+    noisy: Path
+    denoised: Path
+    clean: Path | None = None
+
+
+def measure(files: Files, max_pixels: int) -> dict[str, Any]:
+    """Measure the first frame; ready for JSON.
+
+    Raises:
+        ImageError: a file cannot be read, or the reference has another size.
+    """
+    noisy_file = read_image(files.noisy, max_pixels)
+    noisy = _values(noisy_file)
+    denoised_file = read_image(files.denoised, max_pixels)
+    denoised = _values(denoised_file)
+    removed = noisy - denoised
+    counts = np.bincount(
+        (np.clip(np.rint(removed * WHITE), -WHITE, WHITE) + WHITE).astype(np.int64).ravel(),
+        minlength=2 * WHITE + 1,
+    )
+    height, width = noisy.shape[:2]
+    sample = noisy_file.pixels.dtype
+    facts: dict[str, Any] = {
+        "size": [width, height],
+        "frames": len(noisy_file.frames),
+        "format": noisy_file.format,
+        "depth": f"{8 * sample.itemsize} bits" + (" float" if sample.kind == "f" else ""),
+        "planes": noisy.shape[2],
+        "sigma": _rounded(estimate_sigma(noisy_file.pixels), 1),
+        "removed": _rounded(float(removed.std()) * WHITE, 2),
+        "histogram": counts.tolist(),
+    }
+    if files.clean is not None:
+        clean = _reference(files.clean, noisy.shape, max_pixels)
+        for name, file in (("before", noisy_file), ("after", denoised_file)):
+            found = likeness(file.pixels, clean.pixels)
+            if found is not None:
+                facts[f"psnr_{name}"] = _rounded(found.psnr, 2)
+                facts[f"ssim_{name}"] = _rounded(found.ssim, 4)
+    return facts
+
+
+def draw(files: Files, picture: str, target: Path, max_pixels: int) -> None:
+    """Write one of `PICTURES` as an 8-bit PNG without alpha.
+
+    Raises:
+        ImageError: as `measure`.
+    """
+    if picture == "difference" and files.clean is None:
+        raise ImageError("there is no clean reference to draw a difference to.")
+    if picture == "comparison":
+        _compare(files, max_pixels).save(target, "PNG")
+        return
+    if picture == "noisy":
+        values = _values(read_image(files.noisy, max_pixels))
+    else:
+        values = _values(read_image(files.denoised, max_pixels))
+    if picture == "noise":
+        values = 128 / WHITE + GAIN * (_values(read_image(files.noisy, max_pixels)) - values)
+    if picture == "difference" and files.clean is not None:
+        clean = _values(_reference(files.clean, values.shape, max_pixels))
+        values = DIFFERENCE_GAIN * np.abs(clean - values)
+    levels = to_levels(values)
+    Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels).save(
+        target, "PNG", compress_level=1
+    )
+
+
+def _values(file: ImageFile) -> Float32:
+    """Return the colours of the first frame as (H, W, C) with white at 1."""
+    pixels = file.pixels.reshape(*file.pixels.shape[:2], -1)
+    colours = pixels[..., : 3 if pixels.shape[2] >= 3 else 1]
+    white = 1.0 if colours.dtype.kind == "f" else float(np.iinfo(colours.dtype).max)
+    return np.asarray(colours, np.float32) / np.float32(white)
+
+
+def _compare(files: Files, max_pixels: int) -> Image.Image:
+    """Draw the picture of adnet-run --compare."""
+    panels = [("before", read_image(files.noisy, max_pixels).pixels)]
+    panels.append(("after", read_image(files.denoised, max_pixels).pixels))
+    if files.clean is not None:
+        clean = read_image(files.clean, max_pixels).pixels
+        found = [(label, likeness(pixels, clean)) for label, pixels in panels]
+        told = {label: f"{label} {one.told()}" for label, one in found if one is not None}
+        panels = [(told.get(label, label), pixels) for label, pixels in panels]
+        panels.append(("reference", clean))
+    return draw_comparison(panels)
+
+
+def _reference(path: Path, shape: tuple[int, ...], max_pixels: int) -> ImageFile:
+    file = read_image(path, max_pixels)
+    found = _values(file).shape
+    if found != shape:
+        raise ImageError(
+            f"the clean reference has {_told(found)}, the image {_told(shape)}: they cannot be "
+            "compared. Give the same picture without noise."
+        )
+    return file
+
+
+def _told(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]} pixels in {'gray' if shape[2] == 1 else 'colour'}"
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    """JSON has no infinity: an image equal to its reference has no PSNR."""
+    return None if value is None or not math.isfinite(value) else round(value, digits)

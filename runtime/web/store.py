@@ -1,0 +1,181 @@
+"""What visitors bring and get: in a folder of its own, gone when the visit or the program ends."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from adnet.errors import UsageError
+from adnet.images.image import FORMATS
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the server takes on.
+
+    Raises:
+        UsageError: a limit under 1.
+    """
+
+    pixels: int = 50_000_000
+    """Of one image, frames or pages together."""
+    file_bytes: int = 500_000_000
+    visit_bytes: int = 2_000_000_000
+    """Of all that a visitor brought and has not given back."""
+    files: int = 100
+    """In one order."""
+    queue: int = 16
+    """Orders that wait, of all visitors."""
+    visits: int = 64
+    idle_seconds: int = 3600
+    """After which a visit that was not heard of ends."""
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            if getattr(self, name) < 1:
+                raise UsageError(f"the limit of {name} must be at least 1.")
+
+
+class FullError(UsageError):
+    """There is no room for more now; there may be later."""
+
+
+class TooLargeError(UsageError):
+    """A file or a number of files is beyond the limits."""
+
+
+class GoneError(UsageError):
+    """No such visit, file or order; it may have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One file of a visitor."""
+
+    name: str
+    """What the visitor calls it; never part of a path here."""
+    path: Path
+    clean: Path | None = None
+    """The same picture without noise, where it is one of our samples."""
+
+
+@dataclass(slots=True)
+class Visit:
+    """One open page."""
+
+    folder: Path
+    files: dict[str, Kept] = field(default_factory=dict)
+    orders: dict[str, object] = field(default_factory=dict)
+    size: int = 0
+    seen: float = field(default_factory=time.monotonic)
+
+    def file(self, key: str) -> Kept:
+        """Return a file by its key."""
+        try:
+            return self.files[key]
+        except KeyError:
+            raise GoneError("no such file; it may have been removed. Give it again.") from None
+
+
+class Store:
+    """All visits. A context manager: at the end nothing is left.
+
+    Keys are secret, so that nobody comes upon another visitor's files.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._folder = Path(tempfile.mkdtemp(prefix="adnet-web-"))
+        self._visits: dict[str, Visit] = {}
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Remove everything."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def open_visit(self) -> str:
+        """Begin a visit; those not heard of for long end.
+
+        Raises:
+            FullError: there are too many.
+        """
+        with self._lock:
+            old = time.monotonic() - self.limits.idle_seconds
+            for key in [key for key, one in self._visits.items() if one.seen < old]:
+                self._end(key)
+            if len(self._visits) >= self.limits.visits:
+                raise FullError("too many visitors at once; try again later.")
+            key = secrets.token_urlsafe(16)
+            folder = self._folder / key
+            folder.mkdir()
+            self._visits[key] = Visit(folder)
+            return key
+
+    def visit(self, key: str) -> Visit:
+        """Return a visit that goes on.
+
+        Raises:
+            GoneError: it has ended, or never began.
+        """
+        with self._lock:
+            if key not in self._visits:
+                raise GoneError("this visit has ended; load the page again.")
+            visit = self._visits[key]
+            visit.seen = time.monotonic()
+            return visit
+
+    def end_visit(self, key: str) -> Visit | None:
+        """Remove what a visitor brought and got."""
+        with self._lock:
+            return self._end(key)
+
+    def place(self, visit: Visit, name: str) -> tuple[str, Kept]:
+        """Choose where a file of that name goes; nothing is written.
+
+        Raises:
+            UsageError: a name that is none of an image.
+        """
+        shown = shown_name(name)
+        key = secrets.token_urlsafe(12)
+        return key, Kept(shown, visit.folder / f"{key}{PurePosixPath(shown).suffix.lower()}")
+
+    def keep(self, visit: Visit, key: str, kept: Kept) -> None:
+        """Take a written file into a visit."""
+        visit.size += kept.path.stat().st_size
+        visit.files[key] = kept
+
+    def drop(self, visit: Visit, key: str) -> None:
+        """Remove one file."""
+        kept = visit.files.pop(key, None)
+        if kept is not None and kept.path.exists():
+            visit.size -= kept.path.stat().st_size
+            kept.path.unlink()
+
+    def _end(self, key: str) -> Visit | None:
+        visit = self._visits.pop(key, None)
+        if visit is not None:
+            shutil.rmtree(visit.folder, ignore_errors=True)
+        return visit
+
+
+def shown_name(name: str) -> str:
+    """Return a visitor's file name without folders and without what a terminal could stumble on.
+
+    Raises:
+        UsageError: its suffix is none of an image.
+    """
+    last = PureWindowsPath(PurePosixPath(name).name).name
+    kept = "".join(one for one in last if unicodedata.category(one)[0] != "C")
+    path = PurePosixPath(kept[-120:])
+    if path.suffix.lower() not in FORMATS:
+        raise UsageError(
+            f"{kept or 'this file'}: the suffix {path.suffix or '(none)'} is not one of "
+            f"{', '.join(FORMATS)}."
+        )
+    return path.name

@@ -1,0 +1,161 @@
+"""adnet.denoise and adnet.denoise_folder."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import adnet
+from adnet.errors import ImageError, ShapeError, UsageError
+from adnet.images.levels import WHITE, to_levels
+from adnet.images.noise import add_published_noise
+from adnet.images.synthetic import render
+from adnet.runtime.request import Request
+
+SIZE = (24, 31)
+
+
+def noisy_image(channels=1):
+    return to_levels(add_published_noise(render(*SIZE, channels, 0), 25))
+
+
+@pytest.fixture(scope="module")
+def denoiser():
+    with adnet.Denoiser("gray-blind") as one:
+        yield one
+
+
+@pytest.mark.parametrize("kind", ["u1", "<u2", ">u2", "<f4", ">f4", "<f8"])
+def test_an_array(denoiser, kind):
+    image = noisy_image().astype(kind)
+    image = image / np.asarray(WHITE, kind) if image.dtype.kind == "f" else image
+    image = image.astype(kind)
+    result = adnet.denoise(image, "gray-blind")
+    assert result.dtype == image.dtype
+    assert np.array_equal(result, denoiser(image))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "F", "I;16", "I;16B"])
+def test_a_pillow_image_keeps_its_mode(denoiser, mode):
+    if mode.startswith("I;16"):
+        pixels = noisy_image().astype(np.uint16) * 257
+        raw = pixels.astype(">u2" if mode.endswith("B") else "<u2").tobytes()
+        image = Image.frombytes(mode, SIZE[::-1], raw)
+    else:
+        image = Image.fromarray(noisy_image(3)).convert(mode)
+        if mode == "F":
+            image = Image.fromarray(np.asarray(image) / np.float32(WHITE))
+        pixels = np.asarray(image)
+    image.info["dpi"] = (300, 300)
+    result = adnet.denoise(image, "gray-blind")
+    assert (result.mode, result.size, result.info) == (image.mode, image.size, image.info)
+    assert np.array_equal(np.asarray(result), denoiser(pixels))
+
+
+@pytest.mark.parametrize(("mode", "wanted"), [("1", "L"), ("P", "RGB"), ("CMYK", "RGB")])
+def test_other_modes_become_what_they_show(mode, wanted):
+    image = Image.fromarray(noisy_image(3)).convert(mode)
+    assert adnet.denoise(image, "gray-blind").mode == wanted
+    with pytest.raises(ImageError, match="mode I has 32 bits"):
+        adnet.denoise(image.convert("L").convert("I"))
+
+
+def test_a_path_and_a_list(denoiser, tmp_path):
+    Image.fromarray(noisy_image(3)).save(tmp_path / "a.png")
+    wanted = denoiser(noisy_image(3))
+    for path in (tmp_path / "a.png", str(tmp_path / "a.png")):
+        assert np.array_equal(adnet.denoise(path, "gray-blind"), wanted)
+    found = adnet.denoise([noisy_image(), tmp_path / "a.png"], "gray-blind")
+    assert [one.shape for one in found] == [SIZE, (*SIZE, 3)]
+    assert adnet.denoise([]) == []
+    Image.fromarray(noisy_image()).save(
+        tmp_path / "two.tif", save_all=True, append_images=[Image.fromarray(noisy_image())]
+    )
+    with pytest.raises(ImageError, match=r"2 frames or pages.*denoise_folder"):
+        adnet.denoise(tmp_path / "two.tif")
+    with pytest.raises(ImageError, match="no such file"):
+        adnet.denoise(tmp_path / "none.png")
+
+
+def test_words_of_the_denoiser(denoiser):
+    image = noisy_image() / np.float32(WHITE)
+    half = adnet.denoise(image, "gray-blind", strength=0.5, threads=1)
+    assert np.allclose(half, (image + denoiser(image)) / 2, atol=1e-6)
+    assert np.array_equal(adnet.denoise(image, strength=0), image)
+    with pytest.raises(TypeError, match="strenght"):
+        adnet.denoise(image, strenght=1)
+    with pytest.raises(ImageError, match="value_range"):
+        adnet.denoise(image * WHITE)
+    with pytest.raises(ShapeError, match="expected uint8"):
+        adnet.denoise(np.zeros((4, 4), np.int64))
+
+
+def test_a_folder_with_progress(tmp_path, make_image):
+    for name in ("a.png", "x/b.jpg", "x/c.tif"):
+        make_image(tmp_path / "in" / name, size=(30, 24))
+    (tmp_path / "in" / "bad.png").touch()
+    (tmp_path / "in" / "n.txt").touch()
+    steps = []
+    done = adnet.denoise_folder(
+        str(tmp_path / "in"), tmp_path / "out", on_progress=steps.append, strength=0.5,
+        suffix="_x", format="png", model="gray-blind", threads=1,
+    )  # fmt: skip
+    names = ["a_x.png", "x/b_x.png", "x/c_x.png"]
+    assert sorted(done.written) == [tmp_path / "out" / name for name in names]
+    assert [path.name for path, _ in done.failed] == ["bad.png"]
+    assert done.found.other_files == {".txt": 1}
+    assert done.models[0]["name"] == "gray-blind"
+    assert [step.done for step in steps if step.image] == [1, 2, 3, 4]
+    assert sum(step.error is not None for step in steps) == 1
+    assert steps[-1].fraction == 1
+    assert {one.status for one in done.images} == {"written", "failed"}
+    again = adnet.denoise_folder([tmp_path / "in"], tmp_path / "out", suffix="_x", format="png")
+    assert (again.skipped, len(again.written)) == (3, 0)
+
+
+def test_wrong_words_begin_nothing(tmp_path, make_image):
+    make_image(tmp_path / "a.png")
+    for words, error in (({"strength": 2}, UsageError), ({"foo": 1}, TypeError),
+                         ({"format": "jp2"}, UsageError)):  # fmt: skip
+        with pytest.raises(error):
+            adnet.denoise_folder(tmp_path / "a.png", tmp_path / "out", **words)
+    with pytest.raises(UsageError, match="say where the results go"):
+        adnet.denoise_folder(tmp_path / "a.png")
+    assert not (tmp_path / "out").exists()
+    assert Request(inputs=[tmp_path], output=tmp_path).quality is None
+
+
+def test_the_import_is_light():
+    code = (
+        "import sys, adnet; print(sorted({'numpy','PIL','onnxruntime','typer'} & set(sys.modules)))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
+    code = "import sys, adnet; adnet.denoise; print('torch' in sys.modules, 'typer' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["False", "False"]
+
+
+def test_warnings_and_streams_are_left_alone(tmp_path, make_image):
+    """What a program may do to its process, a library may not."""
+    make_image(tmp_path / "a.png", size=(20, 20))
+    code = f"""
+import json, os, sys, warnings, adnet
+before = (warnings.showwarning, list(warnings.filters), sys.stderr, os.fstat(2).st_ino)
+adnet.denoise_folder({str(tmp_path / "a.png")!r}, {str(tmp_path / "out")!r})
+after = (warnings.showwarning, list(warnings.filters), sys.stderr, os.fstat(2).st_ino)
+print(json.dumps(before[0] is after[0] and before[2:] == after[2:]))
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert json.loads(result.stdout)
+    assert Path(tmp_path / "out" / "a.png").exists()
