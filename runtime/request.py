@@ -141,9 +141,13 @@ class Session:
                 comparison=self.comparison,
             )
         finally:
-            summary.models = self.denoiser.describe()
-            for note in filter(None, (self.measured, self.denoiser.tiles_note)):
-                summary.remark(note)
+            self.tell(summary)
+
+    def tell(self, summary: Summary) -> None:
+        """Note what ran, and why so."""
+        summary.models = self.denoiser.describe()
+        for note in filter(None, (self.measured, self.denoiser.tiles_note)):
+            summary.remark(note)
 
 
 def run(request: Request, plan: Plan, listener: Listener, summary: Summary) -> Summary:
