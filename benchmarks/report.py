@@ -14,6 +14,7 @@ from adnet.benchmarks.plots import plots
 from adnet.benchmarks.results import Example, Result
 from adnet.benchmarks.results_json import to_json
 from adnet.benchmarks.sections import Section, environment_text, remarks, sections
+from adnet.pages.document import compare_figure, document
 
 _TEMPLATE = Path(__file__).with_name("report.html")
 
@@ -26,6 +27,21 @@ _PLOTS = {
     "scaling": ("scaling",),
 }
 """Section -> the plots below its table."""
+
+# Plots are drawn for a white page; a detail is as large as its clean twin beside it.
+_STYLE = """
+.plot { background: #fff; border-radius: 4px; }
+.plot svg { width: 100%; height: auto; display: block; }
+.pair { display: grid; grid-template-columns: 1fr 1fr; gap: .5rem; }
+.clean { width: 100%; display: block; image-rendering: pixelated; }
+.pairs { grid-template-columns: repeat(auto-fill, minmax(min(34rem, 100%), 1fr)); }
+"""
+
+_SCRIPT = """
+const text = document.getElementById("result").textContent;
+const file = new Blob([text], {type: "application/json"});
+document.getElementById("download").href = URL.createObjectURL(file);
+"""
 
 
 def write_report(result: Result, path: Path) -> None:
@@ -46,10 +62,10 @@ def report_html(result: Result) -> str:
     for section in sections(result):
         parts.append(_table(section))
         names = [name for name in _PLOTS.get(section.name, ()) if name in drawn]
-        parts += [f"<figure>{drawn[name]}</figure>" for name in names]
+        parts += [f'<figure class="plot">{drawn[name]}</figure>' for name in names]
         if section.name == "quality":
             parts.append(_examples(result.examples))
-    return Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+    body = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         environment=html.escape(environment_text(result)),
         command=html.escape(result.environment.command),
         remarks="\n".join(f'<p class="remark">{html.escape(one)}</p>' for one in remarks(result)),
@@ -57,6 +73,7 @@ def report_html(result: Result) -> str:
         # Within a script element only "</" could end it early.
         json=json.dumps(to_json(result)).replace("</", "<\\/"),
     )
+    return document("adnet-bench", body, style=_STYLE, script=_SCRIPT)
 
 
 def _table(section: Section) -> str:
@@ -77,19 +94,18 @@ def _examples(examples: list[Example]) -> str:
     """Noisy and denoised under a slider, the clean detail beside."""
     figures = []
     for one in examples:
-        name = html.escape(one.image)
         noisy, denoised, clean = (
             f"data:image/png;base64,{png}" for png in (one.noisy, one.denoised, one.clean)
         )
+        compared = compare_figure(
+            one.image,
+            ("noisy", noisy),
+            ("denoised", denoised),
+            f"{one.image}: noisy (sigma {one.sigma:g}) | denoised by {one.candidate}",
+        )
         figures.append(
-            f'<div class="pair"><figure><div class="compare">'
-            f'<img src="{denoised}" alt="{name}, denoised">'
-            f'<img class="before" src="{noisy}" alt="{name}, noisy">'
-            f'<input type="range" min="0" max="100" value="50" aria-label="{name}: noisy to the '
-            f'left, denoised to the right"></div><figcaption>{name}: noisy (sigma '
-            f"{one.sigma:g}) | denoised by {html.escape(one.candidate)}; drag</figcaption>"
-            f'</figure><figure><img class="clean" src="{clean}" alt="{name}, clean">'
-            "<figcaption>clean</figcaption></figure></div>"
+            f'<div class="pair">{compared}<figure><img class="clean" src="{clean}" '
+            f'alt="{html.escape(one.image)}, clean"><figcaption>clean</figcaption></figure></div>'
         )
     title = "<h3>Before and after: images of lowest, middle and highest PSNR</h3>"
-    return f'{title}\n<div class="examples">{"".join(figures)}</div>' if figures else ""
+    return f'{title}\n<div class="pairs">{"".join(figures)}</div>' if figures else ""

@@ -18,3 +18,6 @@ ColorMode = Literal["planes", "luma"]
 
 FileFormat = Literal["png", "jpg", "tiff", "webp", "bmp", "gif"]
 """What a result may be written as."""
+
+AUTO = "auto"
+"""What stands for the fastest backend, see `fastest`."""

@@ -228,8 +228,10 @@ class _Pipeline:
 
     def _hand_over(self, writer: ThreadPoolExecutor) -> None:
         """Wait for the oldest image in work and give it to the writer."""
-        job, future = self._working.popleft()
-        if isinstance(lost := future.exception(), DeviceLostError):
+        job, future = self._working[0]
+        lost = future.exception()  # interrupted while it waits, it stays in line
+        self._working.popleft()
+        if isinstance(lost, DeviceLostError):
             raise lost  # every other image would fail, too
         result, error = _attempt(future.result, job)
         if result is None:
@@ -273,8 +275,10 @@ class _Pipeline:
         )
 
     def _finish_write(self) -> None:
-        job, future = self._writes.popleft()
-        self._finish(job, _attempt(future.result, job)[1])
+        job, future = self._writes[0]
+        error = _attempt(future.result, job)[1]  # interrupted while it waits, it stays in line
+        self._writes.popleft()
+        self._finish(job, error)
 
     def _finish(self, job: Job, error: str | None) -> None:
         report = self._reports.pop(job, None) or ImageReport(job.source, job.target, "failed")

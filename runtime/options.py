@@ -126,7 +126,11 @@ ValueRange = Annotated[
 # On what it runs
 
 Backend = Annotated[
-    str | None, typer.Option(help="Runtime. Default: chosen by the model file's suffix.")
+    str | None,
+    typer.Option(
+        help="Runtime. Default: chosen by the model file's suffix. auto: the fastest of those "
+        "installed, measured for some seconds the first time."
+    ),
 ]
 Device = Annotated[
     str | None,

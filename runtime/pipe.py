@@ -65,7 +65,7 @@ def run_piped(request: Request, summary: Summary) -> None:
         summary.notes += [(job.source, note) for note in file.notes]
         summary.pixels += sum(frame.shape[0] * frame.shape[1] for frame in file.frames)
         summary.seconds += seconds
-        summary.models = denoiser.describe()
+        session.tell(summary)
 
 
 def _job(request: Request) -> tuple[Job, bytes | None]:

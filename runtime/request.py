@@ -12,9 +12,10 @@ from adnet.images.float_range import Range
 from adnet.images.image import DEFAULT_MAX_PIXELS
 from adnet.models.shipped import loss_of_fast, require_fast_twin
 from adnet.runtime.backend import RunOptions
-from adnet.runtime.choices import Pad
+from adnet.runtime.choices import AUTO, Pad
 from adnet.runtime.comparing import Comparison
 from adnet.runtime.denoiser import Denoiser, Sigma
+from adnet.runtime.fastest import choose_backend
 from adnet.runtime.folder import run_jobs
 from adnet.runtime.jobs import Job, Plan, make_plan
 from adnet.runtime.loading import Limits, memory_for_images
@@ -89,10 +90,14 @@ class Request:
         model = self.model
         if self.fast:
             model = require_fast_twin(None if model is None else str(model)).name
+        backend, measured = self.backend, ""
+        if backend == AUTO:
+            choice = choose_backend(model, self.options, self.tile)
+            backend, measured = choice.backend, choice.remark
         with Denoiser(
             model,
             sigma=self.sigma,
-            backend=self.backend,
+            backend=backend,
             tile=self.tile,
             batch=self.batch,
             pad=self.pad,
@@ -109,7 +114,7 @@ class Request:
                 comparison = Comparison(
                     self.compare, self.reference, tuple(self.inputs), self.value_range
                 )
-            yield Session(denoiser, limits, self.overwrite, comparison)
+            yield Session(denoiser, limits, self.overwrite, comparison, measured)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,8 @@ class Session:
     limits: Limits
     overwrite: bool
     comparison: Comparison | None
+    measured: str = ""
+    """Why this backend, where it was chosen by measuring."""
 
     def run(self, jobs: Sequence[Job], listener: Listener, summary: Summary) -> None:
         """Denoise images; see `run_jobs`."""
@@ -134,9 +141,13 @@ class Session:
                 comparison=self.comparison,
             )
         finally:
-            summary.models = self.denoiser.describe()
-            if note := self.denoiser.tiles_note:
-                summary.remark(note)
+            self.tell(summary)
+
+    def tell(self, summary: Summary) -> None:
+        """Note what ran, and why so."""
+        summary.models = self.denoiser.describe()
+        for note in filter(None, (self.measured, self.denoiser.tiles_note)):
+            summary.remark(note)
 
 
 def run(request: Request, plan: Plan, listener: Listener, summary: Summary) -> Summary:

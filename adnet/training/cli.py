@@ -24,6 +24,7 @@ from adnet.errors import UsageError
 from adnet.training.config import FIELDS, TrainConfig
 from adnet.training.field_options import SectionedCommand, read_fields, takes_fields
 from adnet.training.recipes import make_config
+from adnet.training.threads import sleep_when_idle
 from adnet.training.workers import Workers, choose_workers
 
 if TYPE_CHECKING:
@@ -72,8 +73,9 @@ def train(
 ) -> None:
     """Train ADNet: adnet-train DATA... -o RUN --steps N (or --epochs, --max-minutes).
 
-    RUN receives best.pth, last.pth, config.json, metrics.jsonl and TensorBoard events. Ctrl-C
-    saves last.pth; --resume continues from there. [Brackets] show the recipe default's values.
+    RUN receives best.pth, last.pth, config.json, metrics.jsonl, TensorBoard events and, at the
+    end, report.html to look at. Ctrl-C saves last.pth; --resume continues from there. [Brackets]
+    show the recipe default's values.
     """
     given = read_fields(FIELDS.values(), fields)
     given["device"], workers = choose_workers(
@@ -155,6 +157,7 @@ def _benchmark(config: TrainConfig, workers: Workers | None) -> None:
 
 def main() -> None:
     """Entry point of adnet-train."""
+    sleep_when_idle()
     app()
 
 

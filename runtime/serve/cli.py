@@ -33,6 +33,10 @@ def run(
     backend: Annotated[
         str | None, typer.Option(help="Runtime. Default: chosen by the model file's suffix.")
     ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(help="Largest side in pixels of what the network sees, as in adnet-run."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     token_file: Annotated[
@@ -75,7 +79,7 @@ def run(
     token = read_token(token_file)
     require_safe(host, token, open_to_all=no_token)
     options = RunOptions(threads=None if npus else threads)
-    offer = Offer(offered_models(model or []), max_pixels, options, backend)
+    offer = Offer(offered_models(model or []), max_pixels, options, backend, tile)
 
     require_ray()
     prepare(alone=address is None)

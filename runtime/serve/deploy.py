@@ -58,11 +58,10 @@ def run_server(
     if place.address is None:
         _require_free(place.host, place.port)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    _start_ray(place)
+    _start_ray(place, limits)
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))  # Ray would drain for 30 s
     try:
         _require_room(place)
-        # Given one by one: the proxy starts with what it is given first.
         serve.start(
             proxy_location="HeadOnly",
             http_options=HTTPOptions(host=place.host, port=place.port, keep_alive_timeout_s=30),
@@ -116,7 +115,7 @@ def _application(
     return front.bind(workers.bind(offer), tuple(offer.models), limits, token, most)
 
 
-def _start_ray(place: Place) -> None:
+def _start_ray(place: Place, limits: Limits) -> None:
     """Start or join Ray; `environment.prepare` came before."""
     if place.address is None:
         ray.init(
@@ -125,7 +124,7 @@ def _start_ray(place: Place) -> None:
             include_dashboard=False,
             logging_level=logging.ERROR,
             log_to_driver=False,
-            object_store_memory=2**29,
+            object_store_memory=limits.shared_memory(IN_WORK * place.replicas[1]),
         )
     else:
         ray.init(address=place.address, logging_level=logging.ERROR, log_to_driver=False)

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from adnet.errors import UsageError
-from adnet.runtime.budget import parse_size
+from adnet.runtime.budget import free_memory, parse_size
 
 TOKEN_VARIABLE = "ADNET_SERVE_TOKEN"
 _SHORTEST = 16
+_LEAST_SHARED = 100 * 2**20
+"""Ray asks for 75 MB at least."""
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
 
@@ -39,6 +41,15 @@ class Limits:
             if getattr(self, name) <= 0:
                 told = name.replace("_", "-")
                 raise UsageError(f"--{told}: expected more than 0, got {getattr(self, name)}.")
+
+    def shared_memory(self, in_work: int) -> int:
+        """Return the bytes in which Ray hands files to replicas and back.
+
+        As much as all that wait or are in work may need, else Ray would put some of them on the
+        disk; at most a third of what is free. It is taken only when it is used.
+        """
+        need = 2 * self.max_body * (self.queue + in_work)
+        return max(_LEAST_SHARED, min(need, free_memory() // 3))
 
 
 def parse_bytes(option: str, text: str) -> int:

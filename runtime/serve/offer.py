@@ -24,6 +24,7 @@ class Offer:
     max_pixels: int
     options: RunOptions
     backend: str | None = None
+    tile: int | None = None
 
 
 def offered_models(asked: Sequence[str]) -> dict[str, str | None]:

@@ -111,6 +111,7 @@ class Worker:
                 self._denoisers[key] = Denoiser(
                     model,
                     backend=self._offer.backend,
+                    tile=self._offer.tile,
                     treatment=treatment,
                     options=self._offer.options,
                 )

@@ -12,19 +12,18 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from adnet.errors import ImageError
+from adnet.images.compare import draw as draw_comparison
+from adnet.images.compare import likeness
 from adnet.images.image import ImageFile, read_image
 from adnet.images.levels import WHITE, to_levels
-from adnet.images.metrics import psnr, ssim
 from adnet.images.noise_level import estimate_sigma
 
 Float32 = NDArray[np.float32]
 
-PICTURES = ("noisy", "denoised", "noise", "difference")
+PICTURES = ("noisy", "denoised", "noise", "difference", "comparison")
 GAIN = 2
 """By which the removed noise is amplified to be seen; as on the live page."""
 DIFFERENCE_GAIN = 4
-_SSIM_PIXELS = 16_000_000
-"""SSIM takes a dozen float64 arrays of the image's size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,8 @@ def measure(files: Files, max_pixels: int) -> dict[str, Any]:
     """
     noisy_file = read_image(files.noisy, max_pixels)
     noisy = _values(noisy_file)
-    denoised = _values(read_image(files.denoised, max_pixels))
+    denoised_file = read_image(files.denoised, max_pixels)
+    denoised = _values(denoised_file)
     removed = noisy - denoised
     counts = np.bincount(
         (np.clip(np.rint(removed * WHITE), -WHITE, WHITE) + WHITE).astype(np.int64).ravel(),
@@ -64,11 +64,11 @@ def measure(files: Files, max_pixels: int) -> dict[str, Any]:
     }
     if files.clean is not None:
         clean = _reference(files.clean, noisy.shape, max_pixels)
-        with_ssim = min(height, width) >= 11 and height * width <= _SSIM_PIXELS
-        for name, image in (("before", noisy), ("after", denoised)):
-            shown = np.clip(image, 0, 1)
-            facts[f"psnr_{name}"] = _rounded(psnr(clean, shown), 2)
-            facts[f"ssim_{name}"] = _rounded(ssim(clean, shown), 4) if with_ssim else None
+        for name, file in (("before", noisy_file), ("after", denoised_file)):
+            found = likeness(file.pixels, clean.pixels)
+            if found is not None:
+                facts[f"psnr_{name}"] = _rounded(found.psnr, 2)
+                facts[f"ssim_{name}"] = _rounded(found.ssim, 4)
     return facts
 
 
@@ -80,6 +80,9 @@ def draw(files: Files, picture: str, target: Path, max_pixels: int) -> None:
     """
     if picture == "difference" and files.clean is None:
         raise ImageError("there is no clean reference to draw a difference to.")
+    if picture == "comparison":
+        _compare(files, max_pixels).save(target, "PNG")
+        return
     if picture == "noisy":
         values = _values(read_image(files.noisy, max_pixels))
     else:
@@ -87,7 +90,7 @@ def draw(files: Files, picture: str, target: Path, max_pixels: int) -> None:
     if picture == "noise":
         values = 128 / WHITE + GAIN * (_values(read_image(files.noisy, max_pixels)) - values)
     if picture == "difference" and files.clean is not None:
-        clean = _reference(files.clean, values.shape, max_pixels)
+        clean = _values(_reference(files.clean, values.shape, max_pixels))
         values = DIFFERENCE_GAIN * np.abs(clean - values)
     levels = to_levels(values)
     Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels).save(
@@ -103,14 +106,28 @@ def _values(file: ImageFile) -> Float32:
     return np.asarray(colours, np.float32) / np.float32(white)
 
 
-def _reference(path: Path, shape: tuple[int, ...], max_pixels: int) -> Float32:
-    clean = _values(read_image(path, max_pixels))
-    if clean.shape != shape:
+def _compare(files: Files, max_pixels: int) -> Image.Image:
+    """Draw the picture of adnet-run --compare."""
+    panels = [("before", read_image(files.noisy, max_pixels).pixels)]
+    panels.append(("after", read_image(files.denoised, max_pixels).pixels))
+    if files.clean is not None:
+        clean = read_image(files.clean, max_pixels).pixels
+        found = [(label, likeness(pixels, clean)) for label, pixels in panels]
+        told = {label: f"{label} {one.told()}" for label, one in found if one is not None}
+        panels = [(told.get(label, label), pixels) for label, pixels in panels]
+        panels.append(("reference", clean))
+    return draw_comparison(panels)
+
+
+def _reference(path: Path, shape: tuple[int, ...], max_pixels: int) -> ImageFile:
+    file = read_image(path, max_pixels)
+    found = _values(file).shape
+    if found != shape:
         raise ImageError(
-            f"the clean reference has {_told(clean.shape)}, the image {_told(shape)}: they cannot "
-            "be compared. Give the same picture without noise."
+            f"the clean reference has {_told(found)}, the image {_told(shape)}: they cannot be "
+            "compared. Give the same picture without noise."
         )
-    return clean
+    return file
 
 
 def _told(shape: tuple[int, ...]) -> str:

@@ -6,7 +6,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +15,10 @@ from adnet.images.image import DEFAULT_MAX_PIXELS
 from adnet.models.shipped import require_fast_twin
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.folder import Listener, run_jobs
+from adnet.runtime.folder import run_jobs
 from adnet.runtime.jobs import Job
 from adnet.runtime.loading import Limits, memory_for_images
+from adnet.runtime.progress import Listener
 from adnet.runtime.treatment import Treatment
 from adnet.runtime.web.facts import Files, measure
 from adnet.runtime.web.store import Kept
@@ -172,15 +172,15 @@ def _denoise(order: Order, number: int, kept: Kept, denoiser: Denoiser, max_pixe
         result.error = summary.failed[0][1].replace(str(kept.path), kept.name)
         return result
     notes = [text.replace(str(kept.path), kept.name) for _, text in summary.notes]
-    ran = denoiser.describe()[-1] if denoiser.describe() else {}
-    result.facts = {"seconds": round(seconds, 3), "bytes": target.stat().st_size, "notes": notes}
-    result.facts |= {"ran": {key: ran[key] for key in ("backend", "device", "precision", "provider")
-                             if key in ran}}  # fmt: skip
+    (report,) = summary.images
+    by_name = {one["name"]: one for one in denoiser.describe()}
+    ran = by_name.get(report.model or "", {})
+    result.facts = {
+        "seconds": round(seconds, 3), "notes": notes, "model": report.model, "why": report.reason,
+        "ran": {key: ran[key] for key in ("backend", "device", "precision") if key in ran},
+    }  # fmt: skip
     try:
         result.facts |= measure(result.files, max_pixels)
-        channels = result.facts["planes"]
-        with suppress(AdnetError):
-            result.facts["model"] = denoiser.model_for(channels, result.facts["sigma"]).card.name
     except AdnetError as err:  # the file is there; only its figures are not
-        result.facts["notes"].append(str(err).replace(str(kept.path), kept.name))
+        notes.append(str(err).replace(str(kept.path), kept.name))
     return result

@@ -1,15 +1,16 @@
 """The report page: figures equal to the JSON's, and what a real browser shows of it."""
 
 import html.parser
+import io
 import json
 import os
 import re
-import shutil
-import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
 from bench_helpers import empty_result
+from browser import chromium, looks, needs_browser
 from conftest import hasten_benchmarks
 from PIL import Image
 
@@ -17,8 +18,6 @@ from adnet.benchmarks.cli import main
 from adnet.benchmarks.report import report_html
 from adnet.benchmarks.results_json import from_json, read_result
 from adnet.images.levels import to_levels
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 
 
 class Page(html.parser.HTMLParser):
@@ -152,60 +151,51 @@ def test_an_axis_that_a_backend_lacks_is_left_out(cli_here, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to look at the page with")
-def test_in_a_browser(measured, tmp_path):
+@pytest.mark.browser
+@needs_browser
+def test_in_a_browser(measured):
     """The page is drawn, runs without errors, and the slider uncovers the noisy image."""
-    text = (measured / "r.html").read_text("utf-8")
+    size = {"width": 1100, "height": 900}
+    with chromium() as browser, looks(browser, viewport=size) as look:
+        page = look.page
+        page.goto((measured / "r.html").as_uri())
+        assert page.title() == "adnet-bench"
+        heights = "[...document.querySelectorAll('.plot svg')].map(one => one.clientHeight)"
+        plots = page.evaluate(heights)
+        assert len(plots) == 4
+        assert min(plots) > 100
+        first = page.locator(".compare").first
+        first.scroll_into_view_if_needed()
+        box = first.locator(".compare-view").bounding_box()
+        width, height = int(box["width"]), int(box["height"])
+        assert abs(width - height) <= 1
+        assert width > 200
 
-    def look(name, script):
-        """Show the page, let a script act on it as a hand would, and take a picture."""
-        page = tmp_path / f"{name}.html"
-        watch = "<script>window.onerror = text => document.title = 'broken: ' + text;</script>"
-        body = text.replace("<head>", f"<head>{watch}", 1)
-        page.write_text(body.replace("</body>", f"<script>{script}</script></body>"), "utf-8")
-        picture = tmp_path / f"{name}.png"
-        options = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-                   "--disable-background-networking", "--disable-component-update",
-                   "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
-                   "--hide-scrollbars", "--window-size=1100,4200"]  # fmt: skip
-        for what in (f"--screenshot={picture}", "--dump-dom"):
-            done = subprocess.run(
-                [CHROMIUM, *options, what, page.as_uri()],
-                capture_output=True, text=True, timeout=120, check=True,
-                env=os.environ | {"HOME": str(tmp_path)},
-            )  # fmt: skip
-        return done.stdout, np.asarray(Image.open(picture).convert("L"), np.int16)
+        def shown(cut):
+            first.locator("input").fill(str(cut))
+            picture = first.locator(".compare-view").screenshot()
+            return np.asarray(Image.open(io.BytesIO(picture)).convert("L"), np.int16)
 
-    mark = """
-      const box = document.querySelector(".compare").getBoundingClientRect();
-      document.body.dataset.box = [box.x, box.y, box.width, box.height].map(Math.round);
-      document.body.dataset.plots = [...document.querySelectorAll("svg")].filter(
-        svg => svg.getBoundingClientRect().height > 100).length;
-    """
-    move = """
-      const slider = document.querySelector(".compare input");
-      slider.value = "VALUE";
-      slider.dispatchEvent(new Event("input"));
-    """
-    dom, middle = look("middle", mark)
-    assert "<title>adnet-bench</title>" in dom
-    assert 'data-plots="4"' in dom
-    assert middle.std() > 10  # not blank
-    x, y, width, height = map(int, re.search(r'data-box="([\d,]+)"', dom).group(1).split(","))
-    assert width == height > 200
+        def roughness(picture, columns):
+            part = picture[30 : height - 4, columns]  # below the labels
+            return np.abs(np.diff(part, axis=0)).mean()
 
-    def roughness(picture, columns):
-        part = picture[y + 4 : y + height - 4, columns]
-        return np.abs(np.diff(part, axis=0)).mean()
-
-    left, right = slice(x + 4, x + width // 2 - 6), slice(x + width // 2 + 6, x + width - 4)
-    _, denoised = look("denoised", move.replace("VALUE", "0"))
-    _, noisy = look("noisy", move.replace("VALUE", "100"))
-    for side in (left, right):
-        assert roughness(noisy, side) > 2 * roughness(denoised, side)
-    # In the middle each half is what it says.
-    assert roughness(middle, left) == pytest.approx(roughness(noisy, left), rel=0.02)
-    assert roughness(middle, right) == pytest.approx(roughness(denoised, right), rel=0.02)
-    outside = np.ones(middle.shape, bool)
-    outside[y - 6 : y + height + 6, x - 6 : x + width + 6] = False  # the line has a shadow
-    assert np.array_equal(noisy[outside], denoised[outside])
+        denoised, middle, noisy = shown(0), shown(50), shown(100)
+        left, right = slice(4, width // 2 - 6), slice(width // 2 + 6, width - 4)
+        for side in (left, right):
+            assert roughness(noisy, side) > 2 * roughness(denoised, side)
+        # In the middle each half is what it says.
+        assert roughness(middle, left) == pytest.approx(roughness(noisy, left), rel=0.02)
+        assert roughness(middle, right) == pytest.approx(roughness(denoised, right), rel=0.02)
+        with page.expect_download() as download:
+            page.click("#download")
+        assert json.loads(Path(download.value.path()).read_text())
+        page.set_viewport_size({"width": 390, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert look.complaints == []
+        assert look.others() == []
+        if folder := os.environ.get("ADNET_SCREENSHOTS"):
+            page.set_viewport_size({"width": 1280, "height": 800})
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                page.screenshot(path=f"{folder}/report-{scheme}.png", full_page=True)

@@ -215,7 +215,9 @@ def test_files_too_large_for_any_image_are_not_read(tmp_path):
 @pytest.mark.parametrize(
     ("start", "words"),
     [
-        (b"\0\0\0\x18ftypheic", "heif-dec"), (b"\0\0\0\x18ftypavif", "HEIC and AVIF"),
+        (b"\0\0\0\x18ftypheic", "heif-dec"), (b"\0\0\0\x18ftypavif", "avifdec"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "heif-dec"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "avifdec"),
         (b"\0\0\0\x18ftypcrx ", "camera raw"), (b"II*\0\x10\0\0\0CR\x02\0", "camera raw"),
         (b"FUJIFILMCCD-RAW ", "camera raw"), (b"\xff\x0a", "djxl"), (b"8BPS", "Photoshop"),
         (b"P6\n", "not an image"),
@@ -224,6 +226,19 @@ def test_files_too_large_for_any_image_are_not_read(tmp_path):
 def test_what_is_not_supported_is_named(start, words):
     with pytest.raises(ImageError, match=words):
         decode_image(start + bytes(40), "a")
+
+
+@pytest.mark.parametrize(
+    ("marker", "bits", "words"),
+    [(0xC1, 12, "a JPEG of 12 bits"), (0xC2, 12, "of 12 bits"), (0xC3, 8, "a lossless JPEG"),
+     (0xC3, 16, "a lossless JPEG"), (0xCB, 8, "a lossless JPEG")],
+)  # fmt: skip
+def test_rare_jpegs_are_named(marker, bits, words):
+    data = bytearray(make("JPEG", "RGB", metadata=True))
+    at = data.index(b"\xff\xc0")
+    data[at + 1], data[at + 4] = marker, bits
+    with pytest.raises(ImageError, match=f"{words}, which is not supported. Convert"):
+        decode_image(bytes(data), "a")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "BMP", "GIF", "WEBP", "PNG", "TIFF"])

@@ -104,7 +104,7 @@ def test_what_is_kept_differently_is_told(cli, tmp_path):
         "adnet-run", tmp_path / "in", "-o", tmp_path / "out", "--overwrite", "--strip-metadata"
     )
     assert f"note: {tmp_path / 'in' / 'b.png'}: the palette became RGB." in result.stdout
-    assert "ignored: .heic: HEIC and AVIF are not supported. Convert it" in result.stdout
+    assert "ignored: .heic: HEIC is not supported. Convert it" in result.stdout
     assert b"Camera" in (tmp_path / "in" / "b.png").read_bytes()
     assert b"Camera" not in (tmp_path / "out" / "b.png").read_bytes()
 
@@ -116,14 +116,18 @@ def test_a_model_of_8_bits_is_told(tmp_path, dtype, count):
 
     class EightBits:
         lanes = 1
-        card = SimpleNamespace(channels=1)
+        card = SimpleNamespace(channels=1, name="8 bits")
         spec = SimpleNamespace(dtype="uint8")
+        sigma = color_mode = None
 
-        def __call__(self, image, on_pixels):
+        def __call__(self, image, on_pixels, *, sigma=None):
             return image
 
-        def model_for(self, channels):
+        def model_for(self, channels, sigma=None):
             return self
+
+        def choice(self, channels, sigma=None):
+            return None
 
     summary = run_jobs(plan_jobs([tmp_path / "a.tif"], tmp_path / "out"), EightBits())
     assert len(summary.written) == 1

@@ -32,14 +32,15 @@ MIB = 1 << 20
 
 
 class Identity:
-    card = SimpleNamespace(channels=1)
+    card = SimpleNamespace(channels=1, name="identity")
     spec = SimpleNamespace(dtype="float32")
+    sigma = color_mode = None
 
     def __init__(self, lanes=1, fails=()):
         self.lanes, self.fails, self.seen = lanes, fails, 0
         self.lock = threading.Lock()
 
-    def __call__(self, image, on_pixels):
+    def __call__(self, image, on_pixels, *, sigma=None):
         with self.lock:
             self.seen += 1
             number = self.seen
@@ -48,10 +49,13 @@ class Identity:
             raise ShapeError("as asked")
         return image
 
-    def model_for(self, channels):
+    def model_for(self, channels, sigma=None):
         return self
 
-    def plan_bands(self, size, channels, most=None):
+    def choice(self, channels, sigma=None):
+        return None
+
+    def plan_bands(self, size, channels, most=None, sigma=None):
         return [(slice(0, size[0]), slice(0, size[0]))]
 
 
@@ -90,7 +94,7 @@ def test_images_in_work_are_bounded(pictures, monkeypatch, images, most, lanes):
 
 def test_an_interrupted_run_ends_though_the_reader_waits(pictures):
     class Interrupted(Identity):
-        def model_for(self, channels):
+        def model_for(self, channels, sigma=None):
             raise KeyboardInterrupt
 
     done = threading.Event()

@@ -22,6 +22,7 @@ from adnet.errors import (
 from adnet.images.formats.codec import decode_image
 from adnet.images.formats.kinds import FORMATS
 from adnet.runtime.backend import RunOptions
+from adnet.runtime.budget import free_memory
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.in_memory import denoise_file
 from adnet.runtime.serve.answers import Answer, Asked, failure_of
@@ -101,8 +102,9 @@ def test_no_request_opens_a_file(worker):
     assert [one for one in opened if not str(one).endswith((".py", ".pyc"))] == []
 
 
-def test_work_for_one_who_has_gone_is_given_up(worker):
-    data = make("PNG", "RGB", metadata=False)
+def test_work_for_one_who_has_gone_is_given_up(worker, monkeypatch):
+    data, statuses, work = make("PNG", "RGB", metadata=False), [], worker._answer
+    monkeypatch.setattr(worker, "_answer", lambda *args: statuses.append(work(*args)))
 
     async def leave():
         task = asyncio.ensure_future(worker(data, Asked(ensemble=True)))
@@ -112,6 +114,8 @@ def test_work_for_one_who_has_gone_is_given_up(worker):
             await task
 
     asyncio.run(leave())
+    assert [one.status for one in statuses] == [499]
+    monkeypatch.undo()
     assert answer(worker, data).status == 200
     gone = threading.Event()
     gone.set()
@@ -241,6 +245,11 @@ def test_limits_and_replicas():
     for wrong in ({"queue": 0}, {"max_body": 0}, {"max_pixels": -1}, {"timeout": 0.0}):
         with pytest.raises(UsageError, match=next(iter(wrong)).replace("_", "-")):
             Limits(**wrong)
+    for limits in (Limits(max_body=1), Limits(max_body=2**20), Limits(max_body=2**50)):
+        shared = limits.shared_memory(in_work=4)
+        assert shared >= 100 * 2**20
+        assert shared < max(free_memory() * 0.5, 101 * 2**20)
+    assert Limits(max_body=2**22, queue=16).shared_memory(in_work=4) == 40 * 2**22
     assert parse_replicas("3") == (3, 3)
     assert parse_replicas("1:8") == (1, 8)
     for wrong in ("0", "", "2:1", "1:2:3", "a", "1:", "-1"):

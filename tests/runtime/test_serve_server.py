@@ -32,6 +32,7 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("serve")
     with adnet_serve(
         folder, "--model", "gray-25", "--model", "color-blind", "--threads", "1",
+        "--tile", "64",
         "--queue", str(QUEUE), *LIMITS,
     ) as running:  # fmt: skip
         yield running
@@ -64,7 +65,8 @@ def pairs(tmp_path_factory):
     sources = files(folder / "noisy")
     script = Path(sys.executable).parent / "adnet-run"
     subprocess.run(
-        [script, folder / "noisy", "-o", folder / "out", "--model", "gray-25", "--threads", "1"],
+        [script, folder / "noisy", "-o", folder / "out", "--model", "gray-25", "--threads", "1",
+         "--tile", "64"],
         check=True, capture_output=True,
     )  # fmt: skip
     return {
@@ -94,7 +96,7 @@ def test_options_are_the_denoisers(server, query, model, asked):
     status, _, body = server.denoise(data, query)
     assert status == 200, body
     suffix = ".tif" if ".TIFF" in query or "format" in query else ""
-    with Denoiser(model, threads=1, **asked) as denoiser:
+    with Denoiser(model, threads=1, tile=64, **asked) as denoiser:
         assert body == denoise_file(data, denoiser, suffix=suffix).data
 
 
@@ -282,7 +284,7 @@ def test_beyond_the_queue_is_503(server, pairs):
     outcomes, lock = [], threading.Lock()
 
     def work():
-        status, headers, _ = server.denoise(data, "?ensemble=true")
+        status, headers, _ = server.denoise(data)
         with lock:
             outcomes.append(status)
             if status == 503:
@@ -354,7 +356,7 @@ def test_what_cannot_start_says_so(cli, monkeypatch):
 @pytest.mark.long
 def test_replicas_are_added_when_there_is_much_to_do(tmp_path, pairs):
     with adnet_serve(tmp_path, "--model", "gray-25", "--replicas", "1:2", "--threads", "1",
-                     "--queue", QUEUE) as server:  # fmt: skip
+                     "--tile", "64", "--queue", QUEUE) as server:  # fmt: skip
         statuses, wrong, _, _ = hammer(server, pairs, 60)
         assert set(statuses) == {200, 503}
         assert wrong == []

@@ -85,7 +85,7 @@ def test_every_kind_of_file_is_adnet_runs(visitor, tmp_path, settings):
             assert name in headers["Content-Disposition"]
             assert result["facts"]["model"] == settings.get("model", result["facts"]["model"])
             assert sum(result["facts"]["histogram"]) > 0
-            for picture in ("noisy", "denoised", "noise"):
+            for picture in ("noisy", "denoised", "noise", "comparison"):
                 status, _, shown = visitor.raw("GET", f"{path}/0/{picture}.png")
                 assert status == 200, (name, picture, shown)
                 assert Image.open(io.BytesIO(shown)).mode in ("L", "RGB")

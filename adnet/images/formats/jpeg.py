@@ -38,6 +38,9 @@ MAX_SIDE = 65_500
 """libjpeg's limit; the format's is 65,535."""
 
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
+_LOSSLESS = (0xC3, 0xC7, 0xCB, 0xCF)
+_FRAMES = tuple(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0xC8, 0xCC))
+"""Markers of frame headers; their first byte is the number of bits per sample."""
 
 
 class Coding(NamedTuple):
@@ -72,6 +75,7 @@ class JpegLayout:
 def decode(data: bytes, limit: int) -> ImageFile:
     """Read a JPEG file; see `codec.decode_image`."""
     segments, scans, trailing = split_segments(data)
+    _require_known(segments)
     kept, notes = carried(segments)
     if trailing > 16 and not notes:  # cameras fill up files with a few zeros
         notes.append(f"{trailing} bytes after the end of the image were left out.")
@@ -92,6 +96,22 @@ def decode(data: bytes, limit: int) -> ImageFile:
     progressive = any(segment.marker in _PROGRESSIVE for segment in segments)
     layout = JpegLayout(tuple(kept), progressive, coding)
     return ImageFile(pixels, "JPEG", layout, read_portable(kept), tuple(notes))
+
+
+def _require_known(segments: Sequence[Segment]) -> None:
+    """Name the rare kinds of JPEG; Pillow would call them damaged.
+
+    Source: ITU-T T.81, table B.1.
+    """
+    for marker, data in segments:
+        if marker not in _FRAMES or not data:
+            continue
+        kind = "a lossless JPEG" if marker in _LOSSLESS else f"a JPEG of {data[0]} bits"
+        if marker in _LOSSLESS or data[0] != 8:
+            raise ImageError(
+                f"is {kind}, which is not supported. Convert it to PNG or TIFF of 16 bits first, "
+                "for example with djpeg of libjpeg-turbo 3."
+            )
 
 
 def encode(frames: Sequence[Pixels], like: ImageFile) -> bytes:

@@ -168,6 +168,7 @@ function show() {
   const base = `${order.path}/${chosen}`;
   $("download").href = `${base}/file`;
   $("download").download = one.name;
+  $("comparison").href = `${base}/comparison.png`;
   $("zip").hidden = results.length < 2;
   $("zip").href = `${order.path}/zip`;
   const ran = facts.ran ?? {};
@@ -185,7 +186,7 @@ function show() {
     item.append(name ? `${name} ` : "", strong);
     return item;
   }));
-  tell("notes", (facts.notes ?? []).join(" "));
+  tell("notes", [facts.why, ...(facts.notes ?? [])].filter(Boolean).join(" "));
   $("result").hidden = false;
   const tab = document.querySelector('[data-shows="difference"]');
   tab.hidden = facts.psnr_before === undefined;
