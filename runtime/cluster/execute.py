@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -142,6 +143,7 @@ def connected(options: ClusterOptions) -> Iterator[list[dict[str, float]]]:
 
     ours = not ray.is_initialized()
     if ours:
+        _require_reachable(options.address)
         try:
             ray.init(
                 address=options.address,
@@ -168,6 +170,24 @@ def connected(options: ClusterOptions) -> Iterator[list[dict[str, float]]]:
     finally:
         if ours:
             ray.shutdown()
+
+
+def _require_reachable(address: str) -> None:
+    """Ray itself tries for minutes.
+
+    Raises:
+        UsageError: nobody listens at HOST:PORT.
+    """
+    host, _, port = address.rpartition(":")
+    if "/" in host or not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, OverflowError) as err:
+        raise UsageError(
+            f"--cluster {address}: nobody answers there ({err}). Give the address of the head of a "
+            "Ray cluster, as 'ray start --head' says it."
+        ) from err
 
 
 def _fits(node: dict[str, float], needs: dict[str, int]) -> bool:

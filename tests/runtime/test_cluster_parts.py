@@ -205,3 +205,15 @@ def test_the_run_ends_when_no_worker_is_left(cluster):
     cluster(play)
     with pytest.raises(DeviceLostError, match="no worker is left that could go on: gone, too"):
         execute(iter(rows_of(10)), None, ClusterOptions(), lambda *_: None)
+
+
+def test_an_address_where_nobody_answers_is_told_at_once():
+    import socket
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and not listened to
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(UsageError, match=f"--cluster {address}: nobody answers there"):
+            execute_module._require_reachable(address)
+    for other in ("auto", "local", "ray://host:10001"):
+        execute_module._require_reachable(other)
