@@ -103,7 +103,8 @@ def _values(file: ImageFile) -> Float32:
     pixels = file.pixels.reshape(*file.pixels.shape[:2], -1)
     colours = pixels[..., : 3 if pixels.shape[2] >= 3 else 1]
     white = 1.0 if colours.dtype.kind == "f" else float(np.iinfo(colours.dtype).max)
-    return np.asarray(colours, np.float32) / np.float32(white)
+    values: Float32 = np.asarray(colours, np.float32) / np.float32(white)
+    return values
 
 
 def _compare(files: Files, max_pixels: int) -> Image.Image:
