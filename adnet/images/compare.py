@@ -125,5 +125,6 @@ def _colours(pixels: NDArray[Any], value_range: Range) -> NDArray[np.float32]:
     black, white = value_range
     if pixels.dtype.kind == "u":
         black, white = 0.0, float(np.iinfo(pixels.dtype).max)
-    scaled = (pixels.astype(np.float32) - np.float32(black)) / np.float32(white - black)
-    return np.clip(scaled, 0, 1)
+    scaled: NDArray[np.float32] = pixels.astype(np.float32) - np.float32(black)
+    scaled /= np.float32(white - black)
+    return np.clip(scaled, 0, 1, out=scaled)

@@ -129,7 +129,9 @@ def _scaled(values: NDArray[Any], value_range: Range) -> NDArray[np.float32]:
         black, white = 0.0, float(np.iinfo(values.dtype).max)
     else:
         black, white = value_range
-    return (values.astype(np.float32) - np.float32(black)) / np.float32(white - black)
+    scaled: NDArray[np.float32] = values.astype(np.float32) - np.float32(black)
+    scaled /= np.float32(white - black)
+    return scaled
 
 
 def _filtered(values: NDArray[Any], taps: NDArray[Any], axis: int) -> NDArray[Any]:
