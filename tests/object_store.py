@@ -3,6 +3,7 @@
 import os
 import threading
 from contextlib import contextmanager
+from urllib.request import Request, urlopen
 
 CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -58,6 +59,8 @@ def object_store(bucket="photos"):
     try:
         import fsspec
 
+        # Its objects belong to the process, not to the server.
+        urlopen(Request(f"{variables['AWS_ENDPOINT_URL']}/moto-api/reset", method="POST")).close()
         fsspec.filesystem("s3", skip_instance_cache=True).mkdir(bucket)
         yield variables, faults
     finally:

@@ -51,7 +51,7 @@ def run_alone(source: Path, target: Path, threads: int) -> float:
 def run_on_cluster(source: Path, target: Path, workers: int) -> float:
     """Return the CPU seconds of adnet-run --cluster and of the cluster's processes."""
     with tempfile.TemporaryDirectory(prefix="ray-") as folder:
-        environment = os.environ | {"RAY_TMPDIR": folder}
+        environment = os.environ | {"RAY_TMPDIR": folder, "RAY_worker_niceness": "0"}
         server = subprocess.Popen(
             [sys.executable, "-c", _SERVER, str(workers)], env=environment, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
