@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
-from typing import Any
-
-from numpy.typing import NDArray
-from PIL import Image
 
 from adnet.pages.assets import STYLE, compare_script, read_asset
 
@@ -64,10 +58,3 @@ def compare_figure(
         parts.append(f'<img src="{html.escape(address)}" alt="{shown}, {html.escape(label)}">')
     parts.append(f"<figcaption>{html.escape(caption)}</figcaption></figure>")
     return "".join(parts)
-
-
-def png_address(levels: NDArray[Any]) -> str:
-    """Return (H, W) or (H, W, 3) uint8 as an address with the picture inside."""
-    data = io.BytesIO()
-    Image.fromarray(levels).save(data, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")

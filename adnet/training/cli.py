@@ -73,8 +73,9 @@ def train(
 ) -> None:
     """Train ADNet: adnet-train DATA... -o RUN --steps N (or --epochs, --max-minutes).
 
-    RUN receives best.pth, last.pth, config.json, metrics.jsonl and TensorBoard events. Ctrl-C
-    saves last.pth; --resume continues from there. [Brackets] show the recipe default's values.
+    RUN receives best.pth, last.pth, config.json, metrics.jsonl, TensorBoard events and, at the
+    end, report.html to look at. Ctrl-C saves last.pth; --resume continues from there. [Brackets]
+    show the recipe default's values.
     """
     given = read_fields(FIELDS.values(), fields)
     given["device"], workers = choose_workers(

@@ -22,7 +22,8 @@ class RunDirectory:
     """Files of one run.
 
     config.json, last.pth (the newest state to resume from), step-*.pth (the `keep` - 1 states
-    before it), best.pth (highest validation PSNR), metrics.jsonl and TensorBoard events.
+    before it), best.pth (highest validation PSNR), metrics.jsonl and TensorBoard events,
+    samples/ with pictures of validation images, and report.html, which shows it all.
     """
 
     def __init__(self, path: Path) -> None:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from adnet.atomic import atomic_path
 
@@ -52,6 +56,18 @@ class RunLog:
             except OSError as err:  # raised for an earlier event, whose writing failed
                 log.warning("step %d: no more TensorBoard events: %s", step, err)
                 self._events = None
+
+    def write_pictures(self, step: int, pictures: Sequence[NDArray[np.uint8]]) -> None:
+        """Add sample pictures, (H, W) or (H, W, 3), to the TensorBoard events."""
+        if self._events is None:
+            return
+        try:
+            for number, pixels in enumerate(pictures):
+                layout = "HW" if pixels.ndim == 2 else "HWC"
+                self._events.add_image(f"sample {number + 1}", pixels, step, dataformats=layout)
+        except OSError as err:
+            log.warning("step %d: no more TensorBoard events: %s", step, err)
+            self._events = None
 
     def _close_events(self) -> None:
         if self._events is not None:

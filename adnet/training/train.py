@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adnet.errors import TrainingError, UsageError
+from adnet.errors import AdnetError, TrainingError, UsageError
 from adnet.models.card import ModelCard
 from adnet.models.checkpoint import Checkpoint, load_checkpoint
 from adnet.models.network import ADNet
@@ -29,8 +29,10 @@ from adnet.training.guard import LossGuard
 from adnet.training.learner import Learner
 from adnet.training.progress import TrainProgress, describe_start, describe_time
 from adnet.training.quantization import quantized_from
+from adnet.training.report import write_report
 from adnet.training.run_directory import RunDirectory
 from adnet.training.run_log import RunLog
+from adnet.training.samples import Samples
 from adnet.training.schedule import fraction_done, learning_rate
 from adnet.training.stop import stop_on_signal
 from adnet.training.validation import validate
@@ -150,10 +152,15 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
 
     with ExitStack() as stack:
         metrics: RunLog | None = None
+        samples: Samples | None = None
         with world.together():
             if world.is_main:
                 directory.write_config(config)
                 metrics = RunLog(run, learner.step, stack)
+                stack.callback(_report, run)  # at any end: it shows what was reached
+                samples = Samples(run, data.val_images, config.val_sigma, learner.step)
+                if start is not None and not resume:
+                    samples.draw(whole.network if whole else learner.averaged, world.device, 0)
         stop = stack.enter_context(stop_on_signal(patient=world.size > 1))
         agree_every = 1 if world.size == 1 or world.device.type == "cpu" else _AGREE_EVERY
         pending: list[Tensor] = []  # losses that are still on the device
@@ -207,8 +214,10 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
                 val_psnr = validate(learner.averaged, data.val_images, config.val_sigma, world)
                 if whole is not None and float_psnr is None:
                     float_psnr = validate(whole.network, data.val_images, config.val_sigma, world)
-                if metrics:
+                if metrics and samples:
                     metrics.write(learner.step, val_psnr=val_psnr)
+                    pictures = samples.draw(learner.averaged, world.device, learner.step)
+                    metrics.write_pictures(learner.step, pictures)
                     log.info("step %d: validation PSNR %.3f dB", learner.step, val_psnr)
                 if not val_psnr <= best_psnr:  # nan is better than no file
                     best_psnr = val_psnr
@@ -268,6 +277,14 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
                 learner.step, describe_time(elapsed), val_psnr, best_psnr, directory.best,
             )  # fmt: skip
     return directory.best
+
+
+def _report(run: Path) -> None:
+    """Write the page of the run; whatever happens to it must not hide how the run ended."""
+    try:
+        write_report(run)
+    except (AdnetError, OSError, ValueError, KeyError) as err:
+        log.warning("%s: no report was written: %s", run, err)
 
 
 def _steps_of(config: TrainConfig, data: TrainingData) -> int | None:

@@ -46,7 +46,7 @@ def test_a_run_leaves_everything_that_is_promised(config, tmp_path):
     progress = []
     best = train(config, tmp_path / "run", on_progress=progress.append)
     names = {path.name.split(".")[0] for path in (tmp_path / "run").iterdir()}
-    assert names == {"best", "last", "config", "metrics", "events"}
+    assert names == {"best", "last", "config", "metrics", "events", "samples", "report"}
     loaded = load_checkpoint(best)
     assert loaded.card.sigma_range == (0.0, 55.0)
     assert loaded.card.training["steps"] in (3, 6)

@@ -1,7 +1,7 @@
 // Before and after under a slider that zooms down to pixels.
 //
-// <figure class="compare" data-before="noisy" data-after="denoised">AFTER BEFORE</figure>, both <img> or
-// <canvas> of one size; or an empty figure and show(before, after) later. Drag to move the line; zoomed in,
+// A figure.compare with data-before and data-after, their names, holds two pictures of one size, the later one
+// first; or it is empty, and show(before, after) fills it. Drag to move the line; zoomed in,
 // drag to move the picture and its line by the slider below. Wheel, pinch, + - 0 1 zoom.
 
 const LARGEST = 32; // CSS pixels per pixel of the picture
