@@ -40,6 +40,11 @@ _EXTRAS = {
     "starlette": "web",
     "uvicorn": "web",
     "_tools": "peers",  # a module of MNN
+    "s3fs": "s3",
+    "pyarrow": "cluster",
+    "tifffile": "gigapixel",
+    "imagecodecs": "gigapixel",
+    "zarr": "gigapixel",
 }
 """Packages that the base install lacks -> the extra that brings them."""
 

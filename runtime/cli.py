@@ -21,6 +21,7 @@ from adnet.runtime import options as ask
 
 if TYPE_CHECKING:
     from adnet._cli import ProgressBar
+    from adnet.runtime.beyond import Beyond
     from adnet.runtime.progress import Progress
     from adnet.runtime.request import Request
     from adnet.runtime.summary import Summary
@@ -63,6 +64,15 @@ def run(
     pad: ask.Padding = None,
     max_pixels: ask.MaxPixels = 89_478_485,
     max_memory: ask.MaxMemory = None,
+    jobs: ask.Jobs = None,
+    by_chunk: ask.ByChunk = False,
+    chunk: ask.Chunk = None,
+    cluster: ask.Cluster = None,
+    workers: ask.Workers = None,
+    worker_cpus: ask.WorkerCpus = None,
+    worker_npus: ask.WorkerNpus = None,
+    worker_gpus: ask.WorkerGpus = None,
+    images_per_task: ask.ImagesPerTask = None,
     list_models: ask.ListModels = False,
     list_backends: ask.ListBackends = False,
     doctor: ask.Doctor = False,
@@ -88,17 +98,22 @@ def run(
         _examine(backend, json_output)
         return
     given = [*(inputs or []), *(_listed(files_from) if files_from else [])]
-    if not given:
+    if not given and not jobs:
         raise typer.BadParameter("give at least one image or folder", param_hint="INPUTS")
-    if output is None and not suffix and not dry_run:
+    if output is None and not suffix and not dry_run and not jobs:
         raise typer.BadParameter("say where the results go", param_hint="--output")
 
     from adnet.images.float_range import parse_range  # noqa: PLC0415
     from adnet.runtime.api import make_request  # noqa: PLC0415  (keeps --help fast)
+    from adnet.runtime.beyond import Beyond, cluster_options  # noqa: PLC0415
 
+    per_worker = (workers, worker_cpus, worker_npus, worker_gpus, images_per_task)
+    beyond = Beyond(
+        given, output, jobs, cluster_options(cluster, *per_worker), by_chunk, chunk, overwrite
+    )
     request = make_request(
-        inputs=given,
-        output=output,
+        inputs=[Path(one) for one in given],
+        output=None if output is None else Path(output),
         suffix=suffix or "",
         format=format_,
         quality=quality,
@@ -127,13 +142,23 @@ def run(
         max_pixels=max_pixels,
         max_memory=max_memory,
     )
-    if dry_run:
+    if beyond.is_wanted:
+        beyond.refuse_what_does_not_go(request, watch=watch, dry_run=dry_run)
+        _denoise(request, json_output, quiet, watch=False, beyond=beyond)
+    elif dry_run:
         _preview(request, json_output)
-        return
-    _denoise(request, json_output, quiet, watch=watch)
+    else:
+        _denoise(request, json_output, quiet, watch=watch)
 
 
-def _denoise(request: Request, json_output: bool, quiet: bool, *, watch: bool) -> None:
+def _denoise(
+    request: Request,
+    json_output: bool,
+    quiet: bool,
+    *,
+    watch: bool,
+    beyond: Beyond | None = None,
+) -> None:
     """Carry out a request, and say what was done."""
     from adnet.errors import DeviceLostError, UsageError  # noqa: PLC0415
     from adnet.images.decoder_lines import heard  # noqa: PLC0415
@@ -148,7 +173,9 @@ def _denoise(request: Request, json_output: bool, quiet: bool, *, watch: bool) -
         raise UsageError("--json and -o - would both write to stdout. Leave out one of the two.")
     try:
         with heard():
-            if piped:
+            if beyond is not None:
+                _run_beyond(beyond, request, summary, quiet)
+            elif piped:
                 run_piped(request, summary)
             else:
                 _run_shown(request, summary, quiet, watch=watch)
@@ -180,6 +207,19 @@ def _run_shown(request: Request, summary: Summary, quiet: bool, *, watch: bool) 
         for path, reason in plan.found.unreadable:
             bar.message(f"failed: {path}: {reason}")
         run(request, plan, Position(len(plan.jobs), _Shown(bar)), summary)
+
+
+def _run_beyond(beyond: Beyond, request: Request, summary: Summary, quiet: bool) -> None:
+    """Carry out a request that goes beyond files of this machine."""
+    import sys  # noqa: PLC0415
+    from contextlib import redirect_stdout  # noqa: PLC0415
+
+    from adnet.runtime.beyond import run  # noqa: PLC0415
+    from adnet.runtime.progress import Position  # noqa: PLC0415
+
+    # Ray writes what it thinks of dead workers to stdout, where --json goes.
+    with progress_bar("denoising", quiet, lines=True) as bar, redirect_stdout(sys.stderr):
+        run(beyond, request, lambda count: Position(count, _Shown(bar)), summary)
 
 
 class _Shown:
@@ -219,7 +259,7 @@ def _sigma(text: str | None) -> Any:
         ) from err
 
 
-def _listed(files_from: Path) -> list[Path]:
+def _listed(files_from: Path) -> list[str]:
     """Read a list of paths, one a line; empty lines are left out."""
     import os  # noqa: PLC0415
     import sys  # noqa: PLC0415
@@ -231,7 +271,7 @@ def _listed(files_from: Path) -> list[Path]:
     except OSError as err:
         raise UsageError(f"{files_from}: cannot be read: {err.strerror or err}.") from err
     lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
-    found = [Path(os.fsdecode(line)) for line in lines if line.strip()]
+    found = [os.fsdecode(line) for line in lines if line.strip()]
     if not found:
         raise UsageError(f"{files_from}: the list names no file.")
     return found

@@ -163,7 +163,11 @@ class Denoiser(OfOneProcess):
         if self.sigma == "auto" and sigma is None:
             sigma = self.estimate(image)
         opened = self._opened_for(colour, sigma)
-        self._denoise_planes(opened, planes[..., :colour], out[..., :colour], on_pixels)
+        if self._treatment.strength == 0:
+            out[...] = planes
+            on_pixels(planes.shape[0] * planes.shape[1])
+        else:
+            self._denoise_planes(opened, planes[..., :colour], out[..., :colour], on_pixels)
         return result
 
     def estimate(self, image: NDArray[Any]) -> float | None:

@@ -12,11 +12,13 @@ from adnet.runtime.choices import ColorMode, FileFormat, Pad, Precision
 # What goes in and out
 
 Inputs = Annotated[
-    list[Path] | None,
-    typer.Argument(help="Images, folders (their tree is mirrored), or - for stdin."),
+    list[str] | None,
+    typer.Argument(
+        help="Images, folders (their tree is mirrored), addresses such as s3://..., or - for stdin."
+    ),
 ]
 Output = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--output",
         "-o",
@@ -175,6 +177,49 @@ MaxMemory = Annotated[
         help="Memory of the whole program, such as 500M or 2G. PNG and TIFF images that do not "
         "fit in are denoised in bands. Default: half of what is free."
     ),
+]
+
+# Beyond files of one machine
+
+Jobs = Annotated[
+    str | None,
+    typer.Option(
+        "--jobs",
+        help="Text or Parquet file (or address) that lists images, and their outputs behind a tab "
+        "or in a column 'target'. Instead of INPUTS.",
+    ),
+]
+ByChunk = Annotated[
+    bool,
+    typer.Option(
+        "--by-chunk",
+        help="Read and write TIFF or Zarr images of any size piece by piece, within memory set by "
+        "the piece. Without saying: where input or output is named .zarr.",
+    ),
+]
+Chunk = Annotated[
+    int | None, typer.Option("--chunk", help="Side of such a piece in pixels. [1024]")
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        help="Run on a Ray cluster: auto for the one that this machine belongs to, or HOST:6379.",
+    ),
+]
+Workers = Annotated[
+    str | None, typer.Option("--workers", help="On a cluster: N, or LEAST:MOST. Default: all.")
+]
+WorkerCpus = Annotated[
+    int | None, typer.Option("--worker-cpus", help="CPUs, and threads, of each worker. [1]")
+]
+WorkerNpus = Annotated[
+    int | None, typer.Option("--worker-npus", help="Ascend NPUs of each worker. [0]")
+]
+WorkerGpus = Annotated[int | None, typer.Option("--worker-gpus", help="GPUs of each worker. [0]")]
+ImagesPerTask = Annotated[
+    int | None,
+    typer.Option("--images-per-task", help="Images that a worker takes at once. [64]"),
 ]
 
 # Instead of denoising

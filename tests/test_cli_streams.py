@@ -120,13 +120,13 @@ def test_every_program_takes_streams_as_they_come(program):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), DeviceLostError("the chip is gone")])
 def test_what_was_done_is_told_when_a_run_ends_early(cli_here, monkeypatch, tmp_path, error):
-    from adnet.runtime import cli, folder
+    from adnet.runtime import cli, request
 
     def run_jobs(jobs, *_args, summary, **_options):
         summary.written.append(jobs[0].target)
         raise error
 
-    monkeypatch.setattr(folder, "run_jobs", run_jobs)
+    monkeypatch.setattr(request, "run_jobs", run_jobs)
     out = tmp_path / "out"
     result = cli_here(cli.main, "adnet-run", EXAMPLES / "noisy", "-o", out, "--json")
     report = json.loads(result.stdout)

@@ -78,9 +78,14 @@ class TrainConfig:
     """`muon`: Muon for the hidden convolutions, AdamW for the rest."""
     weight_decay: Annotated[float, Option("Weight decay.")] = 0.0
     momentum: Annotated[float, Option("Nesterov momentum of sgd.")] = 0.9
-    loss: Annotated[Literal["mean", "sum"], Option("sum: as published.")] = "mean"
+    loss: Annotated[
+        Literal["mean", "sum", "twin"],
+        Option("sum: as published. twin: int8 learns from the float network alone."),
+    ] = "mean"
     """`mean`: mean squared error over all values. `sum`: the published loss, summed over a patch's
-    values, halved, averaged over patches."""
+    values, halved, averaged over patches. `twin`, with `quantize`: the squared difference to the
+    float network, which a decibel at a low noise level makes count as much as one at a high one;
+    the clean image plays no part, so nothing that is lost can hide behind what training gains."""
     lr: Annotated[float, Option("Peak learning rate.")] = 1e-3
     schedule: Annotated[Literal["cosine", "steps"], Option("steps: down at the milestones.")] = (
         "cosine"
@@ -164,6 +169,10 @@ class TrainConfig:
             (
                 self.quantize is not None and self.init is None,
                 "quantising fine-tunes a trained network: give --init, a name or a checkpoint",
+            ),
+            (
+                self.loss == "twin" and self.quantize is None,
+                "--loss twin compares an int8 network with its float one: give --quantize",
             ),
             (
                 self.quantize is not None and self.optimizer == "muon",

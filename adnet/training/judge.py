@@ -27,8 +27,11 @@ REAL = "real"
 """In place of a noise level where the noise is that of photographs."""
 
 _BLIND_LEVELS = (15, 25, 50, 75)
+_LOW_LEVELS = (0, 5)
+"""Where the rounding of int8 shows most."""
 _LEAST_GAIN = 0.005
 _LARGEST_LOSS = 0.05
+_TWIN_LOSS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +59,34 @@ class Judgement:
         Raises:
             UsageError: the two were not measured on the same images and levels.
         """
+        gains = list(self.gains_over(other).values())
+        return sum(gains) / len(gains) >= _LEAST_GAIN and min(gains) >= -_LARGEST_LOSS
+
+    def is_close_to(self, whole: Judgement) -> bool:
+        """Tell whether an int8 form may stand for its float network.
+
+        It may lose 0.02 dB at every level, 0.05 dB at those below 15.
+
+        Raises:
+            UsageError: as `is_better_than`.
+        """
+        return all(
+            round(gain, 4) >= -(_TWIN_LOSS if level not in map(str, _LOW_LEVELS) else _LARGEST_LOSS)
+            for level, gain in self.gains_over(whole).items()
+        )
+
+    def gains_over(self, other: Judgement) -> dict[str, float]:
+        """Return level -> dB that these weights are better by.
+
+        Raises:
+            UsageError: the two were not measured on the same images and levels.
+        """
         if (self.images_sha256, set(self.psnr)) != (other.images_sha256, set(other.psnr)):
             raise UsageError(
                 f"{self.images} at {', '.join(self.psnr)} and {other.images} at "
                 f"{', '.join(other.psnr)} do not compare. Judge both on the same."
             )
-        gains = [self.psnr[level] - other.psnr[level] for level in self.psnr]
-        return sum(gains) / len(gains) >= _LEAST_GAIN and min(gains) >= -_LARGEST_LOSS
+        return {level: self.psnr[level] - other.psnr[level] for level in self.psnr}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +156,8 @@ def _levels(config: Mapping[str, Any]) -> tuple[str, ...]:
     low, high = config["sigma"]
     if low == high:
         return (f"{low:g}",)
-    covered = [level for level in _BLIND_LEVELS if low <= level <= high]
+    levels = (*_LOW_LEVELS, *_BLIND_LEVELS) if config.get("quantize") else _BLIND_LEVELS
+    covered = [level for level in levels if low <= level <= high]
     return tuple(f"{level:g}" for level in covered or [(low + high) / 2])
 
 

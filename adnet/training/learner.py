@@ -83,14 +83,19 @@ class Learner:
         for group in self._optimizer.param_groups:
             group["lr"] = lr * group.get("times", 1.0)
         noisy = noisy.contiguous(memory_format=self._memory_format)
+        if self._teacher is not None:
+            # Where it is all there is to learn from, its own rounding would be learned, too.
+            precision = "fp32" if self._config.loss == "twin" else self._config.precision
+            with torch.no_grad(), autocast(self._world.device, precision):
+                target = self._teacher(noisy).to(clean.dtype)
         with autocast(self._world.device, self._config.precision):
             denoised = self._forward(noisy).to(clean.dtype)
-            if self._teacher is not None:
-                with torch.no_grad():
-                    target = self._teacher(noisy).to(clean.dtype)
         error = loss = nn.functional.mse_loss(denoised, clean)
         if self._teacher is not None:
-            loss = loss + nn.functional.mse_loss(denoised, target)
+            if self._config.loss == "twin":
+                loss = (level_weights(noisy, clean) * (denoised - target).square()).mean()
+            else:
+                loss = loss + nn.functional.mse_loss(denoised, target)
         if self._config.loss == "sum":  # the published loss: over a patch's values, halved
             loss = loss * (clean[0].numel() / 2)
         zero_gradients(self._optimizer)
@@ -135,6 +140,23 @@ class Learner:
         load_optimizer_state(self._optimizer, state["optimizer"])
         if self.scaler is not None and state["scaler"] is not None:
             self.scaler.load_state_dict(state["scaler"])
+
+
+@torch.no_grad()
+def level_weights(noisy: Tensor, clean: Tensor) -> Tensor:
+    """Weigh patches so that a decibel counts about alike at every noise level.
+
+    The squared error that a blind ADNet leaves grows about as its noise level: on six images held
+    out of BSD432, gray-blind has 38.2, 33.0, 30.6 and 27.5 dB at sigma 5, 15, 25 and 50.
+
+    Args:
+        noisy, clean: (N, C, H, W) in [0, 1].
+
+    Returns:
+        (N, 1, 1, 1): 1 at sigma 25, 3 at 5, 6 without noise.
+    """
+    sigma = 255 * (noisy - clean).square().mean((1, 2, 3), keepdim=True).sqrt()
+    return 30 / (sigma + 5)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ class OpenVinoInt8(OpenVino):
         # Below, as telemetry and its log lines are set up when it is imported.
         import nncf  # noqa: PLC0415
 
+        nncf.set_log_level(logging.ERROR)  # it writes to our standard output
         network = openvino.Core().read_model(str(model.path))
         convolutions = [
             one.get_friendly_name()
@@ -81,6 +83,7 @@ class OpenVinoInt8(OpenVino):
         quantised = nncf.quantize(
             network,
             nncf.Dataset([noisy for _, noisy in calibrating]),
+            subset_size=len(calibrating),
             ignored_scope=nncf.IgnoredScope(
                 names=[convolutions[0], convolutions[-1]], types=["Tanh", "Multiply", "Concat"]
             ),

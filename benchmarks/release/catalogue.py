@@ -16,6 +16,11 @@ COMMON: Mapping[str, Any] = {
 }  # fmt: skip
 """For two CPU cores, about 50 patches a second."""
 
+TWIN: Mapping[str, Any] = {
+    "quantize": "int8", "loss": "twin", "val_images": 6, "precision": "bf16", "log_every": 20,
+}  # fmt: skip
+"""For an int8 form; the rest is what --quantize sets."""
+
 ACCELERATED: Mapping[str, Any] = {"batch": 128, "compile": True}
 ACCELERATED_LENGTH = 4
 """A run that begins on a GPU takes so many times the steps, of larger batches."""
@@ -41,6 +46,9 @@ class Model:
     """Sets that it is measured on once it is shipped, never before."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Further fields of TrainConfig."""
+    twin_of: str | None = None
+    """The shipped float model that this is the int8 form of; its run starts there and nowhere
+    else."""
 
     def config(self, folders: Mapping[str, Path], init: str, device: str) -> TrainConfig:
         """Make the settings of its run.
@@ -51,6 +59,11 @@ class Model:
             device: as for adnet-train; anything but a CPU takes the accelerated schedule.
         """
         is_accelerated = not device.startswith("cpu")
+        if self.twin_of is not None:
+            return make_config(
+                [folders[self.data]], channels=self.channels, lr=self.lr, init=init,
+                steps=self.steps, sigma=self.sigma, device=device, **{**TWIN, **self.options},
+            )  # fmt: skip
         fields: dict[str, Any] = {**COMMON, **(ACCELERATED if is_accelerated else {})}
         if self.sigma is None:
             fields["noise"] = "pairs"
@@ -73,6 +86,11 @@ def _colour(name: str, sigma: tuple[float, float], steps: int, lr: float, *start
     return Model(name, 3, sigma, steps, lr, start, tests=("CBSD68",))
 
 
+def _twin(name: str, channels: Literal[1, 3], high: float, tests: str) -> Model:
+    return Model(f"{name}-int8", channels, (0, high), 800, 2e-4, (name,), tests=(tests,),
+                 twin_of=name)  # fmt: skip
+
+
 CATALOGUE: tuple[Model, ...] = (
     _gray("gray-blind", (0, 55), 16_000, 0.005, "gray-blind"),
     _gray("gray-25", (25, 25), 10_000, 0.004, "gray-25", "gray-blind"),
@@ -90,5 +108,7 @@ CATALOGUE: tuple[Model, ...] = (
     _colour("color-15", (15, 15), 5_000, 0.003, "color-blind"),
     _colour("color-35", (35, 35), 5_000, 0.003, "color-blind"),
     _colour("color-75", (75, 75), 5_000, 0.003, "color-blind"),
+    _twin("gray-blind", 1, 55, "BSD68"),
+    _twin("color-blind", 3, 75, "CBSD68"),
 )  # fmt: skip
 """In the order of training."""

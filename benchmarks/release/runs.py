@@ -33,6 +33,10 @@ class Run:
     def __init__(self, out: Path, model: Model) -> None:
         self.model = model
         self.path = out / model.name
+        if model.twin_of is not None:
+            # Another float model is another int8 form: a folder for each.
+            shipped = {one.name: one.card.weights_sha256 for one in pretrained_models()}
+            self.path = out / f"{model.name}-{shipped.get(model.twin_of, 'none')[:8]}"
         self.best = self.path / "best.pth"
         self._out = out
         self._init = self.path / ".init"
@@ -145,7 +149,8 @@ class Run:
         shipped = {one.name for one in pretrained_models()}
         for name in self.model.start:
             finished = self._out / name
-            if name != self.model.name and (finished / "done").exists():
+            is_other = name not in (self.model.name, self.model.twin_of)
+            if is_other and (finished / "done").exists():
                 return str(finished / "best.pth")
             if name in shipped:
                 return name

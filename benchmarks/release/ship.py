@@ -38,7 +38,7 @@ from adnet.models.checkpoint import load_checkpoint, save_checkpoint
 from adnet.models.shipped import WEIGHTS, pretrained_models
 from adnet.runtime.denoiser import Denoiser
 from adnet.training.command import train_command
-from adnet.training.judge import Judgement, judge, validation_set
+from adnet.training.judge import Judgement, ValidationSet, judge, validation_set
 
 DATA_TERMS = {
     "BSD432": "Berkeley segmentation data set (BSDS500) without the 68 test images; published for "
@@ -56,11 +56,15 @@ class Verdict:
 
     new: Judgement
     shipped: Judgement | None
-    """None where no model of that name is shipped yet."""
+    """None where no model of that name is shipped yet, or it is the int8 form of other weights."""
+    whole: Judgement | None = None
+    """Of the float network that an int8 one was made from; None for a float one."""
 
     @property
     def is_better(self) -> bool:
         """Whether there is nothing to lose by shipping it."""
+        if self.whole is not None and not self.new.is_close_to(self.whole):
+            return False
         return self.shipped is None or self.new.is_better_than(self.shipped)
 
     def describe(self) -> str:
@@ -70,14 +74,24 @@ class Verdict:
             f"{level}: {f'{before[level]:.3f} -> ' if level in before else ''}{psnr:.3f} dB"
             for level, psnr in self.new.psnr.items()
         ]
-        return f"{', '.join(levels)} on {self.new.images}"
+        text = f"{', '.join(levels)} on {self.new.images}"
+        if self.whole is None:
+            return text
+        losses = [
+            f"{level}: {gain:+.3f}" for level, gain in self.new.gains_over(self.whole).items()
+        ]
+        return f"{text}; against float {', '.join(losses)} dB"
 
     def record(self) -> dict[str, Any]:
         """For the card: both models' figures."""
         before = self.shipped
-        return self.new.to_dict() | {
+        record = self.new.to_dict() | {
             "replaced": before and {"weights_sha256": before.weights_sha256, "psnr": before.psnr}
         }
+        if self.whole is not None:
+            gains = self.new.gains_over(self.whole)
+            record["against_float"] = {level: round(gain, 4) for level, gain in gains.items()}
+        return record
 
 
 def weigh(checkpoint: Path, name: str, roots: Sequence[Path], device: str = "cpu") -> Verdict:
@@ -101,15 +115,40 @@ def weigh(checkpoint: Path, name: str, roots: Sequence[Path], device: str = "cpu
     images = validation_set(card.training["config"], roots)
     new = judge(checkpoint, images, device=device)
     entry = next((one for one in _entries() if one["name"] == name), None)
+    whole = None
+    if card.training["config"].get("quantize"):
+        origin = card.training["init"]["weights_sha256"]
+        source = next((one for one in _entries() if one["card"]["weights_sha256"] == origin), None)
+        if source is None:
+            raise UsageError(
+                f"{checkpoint}: the float network that it was made from (weights {origin[:12]}) is "
+                "not shipped, so nothing tells what int8 loses. Fine-tune the shipped one."
+            )
+        whole = judge(WEIGHTS / source["file"], images, device=device)
+        if entry is not None and entry["card"]["training"]["init"]["weights_sha256"] != origin:
+            entry = None  # the int8 form of what is no longer shipped
     if entry is None:
-        return Verdict(new, None)
+        return Verdict(new, None, whole)
     stored = entry["card"]["training"].get("judged", {})
     if (stored.get("images_sha256"), set(stored.get("psnr", {}))) == (
         new.images_sha256, set(new.psnr),
     ):  # fmt: skip
         stored = {field.name: stored[field.name] for field in dataclasses.fields(Judgement)}
-        return Verdict(new, Judgement(**stored))  # measured when it was shipped
-    return Verdict(new, judge(WEIGHTS / entry["file"], images, device=device))
+        return Verdict(new, Judgement(**stored), whole)  # measured when it was shipped
+    if whole is not None:
+        return Verdict(new, _judge_int8(entry, images), whole)
+    return Verdict(new, judge(WEIGHTS / entry["file"], images, device=device), whole)
+
+
+def _judge_int8(entry: Mapping[str, Any], on: ValidationSet) -> Judgement:
+    """Measure a shipped int8 file, which PyTorch does not take, on ONNX Runtime."""
+    clean = [from_levels(one.clean) for one in on.images]
+    with Denoiser(WEIGHTS / entry["file"]) as denoiser:
+        psnr = {
+            level: round(mean_psnr(evaluate(denoiser, clean, float(level))), 4)
+            for level in on.levels
+        }
+    return Judgement(on.description, on.sha256, entry["card"]["weights_sha256"], psnr)
 
 
 def ship(

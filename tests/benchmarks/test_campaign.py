@@ -12,7 +12,7 @@ import campaign_worker
 import pytest
 from conftest import assert_clean_error
 
-from adnet.benchmarks.release import campaign, shipping
+from adnet.benchmarks.release import campaign, runs, shipping
 from adnet.benchmarks.release.catalogue import CATALOGUE
 from adnet.benchmarks.release.runs import Run, find_folders
 from adnet.errors import UsageError
@@ -25,6 +25,7 @@ from adnet.training.judge import Judgement
 
 FOLDERS = {name: Path("data", name) for name in ("BSD432", "PolyU-train", "PolyU-val")}
 BY_NAME = {one.name: one for one in CATALOGUE}
+FLOATS = [one for one in CATALOGUE if one.twin_of is None]
 
 SCRIPT = """
 gray-blind 16000 --sigma 0,55 --lr 0.005
@@ -52,7 +53,7 @@ def data(tmp_path, make_image):
 def test_runs_begun_by_hand_are_taken_over(tmp_path, cli_here, monkeypatch):
     """Every run of adnet-train with these options goes on as it began, on any device."""
     lines = [line.split() for line in SCRIPT.strip().splitlines()]
-    assert [name for name, *_ in lines] == [one.name for one in CATALOGUE]
+    assert [name for name, *_ in lines] == [one.name for one in FLOATS]
     started = []
     monkeypatch.setattr(
         training_run, "run_training", lambda config, *_, **__: started.append(config)
@@ -81,7 +82,7 @@ def test_runs_begun_by_hand_are_taken_over(tmp_path, cli_here, monkeypatch):
             assert dataclasses.replace(config, compile=False) == same
 
 
-@pytest.mark.parametrize("model", CATALOGUE, ids=lambda one: one.name)
+@pytest.mark.parametrize("model", FLOATS, ids=lambda one: one.name)
 def test_a_run_keeps_the_schedule_that_it_began_with(model, tmp_path):
     """Begun on a GPU, continued on a CPU, and the other way round."""
     for begun, later in (("cpu", "cuda"), ("cuda", "cpu"), ("cuda:1", "cuda"), ("npu", "cpu")):
@@ -97,6 +98,29 @@ def test_a_run_keeps_the_schedule_that_it_began_with(model, tmp_path):
         (run.path / "config.json").write_text(json.dumps(first.to_dict() | {"lr": 0.7}))
         with pytest.raises(UsageError, match="lr was 0.7.*Move it away"):
             run.settings(FOLDERS, later)
+
+
+@pytest.mark.parametrize(
+    "model", [one for one in CATALOGUE if one.twin_of], ids=lambda one: one.name
+)
+def test_an_int8_form_starts_at_what_is_shipped(model, tmp_path, monkeypatch):
+    """And anew in another folder, when another float model is shipped."""
+    (tmp_path / model.twin_of).mkdir()
+    (tmp_path / model.twin_of / "done").touch()  # finished, but perhaps not shipped
+    run = Run(tmp_path, model)
+    for device in ("cpu", "cuda"):
+        config = run.settings(FOLDERS, device)
+        assert (config.init, config.quantize, config.loss) == (model.twin_of, "int8", "twin")
+        assert (config.steps, config.batch, config.optimizer) == (800, 8, "adam")
+    other = [
+        dataclasses.replace(one, card=dataclasses.replace(one.card, weights_sha256="f" * 64))
+        for one in runs.pretrained_models()
+    ]
+    monkeypatch.setattr(runs, "pretrained_models", lambda: other)
+    assert Run(tmp_path, model).path != run.path
+    monkeypatch.setattr(runs, "pretrained_models", list)
+    with pytest.raises(UsageError, match=f"none of {model.twin_of}"):
+        Run(tmp_path, model).settings(FOLDERS, "cpu")
 
 
 def test_where_a_run_starts_is_fixed_when_it_begins(tmp_path):

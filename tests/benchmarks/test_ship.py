@@ -22,6 +22,9 @@ from adnet.runtime.cli import main as run_main
 from adnet.training.config import TrainConfig
 from adnet.training.data import load_training_data
 from adnet.training.judge import Judgement, validation_set
+from adnet.training.recipes import make_config
+from adnet.training.train import train
+from adnet.training.world import World
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +168,59 @@ def test_what_better_means(gains, better):
 def test_blind_models_are_judged_at_several_levels(sigma, channels, levels, held_out):
     config = TrainConfig(data=("BSD432",), steps=1, sigma=sigma, channels=channels, val_images=2)
     assert validation_set(config.to_dict(), [held_out.parent, held_out]).levels == levels
+    if len(levels) > 1:  # an int8 form, where its rounding shows, too
+        config = dataclasses.replace(config, quantize="int8", init="gray-blind")
+        found = validation_set(config.to_dict(), [held_out.parent, held_out]).levels
+        assert found == ("0", "5", *levels)
+
+
+@pytest.mark.parametrize(
+    ("gains", "close"),
+    [
+        ((0.0, 0.0, 0.0), True),
+        ((-0.05, -0.05, -0.02), True),
+        ((1.0, 1.0, 1.0), True),
+        ((-0.0501, 0.0, 0.0), False),
+        ((0.0, -0.0501, 0.0), False),
+        ((0.5, 0.5, -0.0201), False),
+    ],
+)
+def test_what_an_int8_form_may_lose(gains, close):
+    whole = Judgement("8 images", "a", "w", {"0": 45.0, "5": 38.0, "25": 30.0})
+    psnr = {level: whole.psnr[level] + gain for level, gain in zip(whole.psnr, gains, strict=True)}
+    new = Judgement("8 images", "a", "v", psnr)
+    assert new.is_close_to(whole) is close
+    verdict = ship.Verdict(new, None, whole)
+    assert verdict.is_better is close
+    assert verdict.record()["against_float"]["25"] == pytest.approx(gains[2])
+    assert f"against float 0: {gains[0]:+.3f}" in verdict.describe()
+    shipped = dataclasses.replace(new, psnr={level: one + 1 for level, one in psnr.items()})
+    assert not ship.Verdict(new, shipped, whole).is_better
+
+
+@pytest.mark.slow
+def test_an_int8_form_is_judged_beside_its_float_model(held_out, tmp_path, monkeypatch):
+    config = make_config(
+        [held_out / "BSD432"], quantize="int8", init="gray-25", sigma=(25.0, 25.0), val_images=2,
+        patch=16, batch=2, steps=1, warmup_steps=0, scales=(1.0,),
+    )  # fmt: skip
+    best = train(config, tmp_path / "run", World(torch.device("cpu")))
+    verdict = ship.weigh(best, "mine", [held_out])
+    assert verdict.shipped is None
+    whole = next(one for one in pretrained_models() if one.name == "gray-25")
+    assert verdict.whole.weights_sha256 == whole.card.weights_sha256
+    # What is shipped was made of the same float model, so it must be beaten; of another, not.
+    beside = ship.weigh(best, "gray-25-int8", [held_out])
+    assert beside.shipped is not None
+    entries = ship._entries()
+    for one in entries:
+        if one["name"] == "gray-25-int8":
+            one["card"]["training"]["init"]["weights_sha256"] = "0" * 64
+    monkeypatch.setattr(ship, "_entries", lambda: entries)
+    assert ship.weigh(best, "gray-25-int8", [held_out]).shipped is None
+    monkeypatch.setattr(ship, "_entries", list)
+    with pytest.raises(UsageError, match="is not shipped, so nothing tells what int8 loses"):
+        ship.weigh(best, "mine", [held_out])
 
 
 @pytest.mark.parametrize("noise", ["awgn", "pairs"])

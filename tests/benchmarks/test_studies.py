@@ -72,3 +72,14 @@ def test_predictions_for_ascend_chips():
 def test_tiles_by_their_size():
     out = run("tiles", "--tiles", "64x64,48x96", "--rounds", 1, "--image", "200x200", "--memory")
     assert [line.split()[1] for line in out.splitlines()[2:]] == ["64x64", "48x96"]
+
+
+def test_noise_levels(folder):
+    table = run("noise_levels", folder, "--sigma", "5,25", "--held", 2).splitlines()
+    assert [line.split("|")[0].strip() for line in table] == ["sigma", "5", "25"]
+    assert all(len(line.split("|")) == 6 for line in table[1:])
+    after = run("noise_levels", folder, "--held", 2, "--jpeg", 80).splitlines()
+    assert [line.split(":")[0] for line in after] == [
+        f"{model}, sigma {sigma}"
+        for model in ("color-blind", "gray-blind") for sigma in (10, 25)
+    ]  # fmt: skip

@@ -5,6 +5,7 @@ same ONNX file to ONNX Runtime; its config is otherwise the one that is written.
 """
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -201,7 +202,7 @@ def test_tiles_through_the_client(tmp_path, cli):
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         log = running.log.read_text()
-    assert "requests together: 4" in log  # the dynamic batcher was at work
+    assert re.search("requests together: [2-4]", log), log  # the dynamic batcher was at work
     whole = cli("adnet-run", source, "-o", tmp_path / "whole.png", "--model", "gray-25")
     assert whole.returncode == 0, whole.stderr
     ours, theirs = (read_image(tmp_path / f"{name}.png").pixels for name in ("whole", "tiles"))

@@ -263,7 +263,7 @@ def test_output_without_a_suffix_keeps_format_and_options(tmp_path):
     image.save(tmp_path / "a.mpo", "MPO", save_all=True, append_images=[image])
     with Image.open(copy(tmp_path / "a.mpo", tmp_path / "photo")) as written:
         assert written.format == "JPEG"
-        assert written.layer[0][1:3] == (1, 1)  # no chroma subsampling
+        assert written.layer[0][1:3] == (2, 2)  # the subsampling that it had
 
 
 @pytest.mark.parametrize("kind", ["PPM", "TGA", "ICO", "JPEG2000"])

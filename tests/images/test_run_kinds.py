@@ -116,14 +116,18 @@ def test_a_model_of_8_bits_is_told(tmp_path, dtype, count):
 
     class EightBits:
         lanes = 1
-        card = SimpleNamespace(channels=1)
+        card = SimpleNamespace(channels=1, name="8 bits")
         spec = SimpleNamespace(dtype="uint8")
+        sigma = color_mode = None
 
-        def __call__(self, image, on_pixels):
+        def __call__(self, image, on_pixels, *, sigma=None):
             return image
 
-        def model_for(self, channels):
+        def model_for(self, channels, sigma=None):
             return self
+
+        def choice(self, channels, sigma=None):
+            return None
 
     summary = run_jobs(plan_jobs([tmp_path / "a.tif"], tmp_path / "out"), EightBits())
     assert len(summary.written) == 1

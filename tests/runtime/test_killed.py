@@ -123,7 +123,7 @@ def test_a_watched_folder(identity, pictures, whole, tmp_path):
             time.sleep(0.1)
         if not missing:
             time.sleep(seconds)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)  # a shell's background ignores SIGINT
         said, _ = process.communicate(timeout=60)
     finally:
         process.kill()

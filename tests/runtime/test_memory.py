@@ -284,12 +284,13 @@ def test_what_is_refused_by_its_values(tmp_path):
     for low, high, refused in ((0, 1, 0), (-0.5, 2.5, 0), (0, 4, 0), (0, 4.5, 1), (-3.5, 1, 1)):
         pixels = np.linspace(low, high, 64 * 64, dtype="f4").reshape(64, 64)
         (tmp_path / "a.tif").write_bytes(encode_image(pixels, ImageFile(pixels, "TIFF")))
-        with Denoiser(save_identity(tmp_path / "i.onnx", 1)) as denoiser:
+        model = save_identity(tmp_path / "i.onnx", 1)
+        with Denoiser(model) as denoiser, Denoiser(model, value_range=(0, 1)) as told:
             summary, _ = denoised(tmp_path / "a.tif", tmp_path / "b.tif", denoiser, 200 * MIB)
             (tmp_path / "b.tif").unlink(missing_ok=True)
             assert len(summary.failed) == refused
             forced, _ = denoised(
-                tmp_path / "a.tif", tmp_path / "b.tif", denoiser, 200 * MIB, value_range=(0.0, 1.0)
+                tmp_path / "a.tif", tmp_path / "b.tif", told, 200 * MIB, value_range=(0.0, 1.0)
             )
             (tmp_path / "b.tif").unlink()
         assert not forced.failed

@@ -218,7 +218,7 @@ def test_ctrl_c_leaves_whole_files_and_a_second_run_finishes(cli, tmp_path, make
     out = tmp_path / "out"
     script = Path(sys.executable).parent / "adnet-run"
     process = subprocess.Popen(
-        [script, tmp_path / "in", "-o", out, "--json"],
+        [script, tmp_path / "in", "-o", out, "--json", "--quiet"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -284,7 +284,7 @@ def test_beyond_the_queue_is_503(server, pairs):
     outcomes, lock = [], threading.Lock()
 
     def work():
-        status, headers, _ = server.denoise(data, "?ensemble=true")
+        status, headers, _ = server.denoise(data)
         with lock:
             outcomes.append(status)
             if status == 503:

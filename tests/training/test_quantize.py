@@ -14,10 +14,12 @@ from adnet.errors import UsageError
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
 from adnet.models.checkpoint import load_checkpoint
+from adnet.models.network import fold_batch_norm
 from adnet.models.quantized import QuantizedADNet
 from adnet.models.shipped import WEIGHTS
 from adnet.training import train as loop
 from adnet.training.cli import main
+from adnet.training.learner import Learner, level_weights
 from adnet.training.recipes import make_config
 from adnet.training.world import World
 
@@ -54,6 +56,7 @@ def test_what_quantize_changes_by_default(folder):
     [
         ({"quantize": "int8", "steps": 4}, "give --init"),
         ({"quantize": "int8", "init": "gray-25", "optimizer": "muon"}, "use adam"),
+        ({"loss": "twin", "steps": 4}, "give --quantize"),
         ({"quantize": "int4", "init": "gray-25"}, "quantize must be one of int8, got 'int4'"),
         ({"quantize": "int8", "init": "gray-25", "weight_bits": 6}, "must be one of 7, 8, got 6"),
         ({"weight_bits": 8, "steps": 4}, "--weight-bits has no effect"),
@@ -92,6 +95,29 @@ def test_weights_and_scales_learn(config, tmp_path):
     )
     assert isinstance(after, QuantizedADNet)
     assert isinstance(before, QuantizedADNet)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_the_loss_to_the_twin_alone(config, precision, tmp_path):
+    """Where it rounds nothing, nothing is left to learn: no clean image pulls."""
+    config = dataclasses.replace(config, loss="twin", precision=precision, sigma=(0.0, 55.0))
+    best = train(config, tmp_path / "run")
+    assert load_checkpoint(best).card.training["config"]["loss"] == "twin"
+    whole = load_checkpoint(WEIGHTS / "gray-25.onnx")
+    start = dataclasses.replace(whole, network=fold_batch_norm(whole.network).requires_grad_())
+    learner = Learner(config, World(torch.device("cpu")), start, whole.network)
+    clean = torch.rand(2, 1, 24, 24)
+    noisy = clean + 0.1 * torch.randn_like(clean)
+    learner.learn(noisy, clean, 1e-4)
+    gradients = [one.grad.abs().max() for one in learner.network.parameters()]
+    assert (max(gradients) < 1e-6) == (precision == "fp32")  # bf16: of the student's rounding
+
+
+def test_levels_are_weighed():
+    clean = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(3, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    noisy = clean + noise * torch.tensor([0.0, 5.0, 25.0]).reshape(3, 1, 1, 1) / 255
+    assert level_weights(noisy, clean).flatten().tolist() == pytest.approx([6, 3, 1], rel=0.05)
 
 
 def test_resume_is_exact(config, tmp_path):
