@@ -104,8 +104,8 @@ def make_plan(
             plan.jobs.append(Job(path, place))
     plan.jobs = list(dict.fromkeys(plan.jobs))
     if not plan.jobs and not may_be_empty:
-        told = [f"{path}: {reason}" for path, reason in plan.found.left_out]
-        raise UsageError(refused or "; ".join(["there is nothing to denoise", *told[:1]]) + ".")
+        first = [f"{path}: {reason}" for path, reason in plan.found.left_out[:1]]
+        raise UsageError(refused or "; ".join(["there is nothing to denoise", *first]) + ".")
     _refuse_collisions(plan.jobs)
     return plan
 

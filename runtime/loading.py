@@ -144,7 +144,7 @@ def band_rows_of(denoiser: Denoiser) -> BandRows:
 
     def rows(size: tuple[int, int], channels: int, most: int | None) -> int:
         plan = denoiser.plan_bands(size, channels, most)
-        return max(rows.stop - rows.start for rows, _ in plan)
+        return max(int(band.stop - band.start) for band, _ in plan)
 
     return rows
 

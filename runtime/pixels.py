@@ -54,7 +54,8 @@ def from_float(
 
 def luma(batch: Float32) -> Float32:
     """(N, 3, H, W) RGB -> (N, 1, H, W)."""
-    return np.einsum("nchw,c->nhw", batch, _LUMA)[:, None]
+    gray: Float32 = np.einsum("nchw,c->nhw", batch, _LUMA)[:, None]
+    return gray
 
 
 def with_luma(batch: Float32, before: Float32, after: Float32) -> Float32:

@@ -9,13 +9,16 @@ from typer.testing import CliRunner
 
 from adnet.errors import UsageError
 from adnet.export.ascend.atc_config import AtcConfig
-from adnet.export.choices import Dynamic, Io, PrecisionMode
+from adnet.export.choices import Dynamic, Io, PrecisionMode, TritonMode
 from adnet.models.card import Precision as ExportPrecision
-from adnet.runtime.choices import Pad, Precision
+from adnet.runtime.choices import ColorMode, FileFormat, Pad, Precision
 
 CASES = {
     ("runtime", "", "--precision"): get_args(Precision),
     ("runtime", "", "--pad"): get_args(Pad),
+    ("runtime", "", "--color-mode"): get_args(ColorMode),
+    ("runtime", "", "--format"): get_args(FileFormat),
+    ("export", "triton", "--mode"): get_args(TritonMode),
     ("benchmarks", "", "--precision"): get_args(Precision),
     ("export", "onnx", "--precision"): get_args(ExportPrecision),
     ("export", "onnx", "--io"): get_args(Io),
@@ -36,7 +39,12 @@ def test_the_words_are_shown_and_others_are_refused(case):
     words = [command] if command else []
     text = " ".join(CliRunner().invoke(app, [*words, "--help"]).stdout.split())
     shown = text[text.index(f" {option} ") :]
-    given = {"onnx": ["m", "-o", "o"], "om": ["m", "-o", "o"], "prepare": ["i", "-o", "o"]}
+    given = {
+        "onnx": ["m", "-o", "o"],
+        "om": ["m", "-o", "o"],
+        "prepare": ["i", "-o", "o"],
+        "triton": ["m", "-o", "o"],
+    }
     refused = CliRunner().invoke(app, [*words, *given.get(command, []), option, "x"])
     assert refused.exit_code == 2
     said = " ".join(refused.output.split())
@@ -54,7 +62,16 @@ def test_every_option_of_words_has_a_case():
             for param in command.params:
                 option = next((one for one in param.opts if one.startswith("--")), "")
                 name = "" if command is root else command.name
-                if option in ("--precision", "--io", "--mode", "--dynamic", "--pad", "--channels"):
+                if option in (
+                    "--precision",
+                    "--io",
+                    "--mode",
+                    "--dynamic",
+                    "--pad",
+                    "--channels",
+                    "--format",
+                    "--color-mode",
+                ):
                     assert (program, name, option) in CASES
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from adnet.images.evaluate import compare
-from adnet.images.float_range import NOMINAL, Range
-from adnet.images.levels import from_levels, to_levels
+from adnet.images.float_range import NOMINAL, Range, to_nominal
+from adnet.images.levels import to_levels
 
 _WIDTH = 480
 """Pixels of a panel; images are shrunk to it, never enlarged."""
@@ -120,10 +120,5 @@ def _colours(pixels: NDArray[Any], value_range: Range) -> NDArray[np.float32]:
     """(H, W) or (H, W, 3) from 0 to 1."""
     if pixels.ndim == 3:
         pixels = pixels[..., :3] if pixels.shape[2] > 2 else pixels[..., 0]
-    if pixels.dtype == np.uint8:
-        return from_levels(pixels)
-    black, white = value_range
-    if pixels.dtype.kind == "u":
-        black, white = 0.0, float(np.iinfo(pixels.dtype).max)
-    scaled = (pixels.astype(np.float32) - np.float32(black)) / np.float32(white - black)
-    return np.clip(scaled, 0, 1)
+    clipped: NDArray[np.float32] = np.clip(to_nominal(pixels, value_range), 0, 1)
+    return clipped

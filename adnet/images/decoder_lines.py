@@ -109,7 +109,7 @@ def _descriptor_read(lines: list[str]) -> Iterator[None]:
             os.dup2(kept, 2)
             file.seek(0)
             text = file.read().decode(errors="backslashreplace")
-            rest = []
+            rest: list[str] = []
             for line in text.splitlines(keepends=True):
                 (lines if _C_LINE.search(line) else rest).append(line)
             if rest:

@@ -50,6 +50,23 @@ def require_range(value_range: Range) -> Range:
     return value_range
 
 
+def to_nominal(values: NDArray[Any], value_range: Range = NOMINAL) -> NDArray[np.float32]:
+    """Turn pixels of any shape into float32 with black at 0 and white at 1.
+
+    Args:
+        values: unsigned integers use their whole range.
+        value_range: black and white of floats.
+    """
+    floats: NDArray[np.float32] = np.asarray(values, np.float32)
+    black, white = value_range
+    if values.dtype.kind == "u":
+        black, white = 0, np.iinfo(values.dtype).max
+    if (black, white) == NOMINAL:
+        return floats
+    scaled: NDArray[np.float32] = (floats - np.float32(black)) / np.float32(white - black)
+    return scaled
+
+
 def extent(bands: Iterable[NDArray[Any]], colours: int) -> Range | None:
     """Return the least and the largest value; None where there are no floats.
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adnet.images.float_range import NOMINAL, Range
+from adnet.images.float_range import NOMINAL, Range, to_nominal
 from adnet.images.levels import WHITE
 
 BLOCK = 32
@@ -69,7 +69,7 @@ class NoiseMeter:
         if self._too_small or len(rows) < self.block or not count or stripe % self._step:
             return
         cut = rows[: self.block, : count * self.block].reshape(self.block, count, self.block, -1)
-        values = _scaled(cut[:, :: self._step].transpose(3, 1, 0, 2), self._range)
+        values = to_nominal(cut[:, :: self._step].transpose(3, 1, 0, 2), self._range)
         clipped = np.mean((values == 0) | (values == 1), axis=(2, 3))
         high, low = _filtered(values, _HIGH, 2), _filtered(values, _LOW, 2)
         texture = np.mean(
@@ -121,15 +121,6 @@ def _of_plane(clipped: NDArray[Any], texture: NDArray[Any], diagonal: NDArray[An
         is_whole = clipped <= np.quantile(clipped, _LEAST)
     smooth = is_whole & (texture <= np.quantile(texture[is_whole], _SMOOTH))
     return float(np.median(diagonal[smooth])) / _MEDIAN
-
-
-def _scaled(values: NDArray[Any], value_range: Range) -> NDArray[np.float32]:
-    """Black to 0, white to 1."""
-    if values.dtype.kind == "u":
-        black, white = 0.0, float(np.iinfo(values.dtype).max)
-    else:
-        black, white = value_range
-    return (values.astype(np.float32) - np.float32(black)) / np.float32(white - black)
 
 
 def _filtered(values: NDArray[Any], taps: NDArray[Any], axis: int) -> NDArray[Any]:

@@ -21,7 +21,7 @@ def curve(
         points: (x, y) by rising x; what is not finite, or not positive on a logarithmic axis, is
             left out.
         logarithmic: the y axis.
-        digits: behind the point, of the labels; significant ones on a logarithmic axis.
+        digits: behind the point, of the labels, at least; significant ones on a logarithmic axis.
 
     Returns:
         An SVG element; empty where fewer than two points are left.
@@ -35,6 +35,8 @@ def curve(
     low, high = min(y for _, y in good), max(y for _, y in good)
     high = high if high > low else low + 1
     first, last = good[0][0], good[-1][0]
+    if not logarithmic:  # as many as tell the lines apart
+        digits = max(digits, 1 - math.floor(math.log10((high - low) / 4)))
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (x - first) / ((last - first) or 1)

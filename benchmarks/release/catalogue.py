@@ -86,9 +86,8 @@ def _colour(name: str, sigma: tuple[float, float], steps: int, lr: float, *start
     return Model(name, 3, sigma, steps, lr, start, tests=("CBSD68",))
 
 
-def _twin(name: str, channels: Literal[1, 3], high: float, tests: str) -> Model:
-    return Model(f"{name}-int8", channels, (0, high), 800, 2e-4, (name,), tests=(tests,),
-                 twin_of=name)  # fmt: skip
+def _twin(name: str, channels: Literal[1, 3], sigma: tuple[float, float], tests: str) -> Model:
+    return Model(f"{name}-int8", channels, sigma, 800, 2e-4, (name,), tests=(tests,), twin_of=name)
 
 
 CATALOGUE: tuple[Model, ...] = (
@@ -108,7 +107,8 @@ CATALOGUE: tuple[Model, ...] = (
     _colour("color-15", (15, 15), 5_000, 0.003, "color-blind"),
     _colour("color-35", (35, 35), 5_000, 0.003, "color-blind"),
     _colour("color-75", (75, 75), 5_000, 0.003, "color-blind"),
-    _twin("gray-blind", 1, 55, "BSD68"),
-    _twin("color-blind", 3, 75, "CBSD68"),
+    _twin("gray-blind", 1, (0, 55), "BSD68"),
+    _twin("color-blind", 3, (0, 75), "CBSD68"),
+    _twin("gray-25", 1, (25, 25), "BSD68"),
 )  # fmt: skip
 """In the order of training."""

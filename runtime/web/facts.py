@@ -14,6 +14,7 @@ from PIL import Image
 from adnet.errors import ImageError
 from adnet.images.compare import draw as draw_comparison
 from adnet.images.compare import likeness
+from adnet.images.float_range import to_nominal
 from adnet.images.image import ImageFile, read_image
 from adnet.images.levels import WHITE, to_levels
 from adnet.images.noise_level import estimate_sigma
@@ -102,8 +103,7 @@ def _values(file: ImageFile) -> Float32:
     """Return the colours of the first frame as (H, W, C) with white at 1."""
     pixels = file.pixels.reshape(*file.pixels.shape[:2], -1)
     colours = pixels[..., : 3 if pixels.shape[2] >= 3 else 1]
-    white = 1.0 if colours.dtype.kind == "f" else float(np.iinfo(colours.dtype).max)
-    return np.asarray(colours, np.float32) / np.float32(white)
+    return to_nominal(colours)
 
 
 def _compare(files: Files, max_pixels: int) -> Image.Image:

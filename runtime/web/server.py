@@ -261,7 +261,7 @@ class Server:
 
     def _result(self, request: Request) -> Result:
         results = self._find_order(request).results
-        number = request.path_params["number"]
+        number = int(request.path_params["number"])
         if number >= len(results) or results[number].error is not None:
             raise GoneError("this file is not denoised (yet).")
         return results[number]

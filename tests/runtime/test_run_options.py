@@ -134,7 +134,7 @@ def test_other_files_among_those_given_are_counted(run, tmp_path, make_image):
     text = run(*names, "-o", "out1")
     assert text.returncode == 0
     assert "ignored: 2 .txt, 1 without a suffix, 1 .heic" in text.stdout
-    assert "HEIC and AVIF are not supported" in text.stdout
+    assert "HEIC is not supported" in text.stdout
     assert "left out: sub: no image in this folder" in text.stdout
     told = report(run(*names, "-o", "out2", "--json"))
     assert told["not_taken"]["by_suffix"] == {"": 1, ".heic": 1, ".txt": 2}

@@ -134,6 +134,12 @@ def test_curves(points, logarithmic, drawn):
     assert len(text) < 50_000
 
 
+def test_labels_tell_the_lines_apart():
+    for reach in (1e-4, 0.003, 0.4, 7, 3000):
+        labels = re.findall(r'"end">([^<]*)', curve("a", [(1, 26.0), (2, 26.0 + reach)]))[:5]
+        assert len(set(labels)) == 5, labels
+
+
 @pytest.mark.slow
 @pytest.mark.browser
 @needs_browser

@@ -150,5 +150,5 @@ def _coding(image: Image.Image) -> Coding | None:
         len(one) != 64 or not all(1 <= step <= 255 for step in one) for one in found
     ):
         return None
-    sampling = 0 if image.mode == "L" else JpegImagePlugin.get_sampling(image)  # type: ignore[arg-type]
+    sampling = 0 if image.mode == "L" else JpegImagePlugin.get_sampling(image)
     return None if sampling < 0 else Coding(found, sampling)
