@@ -203,7 +203,7 @@ def test_plain_errors(images, nodes, tmp_path):
         "--cluster",
         nodes.address,
         "--backend",
-        "torch",
+        "nosuch",
         env=nodes.environment,
     )
     assert "error: unknown backend 'nosuch'" in finish(driver, 2)
