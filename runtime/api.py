@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from adnet.errors import ImageError
+from adnet.errors import ImageError, UsageError
 from adnet.images.image import read_image
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
@@ -80,6 +80,8 @@ def denoise_folder(
         TypeError: there is no such option.
     """
     several = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
+    if "-" in (str(output), *map(str, several)):
+        raise UsageError("-: pipes are for adnet-run; give the names of files or folders.")
     request = make_request(
         inputs=[Path(one) for one in several],
         output=None if output is None else Path(output),

@@ -125,6 +125,9 @@ def test_wrong_words_begin_nothing(tmp_path, make_image):
             adnet.denoise_folder(tmp_path / "a.png", tmp_path / "out", **words)
     with pytest.raises(UsageError, match="say where the results go"):
         adnet.denoise_folder(tmp_path / "a.png")
+    for given in (("-", tmp_path / "out"), (tmp_path / "a.png", "-")):
+        with pytest.raises(UsageError, match="pipes are for adnet-run"):
+            adnet.denoise_folder(*given)
     assert not (tmp_path / "out").exists()
     assert Request(inputs=[tmp_path], output=tmp_path).quality is None
 

@@ -8,6 +8,7 @@ from conftest import assert_clean_error
 
 from adnet.models import shipped
 from adnet.models.shipped import PretrainedModel, default_model, pretrained_models
+from adnet.runtime import listing
 from adnet.runtime.cli import main
 
 
@@ -19,7 +20,8 @@ def twin(monkeypatch):
     training = whole.card.training | {"float_val_psnr": 30.5, "val_psnr": 30.487, "val_sigma": 25.0}
     card = dataclasses.replace(whole.card, name="gray-blind-int8", training=training)
     one = PretrainedModel("gray-blind-int8", whole.path, whole.sha256, card)
-    monkeypatch.setattr(shipped, "pretrained_models", lambda: (one, *known))
+    for module in (shipped, listing):
+        monkeypatch.setattr(module, "pretrained_models", lambda: (one, *known))
     return one
 
 

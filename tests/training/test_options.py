@@ -23,7 +23,7 @@ ARGUMENT = {"data"}
 """Fields of TrainConfig that are no option."""
 OF_THE_PROGRAM = {
     "output", "resume", "benchmark", "npus", "gpus", "procs", "nodes", "rendezvous", "quiet",
-    "debug", "version", "help",
+    "debug", "version", "help", "install_completion", "show_completion",
 }  # fmt: skip
 """Options that are no field of TrainConfig."""
 

@@ -11,6 +11,7 @@ import torch
 from conftest import assert_clean_error
 
 from adnet.errors import UsageError
+from adnet.images.levels import WHITE
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
 from adnet.models.checkpoint import load_checkpoint
@@ -116,7 +117,7 @@ def test_the_loss_to_the_twin_alone(config, precision, tmp_path):
 def test_levels_are_weighed():
     clean = torch.rand(3, 1, 64, 64, generator=torch.Generator().manual_seed(0))
     noise = torch.randn(3, 1, 64, 64, generator=torch.Generator().manual_seed(1))
-    noisy = clean + noise * torch.tensor([0.0, 5.0, 25.0]).reshape(3, 1, 1, 1) / 255
+    noisy = clean + noise * torch.tensor([0.0, 5.0, 25.0]).reshape(3, 1, 1, 1) / WHITE
     assert level_weights(noisy, clean).flatten().tolist() == pytest.approx([6, 3, 1], rel=0.05)
 
 
