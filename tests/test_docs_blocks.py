@@ -11,7 +11,7 @@ import sys
 import pytest
 import tomllib
 from conftest import ROOT
-from newcomer import machine
+from newcomer import little_calibration, machine
 
 sys.path.insert(0, str(ROOT / "docs"))
 from _blocks import blocks
@@ -28,9 +28,10 @@ BENCH = "--size 64,48 --rounds 1 --quiet"
 SCALING = "--megapixels 0.01 --batch 1 --size 48,64 --rounds 1 --quiet"
 LESS = [
     (r"(adnet-train PHOTOS.*) --steps \d+", rf"\1 {TRAIN} --val-images 1"),
-    (r"(adnet-train PAIRS.*) --steps \d+", rf"\1 {TRAIN}"),
+    (r"(adnet-train PAIRS.*) --steps \d+", rf"\1 {TRAIN} --val-images 1"),
     (r"(adnet-train .*--quantize int8.*?)( #|$)", rf"\1 {TRAIN} --val-images 1\2"),
     (r"(adnet-bench --.*--data PATH/BSD68)", rf"\1 {BENCH}"),
+    (r"--peers all", "--peers bare-onnxruntime"),
     (r"adnet-bench scaling", f"adnet-bench scaling {SCALING}"),
     (r"compare before.json after.json", "compare before.json before.json"),
     (r"321,481", "96,128"), (r"481,321", "128,96"), (r"--batch 1,4,8", "--batch 1,4"),
@@ -65,6 +66,7 @@ def test_every_block_can_be_read(page):
 def test_every_block_runs(page, tmp_path, make_image):
     found = list(blocks(page.read_text()))
     environment = machine(tmp_path, make_image, [(128, 96), (140, 130), (96, 96)])
+    environment["PYTHONPATH"] = little_calibration(tmp_path / "hook")
     images(tmp_path, make_image)
     lines = ["set -euo pipefail", "source usr/local/Ascend/ascend-toolkit/set_env.sh"]
     lines += ["export ACL_FAKE_SOC=Ascend310P3 ACL_FAKE_DEVICES=2", BEFORE.get(page.name, "")]
