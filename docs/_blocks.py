@@ -15,6 +15,7 @@ NEEDS = {
     r"--npus|--device npu( |$)|--backend npu": "an Ascend NPU",
     r"--nodes|--rendezvous": "a second machine",
     r"adnet-data fetch": "the network",
+    r"http\.server": "Ctrl-C to end",
 }
 """What a line with these options needs; docs/ascend.md runs on a simulated machine."""
 

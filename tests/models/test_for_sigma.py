@@ -46,7 +46,7 @@ def test_the_nearest_of_several_is_taken_and_no_int8_twin(monkeypatch):
               at(24.0, "gray-24-int8"))  # fmt: skip
     monkeypatch.setattr(for_sigma, "pretrained_models", lambda: models)
     monkeypatch.setattr(shipped, "pretrained_models", lambda: models)
-    found = [model_for_sigma(sigma, 1).model.name for sigma in (20, 22, 24, 27.5, 29, 33)]
+    found = [model_for_sigma(sigma, 1).model.name for sigma in (20.5, 22, 24, 27.5, 29, 33)]
     assert found == ["gray-22", "gray-22", "gray-25", "gray-28", "gray-28", "gray-blind"]
 
 
