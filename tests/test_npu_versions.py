@@ -227,6 +227,7 @@ def test_what_uses_no_torch_goes_on_beside_a_broken_torch_npu(cli, tmp_path):
         assert "torch_npu" not in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 def test_the_list_of_backends_stays_readable_beside_a_broken_torch_npu(cli, tmp_path):
     environment = install_torch_npu(tmp_path / "installed", NO_CANN)

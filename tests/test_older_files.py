@@ -114,6 +114,7 @@ def test_an_om_and_its_sidecar(acl, old, expected):
         assert sorted(denoise.model_for(1).spec.shapes) == [(1, 64, 48), (2, 64, 48)]
 
 
+@pytest.mark.slow
 def test_a_backend_of_another_package(cli, tmp_path, make_image):
     environment = os.environ | {"PYTHONPATH": str(SAMPLES / "plugin")}
     environment["PYTHONDONTWRITEBYTECODE"] = "1"

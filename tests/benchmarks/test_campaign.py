@@ -171,6 +171,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(data, tmp_path):
         assert ours == theirs
 
 
+@pytest.mark.slow
 def test_time_is_up_and_the_next_slice_goes_on(data, tmp_path):
     first = dataclasses.replace(campaign_worker.MODELS[0], steps=4)
     run = Run(tmp_path / "out", first)
@@ -208,6 +209,7 @@ def test_two_campaigns_do_not_train_in_one_folder(data, tmp_path, cli_here, monk
         assert_clean_error(result, 2, *parts)
 
 
+@pytest.mark.slow
 def test_one_failure_stops_no_other_model(data, tmp_path):
     first, second = campaign_worker.MODELS
     lost = dataclasses.replace(first, name="lost", start=("nobody",))

@@ -145,6 +145,7 @@ def test_damaged_stores(photos, tmp_path):
         read_patches(tmp_path / "odd.h5")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["h5", "h5/train.h5"])
 def test_training_from_a_store(photos, tmp_path, monkeypatch, given):
     """The file, or the folder that `adnet-data prepare` made: the same data, val.h5 included."""

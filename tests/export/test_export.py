@@ -210,6 +210,7 @@ def test_program_prints_the_proof(cli, checkpoints, tmp_path):
     assert json.loads(again.stdout)["parity"][0]["max_abs_error"] < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status", "part"),
     [

@@ -43,6 +43,7 @@ def convert(kit, env):
     )
 
 
+@pytest.mark.slow
 def test_the_folder_runs_amct_and_then_atc(acl, few, ascend, cli_here, tmp_path):
     kit = tmp_path / "kit"
     made = cli_here(main, "adnet-export", "om", "gray-blind", "-o", tmp_path / "m.om", "--soc",

@@ -61,6 +61,7 @@ def network_in_float(channels, image):
         return network(torch.from_numpy(image)).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("bits", [7, 8])
 def test_the_file_computes_what_the_network_imitates(checkpoints, tmp_path, channels, bits):
@@ -131,6 +132,7 @@ def test_what_is_in_8_bits(checkpoints, tmp_path, bits):
     assert facts["name"] == "mine"
 
 
+@pytest.mark.slow
 def test_8_bit_pixels_too(checkpoints, tmp_path):
     plain, levels = tmp_path / "p.onnx", tmp_path / "u.onnx"
     checkpoint_to_onnx(checkpoints[1, 7], plain, OnnxShape())
@@ -154,6 +156,7 @@ def test_fixed_shapes_too(checkpoints, tmp_path, shape, variant):
         assert backend.spec.shapes == ((shape.batch, *(shape.size or (None, None))),)
 
 
+@pytest.mark.slow
 def test_calibrated_files_lose_little(tmp_path):
     """Whatever else of the float network is changed for it: the file is measured, not the idea."""
     for name in ("gray-25", "gray-blind", "color-blind"):
@@ -193,6 +196,7 @@ def test_int8_files_are_not_trained_on(checkpoints, tmp_path):
         load_checkpoint(path)
 
 
+@pytest.mark.slow
 def test_the_program_writes_qdq_and_says_what_training_gains(checkpoints, cli_here, tmp_path):
     from adnet.export.cli import main
 

@@ -67,6 +67,7 @@ def test_half_precision(tmp_path):
     assert max(sizes.values()) < 0.6 * (WEIGHTS / "gray-blind.onnx").stat().st_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("checkpoint", [GRAY, COLOUR])
 def test_8_bit_pixels_equal_the_float_path(tmp_path, checkpoint):
     result = export(tmp_path, io="uint8", checkpoint=checkpoint)
@@ -99,6 +100,7 @@ def test_int8(int8):
     assert psnr(clean, got) > psnr(clean, expected) - 0.5
 
 
+@pytest.mark.slow
 def test_int8_with_8_bit_pixels(tmp_path, int8):
     result = export(tmp_path, "int8", "uint8")
     image = eight_bit_image(60, 70)
@@ -158,6 +160,7 @@ def test_weights_beyond_half_precision_are_refused(tmp_path):
         export(tmp_path, "fp16", checkpoint=hot, verify=False)
 
 
+@pytest.mark.slow
 def test_a_variant_that_loses_too_much_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setitem(verify.LARGEST_LOSS, "int8", 1e-4)
     with pytest.raises(ParityError, match="the int8 model loses"):
@@ -177,6 +180,7 @@ def test_overflow_at_run_time_is_an_error(tmp_path):
         backend.infer(batch)
 
 
+@pytest.mark.slow
 def test_program_prints_the_loss(cli_here, tmp_path):
     from adnet.export.cli import main
 

@@ -108,6 +108,7 @@ TAKES_BOTH = {"load_checkpoint", "torch backend", "to OM"}
 TITLES = {"checkpoint": "a PyTorch checkpoint", "onnx": "an ONNX model", "om": "an OM"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".pth", ".onnx", ".om", ""])
 @pytest.mark.parametrize("kind", ["checkpoint", "onnx", "om"])
 @pytest.mark.parametrize("loader", LOADERS)

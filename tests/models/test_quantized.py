@@ -19,6 +19,7 @@ def noisy(channels, count=2, side=24):
     return [torch.rand(2, channels, side, side) for _ in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("bits", [7, 8])
 def test_a_quantised_network_is_close_to_its_float_one(channels, bits):
@@ -37,6 +38,7 @@ def test_a_quantised_network_is_close_to_its_float_one(channels, bits):
         assert whole.abs().max() <= 2 ** (bits - 1) - 1
 
 
+@pytest.mark.slow
 def test_eight_bits_are_closer_than_seven():
     network = trained_like(1)
     batches = noisy(1)
@@ -48,6 +50,7 @@ def test_eight_bits_are_closer_than_seven():
     assert errors[1] < errors[0]
 
 
+@pytest.mark.slow
 def test_balancing_channels_changes_no_result_and_helps():
     """One channel of small and one of large values, which one scale for all would drown."""
     from adnet.training import quantization
@@ -71,6 +74,7 @@ def test_balancing_channels_changes_no_result_and_helps():
     assert (balanced - expected).std() < 0.7 * (plain - expected).std()
 
 
+@pytest.mark.slow
 def test_gradients_reach_weights_and_scales():
     network = load_checkpoint(WEIGHTS / "gray-25.onnx").network
     network = quantized_from(network, noisy(1), 8).train()
@@ -113,6 +117,7 @@ def test_the_float_twin_has_the_rounded_weights():
     assert torch.equal(twin.conv3.weight, quantized.conv3.weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [7, 8])
 def test_checkpoints_carry_the_scales(tmp_path, bits):
     network = quantized_from(trained_like(1), noisy(1), bits)

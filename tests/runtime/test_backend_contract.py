@@ -198,6 +198,7 @@ def test_options_of_other_backends_are_refused(case):
         open_backend(case.model, case.name, RunOptions(**(case.options | foreign)))
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.skipif(ALONE is not None, reason="the run in a process of its own")
 def test_the_simulated_npu_keeps_the_contract():

@@ -106,6 +106,7 @@ def test_a_result_far_outside_its_inputs_range_counts_as_overflow(largest, white
     require_finite(result, "x", "", given=BATCH * 2 * np.float32(abs(largest)))
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, while it compiles
 def test_compiled_torch_computes_the_same():
@@ -312,6 +313,7 @@ def test_another_package_adds_a_backend(inverter, tmp_path):
     assert rows["inverter"].available
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.parametrize(
     ("environment", "expected"),

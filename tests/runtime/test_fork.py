@@ -19,6 +19,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backend", "options"), KINDS)
 def test_a_forked_child_never_hangs(backend, options, tmp_path):
     model = make_om(tmp_path / "m.om") if backend == "om" else "gray-blind"

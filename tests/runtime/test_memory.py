@@ -321,6 +321,7 @@ def marks_of(size, limit):
     return () if (size, limit) == (10, "256M") else SLOW
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "megapixels", "limit"),
     [

@@ -137,6 +137,7 @@ def test_one_backend_serves_many_threads(acl, tmp_path):
     assert users == {"npu:0", "npu:1"}
 
 
+@pytest.mark.slow
 def test_images_of_any_size(acl, tmp_path, reference):
     om = make_om(tmp_path / "m.om", batches=(1, 4), sizes=TWO_SIZES)
     with Denoiser(om) as denoise:

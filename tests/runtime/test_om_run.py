@@ -33,6 +33,7 @@ def left_behind(tmp_path):
     return json.loads((tmp_path / "ledger.json").read_text())
 
 
+@pytest.mark.slow
 def test_checkpoint_to_om_to_images(cli, ascend, checkpoint, tmp_path):
     om = tmp_path / "m.om"
     made = cli(

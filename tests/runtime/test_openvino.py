@@ -93,6 +93,7 @@ def test_variants_of_input(variants, precision, io, tolerance):
     assert np.abs(run(path, **options) - run(path, "onnx")).max() <= tolerance
 
 
+@pytest.mark.slow
 def test_int8_is_the_same_as_on_onnx_runtime(variants):
     path = variants("int8", "fp32")
     with open_backend(path, "openvino") as backend:

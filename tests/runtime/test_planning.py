@@ -112,6 +112,7 @@ def test_halos_cost_little(size, pixels, most):
     assert work <= most * size[0] * size[1]
 
 
+@pytest.mark.slow
 @given(spec=specs, height=lengths, width=lengths)
 def test_of_several_sizes_the_one_with_the_least_work_is_taken(spec, height, width):
     assume(spec.sizes is not None)

@@ -274,6 +274,7 @@ def test_training_steps(optimizer, channels):
     assert errors[1] == pytest.approx(errors[0], rel=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(ON_NPU, reason="this is it")
 def test_on_the_simulated_npu():
     assert "3 skipped" in run_beside_fakes(__file__, ADNET_TEST_NPU="1")

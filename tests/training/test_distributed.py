@@ -107,6 +107,7 @@ def test_rows_cover_the_batch_once():
         worlds[0].rows(10)
 
 
+@pytest.mark.slow
 def test_what_fails_in_one_worker_ends_all_with_its_message():
     began = time.monotonic()
     with pytest.raises(TrainingError, match="the disk of worker 1 is gone"):
@@ -114,6 +115,7 @@ def test_what_fails_in_one_worker_ends_all_with_its_message():
     assert time.monotonic() - began < 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
@@ -150,6 +152,7 @@ def options(folder, run, *more):
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_workers_started_by_torchrun_join(tmp_path, folder):
     torchrun = str(Path(sys.executable).parent / "torchrun")
     command = [torchrun, "--standalone", "--nproc-per-node=2", "--no-python"]
@@ -166,6 +169,7 @@ def test_workers_started_by_torchrun_join(tmp_path, folder):
     assert len(list((tmp_path / "run").glob("events*"))) == 1
 
 
+@pytest.mark.slow
 def test_of_several_workers_the_first_alone_speaks(config, tmp_path, capfd):
     config = dataclasses.replace(config, steps=3, batch=4)
     display = functools.partial(training_display, False, 0.0)

@@ -169,6 +169,7 @@ def explosion(monkeypatch):
     monkeypatch.setattr(learning.Learner, "learn", explode_once)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("explosion")
 def test_a_run_that_explodes_goes_back_and_ends_well(config, tmp_path):
     loop.train(config, tmp_path / "run", WORLD)

@@ -85,6 +85,7 @@ def test_a_run(config, tmp_path, bits, caplog):
     assert record["val_psnr"] > 25
 
 
+@pytest.mark.slow
 def test_weights_and_scales_learn(config, tmp_path):
     quick = dataclasses.replace(config, lr=2e-4, steps=30, val_every=1)
     train(quick, tmp_path / "run")

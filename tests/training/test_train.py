@@ -209,6 +209,7 @@ def test_program_measures_and_saves_nothing(cli, tmp_path, folder):
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+@pytest.mark.slow
 def test_program_follows_a_recipe(cli, tmp_path, folder):
     result = cli("adnet-data", "prepare", folder, "-o", tmp_path / "h5", "--patch", 16,
                  "--val-images", 1)  # fmt: skip

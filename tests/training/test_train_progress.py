@@ -139,6 +139,7 @@ def test_a_terminal_gets_a_bar_and_no_lines(config, tmp_path, caplog, capsys, mo
     assert [len(handler.filters) for handler in logging.getLogger().handlers] == filters
 
 
+@pytest.mark.slow
 def test_quiet_is_silent_but_for_warnings(cli_here, folder, tmp_path, caplog):
     caplog.set_level(logging.INFO)
     make = ["adnet-train", folder, "--steps", 2, "--batch", 2, "--patch", 16, "--val-images", 1]
