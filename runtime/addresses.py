@@ -8,8 +8,10 @@ from typing import Any
 
 from adnet import storage
 from adnet.errors import ImageError, UsageError
+from adnet.images.formats.kinds import why_not_suffix
 from adnet.images.image import FORMATS, find_in_folder
 from adnet.images.scan import Found
+from adnet.runtime.jobs import refuse_collisions
 from adnet.runtime.staged import Pair
 
 _ROWS = 10_000
@@ -42,7 +44,7 @@ def plan_addresses(inputs: Sequence[str], output: str) -> tuple[list[Pair], Foun
                 "its own results. Choose an output elsewhere."
             )
         pairs += [Pair(storage.join(place, name), storage.join(output, name)) for name in names]
-    _refuse_collisions(pairs)
+    refuse_collisions([(pair.source, pair.target) for pair in pairs], _whole)
     return pairs, found
 
 
@@ -109,26 +111,7 @@ def _names_below(place: str, found: Found) -> list[str] | None:
 
 def _require_format(place: str) -> None:
     if (suffix := storage.suffix_of(place)) not in FORMATS:
-        raise UsageError(
-            f"{place}: the suffix {suffix or '(none)'} is not one of {', '.join(FORMATS)}."
-        )
-
-
-def _refuse_collisions(pairs: Sequence[Pair]) -> None:
-    sources = {_whole(pair.source) for pair in pairs}
-    by_target: dict[str, Pair] = {}
-    for pair in pairs:
-        target = _whole(pair.target)
-        if target in sources:
-            raise UsageError(
-                f"{pair.target}: the output would replace an input. Choose another output."
-            )
-        other = by_target.setdefault(target, pair)
-        if other is not pair and other.source != pair.source:
-            raise UsageError(
-                f"{other.source} and {pair.source} would both be written to {pair.target}. "
-                "Denoise them into different places."
-            )
+        raise UsageError(f"{place}: {why_not_suffix(suffix)}")
 
 
 def _whole(place: str) -> str:

@@ -129,13 +129,15 @@ def run(
     Raises:
         AdnetError: see `run_on_cluster`, `run_pairs` and `denoise_by_chunk`.
     """
-    settings = Settings.of(request)
-    summary.remarks += request.remarks()
+    if beyond.chunk is not None and not beyond.goes_by_chunk:
+        raise UsageError("--chunk goes with --by-chunk, or with an input or output named .zarr.")
+    settings, measured = Settings.of(request), ""
+    if beyond.cluster is None:  # on a cluster, each worker chooses for its own machine
+        settings, measured = settings.settled()
+    summary.remarks += filter(None, (*request.remarks(), measured))
     if beyond.goes_by_chunk:
         _run_by_chunk(beyond, settings, listener, summary)
         return
-    if beyond.chunk is not None:
-        raise UsageError("--chunk goes with --by-chunk, or with an input or output named .zarr.")
     jobs, summary.found = _plan(beyond, request)
     summary.failed += summary.found.unreadable
     count = len(jobs) if isinstance(jobs, list) else 0

@@ -9,17 +9,15 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from adnet.errors import ImageError
-from adnet.images.float_range import check_range, extent
 from adnet.images.formats.codec import (
     DEFAULT_MAX_PIXELS,
-    check_writable,
     decode_image,
     encode_image,
     target_format,
 )
-from adnet.images.formats.image_file import colour_channels
 from adnet.images.formats.kinds import FORMATS
+from adnet.runtime.jobs import Job
+from adnet.runtime.loading import Limits, load_from
 
 Denoise = Callable[[NDArray[Any]], NDArray[Any]]
 """Such as a `Denoiser`."""
@@ -53,21 +51,14 @@ def denoise_file(
             format cannot hold it.
         ShapeError: the image does not fit the model.
     """
-    target = Path("image" + (suffix if suffix.lower() in FORMATS else ""))
-    file = decode_image(data, "image", max_pixels)
-    notes = list(file.notes)
-    for frame in file.frames:
-        try:
-            told = check_range(extent([frame], colour_channels(frame)), None)
-        except ImageError as err:
-            raise ImageError(f"image: {err}") from err
-        notes += [told] if told else []
-    notes += check_writable(file, target)
+    job = Job(Path("image"), Path("image" + (suffix if suffix.lower() in FORMATS else "")))
+    limits = Limits(max_pixels)
+    file = load_from(job, decode_image(data, "image", max_pixels), limits)
     frames = [denoise(frame) for frame in file.frames]
-    wanted = target_format(file, target)
+    wanted = target_format(file, job.target)
     return DenoisedFile(
         encode_image(frames, file, wanted),
         wanted,
-        tuple(notes),
+        file.notes,
         sum(frame.shape[0] * frame.shape[1] for frame in frames),
     )

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from adnet.errors import UsageError
-from adnet.images.formats.kinds import UNSUPPORTED
+from adnet.images.formats.kinds import why_not_suffix
 from adnet.images.image import FORMATS, find_in_folder
 from adnet.images.scan import Found, kind_of, scan_folder
 from adnet.runtime.naming import Naming
+
+Place = TypeVar("Place", Path, str)
 
 _FILE_SUFFIXES = frozenset(
     {
@@ -93,8 +96,7 @@ def make_plan(
         elif not stat.S_ISREG(mode):
             raise UsageError(f"{path}: is {kind_of(mode)}; give image files or folders.")
         elif path.suffix.lower() not in FORMATS:
-            told = f"the suffix {path.suffix or '(none)'} is not one of {', '.join(FORMATS)}."
-            refused = refused or f"{path}: {UNSUPPORTED.get(path.suffix.lower(), told)}"
+            refused = refused or f"{path}: {why_not_suffix(path.suffix)}"
             plan.found.other_files[path.suffix.lower()] += 1
         elif output is None and naming.is_result(path):
             plan.found.left_out.append((path, RESULT))
@@ -106,7 +108,7 @@ def make_plan(
     if not plan.jobs and not may_be_empty:
         first = [f"{path}: {reason}" for path, reason in plan.found.left_out[:1]]
         raise UsageError(refused or "; ".join(["there is nothing to denoise", *first]) + ".")
-    _refuse_collisions(plan.jobs)
+    refuse_collisions([(job.source, job.target) for job in plan.jobs], _identity)
     return plan
 
 
@@ -182,19 +184,30 @@ def _refuse_within(output: Path, folder: Path, given: Path) -> None:
     )
 
 
-def _refuse_collisions(jobs: Sequence[Job]) -> None:
-    sources = {_identity(job.source) for job in jobs}
-    by_target: dict[str, Job] = {}
-    for job in jobs:
-        key = _identity(job.target)
+def refuse_collisions(
+    pairs: Sequence[tuple[Place, Place]], identity: Callable[[Place], str]
+) -> None:
+    """Make sure that no output replaces an input or another output.
+
+    Args:
+        pairs: what is read, and where its result goes.
+        identity: the same text for every name of one place.
+
+    Raises:
+        UsageError: naming the two.
+    """
+    sources = {identity(source) for source, _ in pairs}
+    by_target: dict[str, Place] = {}
+    for source, target in pairs:
+        key = identity(target)
         if key in sources:
             raise UsageError(
-                f"{job.target}: the output would replace an input file. Choose another output."
+                f"{target}: the output would replace an input file. Choose another output."
             )
-        other = by_target.setdefault(key, job)
-        if other is not job and _identity(other.source) != _identity(job.source):
+        other = by_target.setdefault(key, source)
+        if other is not source and identity(other) != identity(source):
             raise UsageError(
-                f"{other.source} and {job.source} would both be written to {job.target}. "
+                f"{other} and {source} would both be written to {target}. "
                 "Denoise them into different folders."
             )
 

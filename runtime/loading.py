@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from adnet.errors import ImageError
 from adnet.images.float_range import Range, check_range, extent
 from adnet.images.formats.codec import damage_told
-from adnet.images.formats.image_file import require_pixels
+from adnet.images.formats.image_file import colour_channels, require_pixels
 from adnet.images.formats.need import glance, whole_bytes
 from adnet.images.formats.rows import RowSource, divides, open_rows, work_bytes
 from adnet.images.image import (
@@ -135,7 +135,7 @@ def load_from(job: Job, file: ImageFile, limits: Limits) -> ImageFile:
     Raises:
         ImageError: it cannot.
     """
-    told = [checked(job, extent([frame], _colours(frame.shape)), limits) for frame in file.frames]
+    told = [checked(job, extent([frame], colour_channels(frame)), limits) for frame in file.frames]
     return _ready(job, replace(file, notes=(*file.notes, *filter(None, told))), limits)
 
 
@@ -181,7 +181,7 @@ def _examine_source(
         row = frame[:1].nbytes
         beside = source.band_bytes(page) + (work_bytes(file, wanted, page) or 0)
         for height in _HEIGHTS:
-            rows = band_rows(frame.shape[:2], _colours(frame.shape), height)
+            rows = band_rows(frame.shape[:2], colour_channels(frame), height)
             need = beside + _WINDOWS * rows * row
             if need <= memory:
                 break
@@ -201,10 +201,6 @@ def _ready(job: Job, file: ImageFile, limits: Limits) -> ImageFile:
         file = file.without_metadata()
     file = replace(file, quality=limits.quality)
     return replace(file, notes=(*file.notes, *check_writable(file, job.target)))
-
-
-def _colours(shape: tuple[int, ...]) -> int:
-    return 1 if len(shape) == 2 or shape[2] <= 2 else 3
 
 
 def _too_large(job: Job, file: ImageFile, count: int, room: int, why: str) -> ImageError:

@@ -12,15 +12,15 @@ from adnet.images.float_range import Range
 from adnet.images.image import DEFAULT_MAX_PIXELS
 from adnet.models.shipped import loss_of_fast, require_fast_twin
 from adnet.runtime.backend import RunOptions
-from adnet.runtime.choices import AUTO, Pad
+from adnet.runtime.choices import Pad
 from adnet.runtime.comparing import Comparison
 from adnet.runtime.denoiser import Denoiser, Sigma
-from adnet.runtime.fastest import choose_backend
 from adnet.runtime.folder import run_jobs
 from adnet.runtime.jobs import Job, Plan, make_plan
-from adnet.runtime.loading import Limits, memory_for_images
+from adnet.runtime.loading import Limits
 from adnet.runtime.naming import Naming
 from adnet.runtime.progress import Listener
+from adnet.runtime.settings import Settings
 from adnet.runtime.summary import Summary
 from adnet.runtime.treatment import Treatment
 
@@ -87,28 +87,9 @@ class Request:
         Raises:
             UsageError, ModelError: see `Denoiser`.
         """
-        model = self.model
-        if self.fast:
-            model = require_fast_twin(None if model is None else str(model)).name
-        backend, measured = self.backend, ""
-        if backend == AUTO:
-            choice = choose_backend(model, self.options, self.tile)
-            backend, measured = choice.backend, choice.remark
-        with Denoiser(
-            model,
-            sigma=self.sigma,
-            backend=backend,
-            tile=self.tile,
-            batch=self.batch,
-            pad=self.pad,
-            value_range=self.value_range,
-            treatment=self.treatment,
-            options=self.options,
-        ) as denoiser:
-            memory, most = memory_for_images(denoiser, self.max_memory)
-            limits = Limits(
-                self.max_pixels, self.strip_metadata, memory, most, self.value_range, self.quality
-            )
+        settings, measured = Settings.of(self).settled()
+        with settings.open_denoiser() as denoiser:
+            limits = settings.limits(denoiser)
             comparison = None
             if self.compare is not None:
                 comparison = Comparison(

@@ -9,8 +9,9 @@ from adnet.images.float_range import Range
 from adnet.images.image import DEFAULT_MAX_PIXELS
 from adnet.models.shipped import require_fast_twin
 from adnet.runtime.backend import RunOptions
-from adnet.runtime.choices import Pad
+from adnet.runtime.choices import AUTO, Pad
 from adnet.runtime.denoiser import Denoiser, Sigma
+from adnet.runtime.fastest import choose_backend
 from adnet.runtime.loading import Limits, memory_for_images
 from adnet.runtime.treatment import Treatment
 
@@ -58,6 +59,20 @@ class Settings:
             request.quality,
         )
 
+    def settled(self) -> tuple[Settings, str]:
+        """Choose the backend that was left to measuring (`AUTO`), for the machine this runs on.
+
+        Returns:
+            The same with the backend's name, and why that one; an empty text where none was chosen.
+
+        Raises:
+            UsageError: see `choose_backend`.
+        """
+        if self.backend != AUTO:
+            return self, ""
+        choice = choose_backend(self.model, self.options, self.tile)
+        return replace(self, backend=choice.backend), choice.remark
+
     def open_denoiser(self) -> Denoiser:
         """Open the model.
 
@@ -67,7 +82,7 @@ class Settings:
         return Denoiser(
             self.model,
             sigma=self.sigma,
-            backend=self.backend,
+            backend=self.settled()[0].backend,
             tile=self.tile,
             batch=self.batch,
             pad=self.pad,

@@ -201,3 +201,12 @@ def assert_clean_error(result, status: int, *parts: str) -> None:
     assert len(lines) == 1, result.stderr
     for part in parts:
         assert part in lines[0]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, for tests marked `browser`."""
+    from browser import chromium
+
+    with chromium() as one:
+        yield one

@@ -7,15 +7,12 @@ import ast
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
 import tomllib
+from _blocks import blocks
 from conftest import ROOT
 from newcomer import little_calibration, machine
-
-sys.path.insert(0, str(ROOT / "docs"))
-from _blocks import blocks
 
 ELSEWHERE = {"ascend.md"}
 PAGES = [

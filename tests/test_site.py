@@ -9,12 +9,10 @@ from pathlib import Path
 from urllib.parse import unquote, urldefrag, urljoin, urlparse
 
 import pytest
+from _blocks import blocks
 from conftest import ROOT
 
 from adnet.__main__ import PROGRAMS
-
-sys.path.insert(0, str(ROOT / "docs"))
-from _blocks import blocks
 
 pytestmark = pytest.mark.slow
 

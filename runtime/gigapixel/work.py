@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
 
@@ -18,9 +17,6 @@ from adnet.runtime.gigapixel.grid import Cell, Grid
 from adnet.runtime.gigapixel.source import colours_of, open_source
 from adnet.runtime.gigapixel.zarr_array import open_array
 from adnet.runtime.settings import Settings
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 TILE = 552
 """Largest side of what the network sees, where it may be chosen: the window of a chunk of 1024 is
@@ -47,7 +43,7 @@ class ChunkTask:
 
 
 class ChunkWork:
-    """Makes chunks; a context manager."""
+    """Makes chunks; `close` releases what it holds."""
 
     def __init__(self, task: ChunkTask) -> None:
         self._grid = task.grid
@@ -117,17 +113,6 @@ class ChunkWork:
         """Release the model and the file."""
         self._stack.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
 
 def _open(settings: Settings, colours: int) -> tuple[Denoiser, Backend]:
     """Open the model that the image goes to, with tiles that do not depend on the free memory."""
@@ -148,6 +133,6 @@ def run_here(
     task: ChunkTask, cells: list[Cell], on_chunk: Callable[[Cell], None]
 ) -> list[dict[str, str]]:
     """Make chunks in this process."""
-    with task.open() as work:
+    with closing(task.open()) as work:
         work.run(cells, on_chunk)
         return work.describe()

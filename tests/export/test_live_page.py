@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import chromium, looks, needs_browser, served
+from browser import looks, needs_browser, served
 from PIL import Image
 
 from adnet.errors import AdnetError, ExportError, UsageError
@@ -107,12 +107,6 @@ def site(package, tmp_path_factory):
         '<link rel="icon" href="data:,"><iframe src="some/where/" width="900" height="900">'
     )
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

@@ -248,3 +248,20 @@ def test_batches_are_of_the_models_planes():
     measure(MODEL, ["onnx"], RunOptions(), 64, 0.0, lambda *_: fake)
     assert fake.seen[0] == (1, 3, 64, 64)
     assert np.prod(fake.seen[0]) == 3 * 64 * 64
+
+
+@pytest.mark.parametrize("kind", ["paths", "json", "list"])
+def test_every_kind_of_run_takes_it(cache, monkeypatch, cli_here, tmp_path, make_image, kind):
+    """Also where a list names the images, as it may name addresses."""
+    monkeypatch.setattr(fastest, "_measure_apart", lambda *_: ({"onnx": 0.2}, {}))
+    image = make_image(tmp_path / "a.png", size=(24, 24))
+    (tmp_path / "list.txt").write_text(f"{image}\t{tmp_path / 'out' / 'a.png'}\n")
+    what = {
+        "paths": [image, "-o", tmp_path / "out"],
+        "json": [image, "-o", tmp_path / "out", "--json"],
+        "list": ["--jobs", tmp_path / "list.txt"],
+    }[kind]
+    result = cli_here(main, "adnet-run", *what, "--backend", "auto")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "out" / "a.png").exists()
+    assert "--backend auto: " in result.stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import chromium, looks, needs_browser
+from browser import looks, needs_browser
 from PIL import Image
 
 pytest.importorskip("starlette", reason="needs the extra web")
@@ -29,12 +29,6 @@ def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tmp")
     with web_server("--max-megabytes", "1", temporary=folder) as (_, address):
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as one:
-        yield one
 
 
 @pytest.fixture(scope="module")

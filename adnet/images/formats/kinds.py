@@ -39,6 +39,13 @@ UNSUPPORTED = {
 }
 """Suffix of images that cannot be read -> why, and what converts them."""
 
+
+def why_not_suffix(suffix: str) -> str:
+    """Say why files of a suffix that is not in `FORMATS` are not taken, and what converts them."""
+    told = f"the suffix {suffix or '(none)'} is not one of {', '.join(FORMATS)}."
+    return UNSUPPORTED.get(suffix.lower(), told)
+
+
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"BM", "BMP"), (b"GIF87a", "GIF"),
     (b"GIF89a", "GIF"), (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"),
