@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -72,6 +73,18 @@ def test_predictions_for_ascend_chips():
 def test_tiles_by_their_size():
     out = run("tiles", "--tiles", "64x64,48x96", "--rounds", 1, "--image", "200x200", "--memory")
     assert [line.split()[1] for line in out.splitlines()[2:]] == ["64x64", "48x96"]
+
+
+@pytest.mark.dataset
+def test_what_the_readme_says_of_photographs(shared):
+    """8 to 13 dB on white noise of sigma 10 and 25; after a JPEG of subsampled chroma 1 to 2.5."""
+    lines = run("noise_levels", shared / "data" / "BSD432", "--jpeg", 80).splitlines()
+    assert len(lines) == 4
+    for line in lines:
+        gains = dict(re.findall(r"(8 bits|4:2:0): [\d.]+ -> [\d.]+ \(([+-][\d.]+)\)", line))
+        assert 8 < float(gains["8 bits"]) < 13
+        if "color" in line:
+            assert 1 < float(gains["4:2:0"]) < 2.5
 
 
 def test_noise_levels(folder):
