@@ -11,6 +11,9 @@ from adnet.training.config import DEFAULTS, FIELDS
 from adnet.training.options import OptionField
 from adnet.training.recipes import RECIPES, complete_options, without_effect
 
+_BEFORE_RECORDS = ["default", "paper", "modelzoo"]
+"""The recipes that there were when runs did not record theirs."""
+
 
 def train_command(config: Mapping[str, Any]) -> str:
     """Turn the stored settings of a run into the line that starts it again.
@@ -29,7 +32,7 @@ def train_command(config: Mapping[str, Any]) -> str:
         if name in DEFAULTS
     }
     recorded = config.get("recipe")
-    recipes = [str(recorded)] if recorded in RECIPES else list(RECIPES)
+    recipes = [str(recorded)] if recorded in RECIPES else _BEFORE_RECORDS
     given = min((_given(wanted, recipe) for recipe in recipes), key=len)
     order = {name: place for place, name in enumerate(DEFAULTS)}
     words = ["adnet-train", *map(_name, config["data"]), "-o", "RUN"]

@@ -144,7 +144,7 @@ class TrainConfig:
     keep: Annotated[int, Option("Checkpoints kept to resume from.")] = 3
     """last.pth included."""
     recipe: Annotated[
-        Literal["default", "paper", "modelzoo"],
+        Literal["default", "cpu", "paper", "modelzoo"],
         Option("Defaults of the other options.", heading="Options"),
     ] = "default"
     """The recipe that the other fields came from (`make_config`): a record that sets nothing."""

@@ -10,14 +10,12 @@ from typing import Any, Literal
 from adnet.training.config import TrainConfig
 from adnet.training.recipes import make_config
 
-COMMON: Mapping[str, Any] = {
-    "val_images": 6, "patch": 48, "batch": 24, "optimizer": "muon", "warmup_steps": 100,
-    "precision": "bf16",
-}  # fmt: skip
-"""For two CPU cores, about 50 patches a second."""
+_HELD_OUT = 6
+"""Images."""
 
 TWIN: Mapping[str, Any] = {
-    "quantize": "int8", "loss": "twin", "val_images": 6, "precision": "bf16", "log_every": 20,
+    "quantize": "int8", "loss": "twin", "val_images": _HELD_OUT, "precision": "bf16",
+    "log_every": 20,
 }  # fmt: skip
 """For an int8 form; the rest is what --quantize sets."""
 
@@ -64,7 +62,10 @@ class Model:
                 [folders[self.data]], channels=self.channels, lr=self.lr, init=init,
                 steps=self.steps, sigma=self.sigma, device=device, **{**TWIN, **self.options},
             )  # fmt: skip
-        fields: dict[str, Any] = {**COMMON, **(ACCELERATED if is_accelerated else {})}
+        fields: dict[str, Any] = {
+            "val_images": _HELD_OUT,
+            **(ACCELERATED if is_accelerated else {}),
+        }
         if self.sigma is None:
             fields["noise"] = "pairs"
         else:
@@ -72,7 +73,7 @@ class Model:
         if self.val is not None:
             fields["val"] = (str(folders[self.val]),)
         return make_config(
-            [folders[self.data]], channels=self.channels, lr=self.lr, init=init,
+            [folders[self.data]], "cpu", channels=self.channels, lr=self.lr, init=init,
             steps=self.steps * (ACCELERATED_LENGTH if is_accelerated else 1), device=device,
             **{**fields, **self.options},
         )  # fmt: skip

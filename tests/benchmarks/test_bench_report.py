@@ -162,7 +162,7 @@ def test_in_a_browser(measured):
         assert page.title() == "adnet-bench"
         heights = "[...document.querySelectorAll('.plot svg')].map(one => one.clientHeight)"
         plots = page.evaluate(heights)
-        assert len(plots) == 4
+        assert len(plots) == 5  # throughput, latency, roofline, psnr, front
         assert min(plots) > 100
         first = page.locator(".compare").first
         first.scroll_into_view_if_needed()

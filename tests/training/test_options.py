@@ -195,7 +195,7 @@ def test_the_help_has_sections_in_order():
         ({"noise": "pairs", "sigma": (1.0, 2.0)}, "--sigma has no effect"),
         ({"recipe": "paper", "final_lr_ratio": 0.1}, "--final-lr-ratio has no effect"),
         ({"decay": 0.5}, "--decay has no effect"),
-        ({"recipe": "secret"}, "default, paper, modelzoo"),
+        ({"recipe": "secret"}, "default, cpu, paper, modelzoo"),
         ({"epochs": 3}, "not both"),
         ({"loss_scale": 8.0}, "is for precision fp16"),
     ],
@@ -211,6 +211,7 @@ def test_what_is_left_out_is_completed():
     assert make_config(["a"], steps=1, noise="pairs").scales == (1.0,)
     assert make_config(["a"], "paper", max_minutes=3.0).epochs is None
     assert make_config(["a"], "modelzoo", precision="fp32").loss_scale is None
+    assert make_config(["a"], "cpu", quantize="int8", init="gray-25").optimizer == "adam"
 
 
 @pytest.mark.parametrize(

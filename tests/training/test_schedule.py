@@ -54,5 +54,5 @@ def test_every_recipe_is_valid_and_others_are_refused():
     for name in RECIPES:
         TrainConfig(data=("x",), **({"steps": 1} | recipe_options(name) | {"epochs": None,
                                                                          "steps": 1}))  # fmt: skip
-    with pytest.raises(UsageError, match="default, paper, modelzoo"):
+    with pytest.raises(UsageError, match="default, cpu, paper, modelzoo"):
         recipe_options("secret")

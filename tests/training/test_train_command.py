@@ -24,10 +24,10 @@ OTHERS = {
     "steps": 500,
     "max_minutes": 0.1 + 0.2,
     "patch": 41,
-    "batch": 24,
+    "batch": 36,
     "scales": (1.0, 1 / 3),
     "augment": False,
-    "optimizer": "muon",
+    "optimizer": "adamw",
     "weight_decay": 1e-4,
     "momentum": 0.85,
     "loss": "sum",
@@ -65,8 +65,8 @@ NEEDS = {
     "loss_scale": {"precision": "fp16"},
     "steps": {"epochs": None},
     "epochs": {"steps": None},
-    "quantize": {"init": "gray-blind"},
-    "weight_bits": {"quantize": "int8", "init": "gray-blind"},
+    "quantize": {"init": "gray-blind", "optimizer": "adam"},
+    "weight_bits": {"quantize": "int8", "init": "gray-blind", "optimizer": "adam"},
 }
 """Field -> what else is set, because it has no effect, or is refused, otherwise."""
 
@@ -153,6 +153,7 @@ def test_many_fields_at_once_come_back(parsed, recipe):
         (of("default", noise="pairs", channels=3, scales=(1.0,)),
          "--pairs --channels 3 --steps 20"),
         (of("default", clip_norm=None), "--steps 20 --clip-norm 0"),
+        (of("cpu", channels=3, lr=0.002), "--recipe cpu --channels 3 --steps 20 --lr 0.002"),
         (of("modelzoo", loss_scale=None), "--recipe modelzoo --loss-scale 0"),
         (of("default", val=("a/Set 12", "b/Kodak")),
          "--val 'Set 12' --val Kodak --steps 20"),
@@ -242,7 +243,7 @@ def test_the_program_records_the_recipe(parsed):
         ("--save-minutes 0", "save minutes must be above 0"),
         ("--log-every 0", "log every must be at least 1"),
         ("--clip-norm -1", "clip norm must be above 0"),
-        ("--recipe secret", "'default', 'paper', 'modelzoo'"),
+        ("--recipe secret", "'default', 'cpu', 'paper', 'modelzoo'"),
     ],
 )
 def test_what_has_no_effect_or_no_sense_is_refused(cli_here, arguments, part):
