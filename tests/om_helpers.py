@@ -91,7 +91,7 @@ def run_beside_fakes(module: str, **environment: str) -> str:
     torch_npu registers its device for the whole process, so it cannot be there for other tests.
     """
     result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", module],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not long", module],
         env=os.environ | environment | {"PYTHONPATH": str(FAKES)},
         capture_output=True, text=True, timeout=300, check=False, cwd=FAKES.parent.parent,
     )  # fmt: skip

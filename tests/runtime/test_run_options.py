@@ -12,7 +12,7 @@ from adnet.images.formats.kinds import FORMATS, format_of
 from adnet.images.levels import WHITE, to_levels
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
-from adnet.runtime import request
+from adnet.runtime import settings
 from adnet.runtime.cli import main
 
 KINDS = ["png", "jpg", "tiff", "webp", "bmp", "gif"]
@@ -313,7 +313,7 @@ def test_in_bands_the_same_is_estimated(run, tmp_path, monkeypatch):
     noisy = rng.normal(128, 25, (5000, 2500)).clip(0, WHITE).astype(np.uint8)
     Image.fromarray(noisy).save(tmp_path / "a.png", compress_level=0)
     whole = run("a.png", "-o", "out", "--sigma", "auto", "--dry-run").stdout
-    monkeypatch.setattr(request, "memory_for_images", lambda *_: (52 << 20, 52 << 20))
+    monkeypatch.setattr(settings, "memory_for_images", lambda *_: (52 << 20, 52 << 20))
     look = run("a.png", "-o", "out", "--sigma", "auto", "--dry-run").stdout
     arguments = ["a.png", "-o", "out", "--sigma", "auto", "--compare", "c", "--json"]
     (one,) = report(run(*arguments))["images"]
