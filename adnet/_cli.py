@@ -36,10 +36,10 @@ _EXTRAS = {
     "prometheus_client": "serve",
     "tritonclient": "triton",
     "ncnn": "peers",
-    "MNN": "peers",
+    "MNN": "mnn",
     "starlette": "web",
     "uvicorn": "web",
-    "_tools": "peers",  # a module of MNN
+    "_tools": "mnn",  # a module of MNN
     "s3fs": "s3",
     "pyarrow": "cluster",
     "tifffile": "gigapixel",

@@ -55,8 +55,8 @@ def bench(
         str,
         typer.Option(
             help="What others would use, beside: published-script, torch-compile[-bf16], "
-            "bare-onnxruntime, openvino-fp32, -bf16 or -nncf-int8, ncnn, mnn[-low], or all that "
-            "are installed."
+            "bare-onnxruntime, openvino-fp32, -bf16 or -nncf-int8, ncnn, mnn-fp32 or -low, or all "
+            "that are installed."
         ),
     ] = "",
     data: Annotated[

@@ -38,7 +38,7 @@ _CLEARLY = 1.03
 """So much faster than the default another backend must be; less is noise."""
 _TIMEOUT = 300.0
 _MOST_KEPT = 100
-_PACKAGES = ("onnxruntime", "openvino", "torch", "torch-npu", "numpy")
+_PACKAGES = ("onnxruntime", "openvino", "MNN", "torch", "torch-npu", "numpy")
 
 Open = Callable[[Path, str, RunOptions], Backend]
 Rates = dict[str, float]

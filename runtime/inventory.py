@@ -37,7 +37,14 @@ def list_backends() -> list[Row]:
 
 def rows_of(backend: str) -> list[Row]:
     """Look at one backend, a key of `backends()`; at least one row."""
-    own = {"onnx": _onnx, "torch": _torch, "npu": _npu, "openvino": _openvino, "om": _om}
+    own = {
+        "onnx": _onnx,
+        "torch": _torch,
+        "npu": _npu,
+        "openvino": _openvino,
+        "mnn": _mnn,
+        "om": _om,
+    }
     if backend in own:
         return own[backend]()
     try:
@@ -107,6 +114,14 @@ def _openvino() -> list[Row]:
                              ("npu", "an Intel NPU with its driver"))
         if kind not in found
     ]  # fmt: skip
+
+
+def _mnn() -> list[Row]:
+    try:
+        import_backend("mnn", BACKENDS["mnn"])
+    except BackendUnavailable as err:
+        return [Row("mnn", "cpu", False, _version("MNN"), str(err))]
+    return [Row("mnn", "cpu", True, _version("MNN"), "")]
 
 
 def _om() -> list[Row]:

@@ -52,6 +52,11 @@ BACKENDS: dict[str, BackendEntry] = {
         suffixes=(".onnx",),
         install="pip install openvino",
     ),
+    "mnn": BackendEntry(
+        target="adnet.runtime.backends.mnn:MnnBackend",
+        suffixes=(".onnx",),
+        install="pip install MNN",
+    ),
     "om": BackendEntry(
         target="adnet.runtime.backends.om:OmBackend",
         suffixes=(".om",),

@@ -36,6 +36,6 @@ PEERS: dict[str, BackendEntry] = {
         "adnet.benchmarks.peers.openvino_engine:OpenVinoInt8", (".onnx",), _ENGINES
     ),
     "ncnn": BackendEntry("adnet.benchmarks.peers.ncnn_engine:Ncnn", (".onnx",), _ENGINES),
-    "mnn": BackendEntry("adnet.benchmarks.peers.mnn_engine:Mnn", (".onnx",), _ENGINES),
+    "mnn-fp32": BackendEntry("adnet.benchmarks.peers.mnn_engine:Mnn", (".onnx",), _ENGINES),
     "mnn-low": BackendEntry("adnet.benchmarks.peers.mnn_engine:MnnLow", (".onnx",), _ENGINES),
 }

@@ -30,6 +30,7 @@ import typer
 from torch import Tensor, nn
 
 from adnet._cli import make_app, reports_errors
+from adnet.images.levels import from_levels
 from adnet.images.metrics import psnr
 from adnet.images.noise import add_published_noise
 from adnet.models.checkpoint import load_checkpoint
@@ -101,7 +102,7 @@ def score(network: nn.Module, data: TrainingData) -> np.ndarray:
     found = []
     with torch.inference_mode():
         for image in data.val_images:
-            clean = image.clean[:_SIDE, :_SIDE] / np.float32(255)
+            clean = from_levels(image.clean[:_SIDE, :_SIDE])
             noisy = torch.from_numpy(add_published_noise(clean, 25))[None, None]
             denoised = torch.cat([  # of the side that torchao's network was exported at
                 torch.cat([network(tile) for tile in rows.split(_SIDE, 3)], 3)

@@ -24,7 +24,7 @@ from adnet.runtime.backend import (
     to_model_dtype,
 )
 from adnet.runtime.backends.acl import is_initialised
-from adnet.runtime.backends.ort_providers import Provider, choose_provider
+from adnet.runtime.backends.ort_providers import PROVIDERS, Provider, choose_provider
 
 _DTYPES: dict[str, Literal["float32", "float16", "uint8"]] = {
     "tensor(float)": "float32",
@@ -150,6 +150,21 @@ def _open(model: Path, provider: Provider, device: str, threads: int | None) -> 
             f"{running}. Needed: {provider.install}."
         )
     return session
+
+
+def inspect_onnx(model: Path) -> tuple[ModelCard, InputSpec, str]:
+    """Read what an ONNX file of ours says of itself, for an engine that drops metadata.
+
+    Returns:
+        Its card, its input, and the precision that it computes in.
+
+    Raises:
+        ModelError: the file is no ONNX model, or not one of ours.
+    """
+    require_kind(model, "onnx")
+    session = _open(model, PROVIDERS["cpu"], "cpu", 1)
+    card, spec = _check_is_adnet(session, model)
+    return card, spec, precision_of(session.get_modelmeta().custom_metadata_map)
 
 
 def _check_is_adnet(session: Any, model: Path) -> tuple[ModelCard, InputSpec]:

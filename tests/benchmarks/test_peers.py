@@ -18,7 +18,7 @@ from adnet.models.shipped import WEIGHTS
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.registry import BackendEntry, import_backend, open_backend
 
-LARGEST = {"ncnn": 3e-3, "mnn": 1e-3, "mnn-low": 0.05, "openvino-bf16": 0.05}
+LARGEST = {"ncnn": 3e-3, "mnn-fp32": 1e-3, "mnn-low": 0.05, "openvino-bf16": 0.05}
 """Winograd transforms and half precision round more; everything else is within 1e-5."""
 
 SLOW = ("torch-compile", "torch-compile-bf16", "openvino-nncf-int8")

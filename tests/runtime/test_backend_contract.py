@@ -43,8 +43,11 @@ class Case:
         return Denoiser(self.model, backend=self.name, **self.options, **options)
 
 
-IN_THIS_PROCESS = ["onnx", "onnx-streams", "torch", "torch-onnx", "torch-bf16", "openvino",
-                   "openvino-streams", "om"]  # fmt: skip
+IN_THIS_PROCESS = [
+    "onnx", "onnx-streams", "torch", "torch-onnx", "torch-bf16", "om",
+    *(pytest.param(one, marks=pytest.mark.engine)
+      for one in ("openvino", "openvino-streams", "mnn", "mnn-streams")),
+]  # fmt: skip
 
 
 @pytest.fixture(params=[ALONE] if ALONE else IN_THIS_PROCESS)
@@ -54,6 +57,8 @@ def case(request, tmp_path):
         pytest.skip("needs torch")
     if kind.startswith("openvino"):
         pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
+    if kind.startswith("mnn"):
+        pytest.importorskip("MNN", reason="needs MNN: pip install MNN")
     if kind == "om":
         request.getfixturevalue("acl")
         om = make_om(tmp_path / "m.om", batches=(1, 3), sizes=SIZES)
@@ -68,6 +73,8 @@ def case(request, tmp_path):
         "torch-bf16": Case("torch", onnx, "xpu", 0.06, device="cpu", precision="bf16"),
         "openvino": Case("openvino", onnx, "gpu:7", 2e-5),
         "openvino-streams": Case("openvino", onnx, "npu", 2e-5, device="cpu", streams=2, threads=1),
+        "mnn": Case("mnn", onnx, "gpu", 1e-3),
+        "mnn-streams": Case("mnn", onnx, "cuda:1", 1e-3, device="cpu", streams=2, threads=1),
         "npu": Case("npu", onnx, "npu:9"),
     }[kind]
 

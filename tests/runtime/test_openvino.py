@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.engine
 openvino = pytest.importorskip("openvino", reason="needs openvino: pip install openvino")
 
 from adnet.errors import BackendUnavailable, ModelError, UsageError  # noqa: E402
