@@ -105,8 +105,8 @@ def score(network: nn.Module, data: TrainingData) -> np.ndarray:
             clean = from_levels(image.clean[:_SIDE, :_SIDE])
             noisy = torch.from_numpy(add_published_noise(clean, 25))[None, None]
             denoised = torch.cat([  # of the side that torchao's network was exported at
-                torch.cat([network(tile) for tile in rows.split(_SIDE, 3)], 3)
-                for rows in noisy.split(_SIDE, 2)
+                torch.cat([network(tile) for tile in torch.split(rows, _SIDE, 3)], 3)
+                for rows in torch.split(noisy, _SIDE, 2)
             ], 2)  # fmt: skip
             found.append(psnr(clean, np.clip(denoised[0, 0].numpy(), 0, 1)))
     return np.array(found)
@@ -136,7 +136,7 @@ def train(
         mse = nn.functional.mse_loss
         loss = mse(found, clean) + mse(found, wanted)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return time.process_time() - began
 
@@ -196,7 +196,7 @@ def _torchao(teacher: ADNet, samples: Sequence[Tensor]) -> Networks:
     for sample in samples:
         prepared(sample)
 
-    def result() -> nn.Module:
+    def result() -> Any:
         pt2e.move_exported_model_to_eval(prepared)
         return pt2e.allow_exported_model_train_eval(quantize_pt2e.convert_pt2e(prepared))
 
