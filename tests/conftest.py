@@ -16,6 +16,10 @@ from PIL import Image
 from adnet.images.levels import to_levels
 from adnet.images.synthetic import render
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # the workers share the cores, and small images need one
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # No deadline: the machines that run this are noisy. The same examples every time.
 settings.register_profile("adnet", deadline=None, max_examples=60, derandomize=True)
 settings.load_profile("adnet")

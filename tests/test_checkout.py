@@ -82,7 +82,7 @@ def test_every_module_is_found_once_and_imports_or_names_its_extra(checkout):
     for name, (_, missing) in found.items():
         parts = name.split(".")
         if "images" in parts or parts[-1] == "cli" or name.startswith("adnet.runtime"):
-            backends = ("adnet.runtime.backends.pytorch", "adnet.runtime.backends.ov")
+            backends = [f"adnet.runtime.backends.{one}" for one in ("pytorch", "ov", "mnn")]
             rooms = ("serve", "web", "cluster", "gigapixel")
             in_room = len(parts) > 3 and parts[2] in rooms and parts[-1] != "cli"
             assert missing is None or name in backends or in_room, name

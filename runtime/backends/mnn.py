@@ -54,9 +54,10 @@ class MnnBackend(Backend):
             among the streams), streams (batches in work at once).
 
     Raises:
-        ModelError: the file is no ONNX model, or not one of ours.
-        UsageError: the file or the precision asked for is not float32.
-        BackendUnavailable: the device is not there, or MNN cannot convert the file.
+        ModelError: the file is no ONNX model, not one of ours or not in float32, or MNN cannot
+            convert it.
+        UsageError: another precision is asked for.
+        BackendUnavailable: the device is not there.
     """
 
     name = "mnn"
@@ -69,7 +70,7 @@ class MnnBackend(Backend):
             )
         card, spec, precision = inspect_onnx(model)
         if precision != "fp32" or spec.dtype != "float32":
-            raise UsageError(
+            raise ModelError(
                 f"mnn backend: runs float32 models; {model} computes in {precision} and takes "
                 f"{spec.dtype}. Give the float32 one, or use --backend onnx."
             )

@@ -20,7 +20,7 @@ SMALL = [
 @pytest.mark.parametrize(
     ("replacements", "photos"),
     [
-        pytest.param(SMALL, [(128, 96), (140, 130)], id="small"),
+        pytest.param(SMALL, [(128, 96), (140, 130)], id="small", marks=pytest.mark.slow),
         pytest.param([], [(481, 321)] * 10, id="as they are", marks=pytest.mark.long),
     ],
 )

@@ -46,7 +46,7 @@ def test_every_shipped_model_at_many_sizes(model):
 
 
 def test_what_is_not_float32_is_refused():
-    with pytest.raises(UsageError, match=r"computes in int8 .* use --backend onnx"):
+    with pytest.raises(ModelError, match=r"computes in int8 .* use --backend onnx"):
         open_backend(WEIGHTS / "gray-25-int8.onnx", "mnn")
     for precision in ("fp16", "bf16", "int8"):
         with pytest.raises(UsageError, match=f"in fp32 alone, got --precision {precision}"):

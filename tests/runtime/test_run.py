@@ -212,6 +212,7 @@ def test_full_disk_leaves_no_half_file(cli, tmp_path, make_image):
     assert tree(out) == ["small.png"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_whole_files_and_a_second_run_finishes(cli, tmp_path, make_image):
     for index in range(12):
         make_image(tmp_path / "in" / f"{index:02}.png", size=(360, 240), seed=index)
