@@ -213,7 +213,7 @@ def _nncf(teacher: ADNet, samples: Sequence[Tensor]) -> Networks:
             types=["cat", "tanh", "mul", "sub", "__sub__", "__mul__"], validate=False,
         ),
     )  # fmt: skip
-    return network, _learning(network), lambda: nncf.strip(network)
+    return network, _learning(network), lambda: nncf.strip(network, example_input=samples[0])
 
 
 def _plain(teacher: ADNet) -> ADNet:
