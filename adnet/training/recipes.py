@@ -44,8 +44,8 @@ _QUANTIZE_STEPS = 400
 
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "default": {},
-    # Tried against each other in docs/training.md. A processor without bfloat16 instructions
-    # imitates them: there --precision fp32 is faster.
+    # What the models of benchmarks/release/catalogue.py are trained with; why: Muon, in
+    # docs/training.md. bfloat16 was timed on a processor that has instructions for it.
     "cpu": {
         "patch": 48,
         "batch": 24,

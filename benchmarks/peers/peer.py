@@ -31,17 +31,15 @@ class PeerModel:
 
             card = load_checkpoint(path).card
             return cls(path, card, InputSpec(card.channels))
-        from adnet.runtime.backends.ort import OrtBackend  # noqa: PLC0415  (loads onnxruntime)
-        from adnet.runtime.registry import open_backend  # noqa: PLC0415
+        from adnet.runtime.backends.ort import inspect_onnx  # noqa: PLC0415  (loads onnxruntime)
 
-        with open_backend(path, OrtBackend.name) as backend:
-            precision = backend.describe()["precision"]
-            if precision != "fp32" or backend.spec.dtype != "float32":
-                raise UsageError(
-                    f"{path}: peers begin with a float32 model; this one computes in {precision} "
-                    f"and takes {backend.spec.dtype}. Give the float32 one first."
-                )
-            return cls(path, backend.card, backend.spec)
+        card, spec, precision = inspect_onnx(path)
+        if precision != "fp32" or spec.dtype != "float32":
+            raise UsageError(
+                f"{path}: peers begin with a float32 model; this one computes in {precision} "
+                f"and takes {spec.dtype}. Give the float32 one first."
+            )
+        return cls(path, card, spec)
 
 
 class Peer(Backend):
