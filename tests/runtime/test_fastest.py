@@ -187,7 +187,7 @@ def test_nothing_that_runs_is_an_error_with_every_reason(monkeypatch, tmp_path):
 
 def test_candidates_run_the_file():
     assert candidates(MODEL)[0] == "onnx"
-    assert {"torch", "openvino"} <= set(candidates(MODEL))
+    assert {"torch", "openvino", "mnn"} <= set(candidates(MODEL))
     assert candidates(MODEL.with_suffix(".om")) == ["om"]
     assert candidates(MODEL.with_suffix(".pth"))[0] == "torch"
 
