@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from queue import SimpleQueue
@@ -35,6 +36,8 @@ def silent_stdout() -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError, TypeError, AttributeError):  # Windows has no such handle
+            ctypes.CDLL(None).fflush(None)  # what C still holds would come out later
         os.dup2(kept, 1)
         os.close(kept)
 

@@ -108,6 +108,7 @@ def test_a_pipe_holds_the_image_alone(tmp_path):
         (tmp_path / f"{backend}.png").write_bytes(done.stdout)
         outputs.append(np.asarray(Image.open(tmp_path / f"{backend}.png")).astype(int))
         assert b"MNN" not in done.stderr
+        assert done.stdout.endswith(b"IEND\xaeB`\x82")  # Pillow does not mind what follows
     assert np.abs(outputs[0] - outputs[1]).max() <= 1
 
 
