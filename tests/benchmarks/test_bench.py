@@ -206,7 +206,9 @@ def test_all_means_what_can_run_here(cli, tmp_path):
     result = cli("adnet-bench", "--backend", "all", "--json", out, "--rounds", "1", *SMALL[2:])
     assert result.returncode == 0, result.stdout
     data = read_result(out)
-    there = ["onnx", "torch", *(["openvino"] if importlib.util.find_spec("openvino") else [])]
+    packages = {"openvino": "openvino", "mnn": "MNN"}
+    further = [name for name, one in packages.items() if importlib.util.find_spec(one)]
+    there = ["onnx", "torch", *further]
     assert [one.name for one in data.candidates] == there
     assert "npu" in data.left_out
     simulated = cli("adnet-bench", "--backend", "all", "--json", out, "--rounds", "1", *SMALL[2:],

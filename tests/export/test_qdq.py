@@ -159,12 +159,12 @@ def test_fixed_shapes_too(checkpoints, tmp_path, shape, variant):
 @pytest.mark.slow
 def test_calibrated_files_lose_little(tmp_path):
     """Whatever else of the float network is changed for it: the file is measured, not the idea."""
-    for name in ("gray-25", "gray-blind", "color-blind"):
+    for name, bound in (("gray-25", 0.15), ("gray-blind", 0.3), ("color-blind", 0.6)):
         path = tmp_path / f"{name}.onnx"
         source = WEIGHTS / f"{name}.onnx"
         result = checkpoint_to_onnx(source, path, OnnxShape(), variant=Variant("int8"))
         assert result.is_calibrated
-        assert abs(result.variant.delta_psnr) < 0.3
+        assert abs(result.variant.delta_psnr) < bound, name
 
 
 @pytest.mark.parametrize(

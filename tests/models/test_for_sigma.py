@@ -11,7 +11,7 @@ from adnet.models.for_sigma import beyond, is_near, model_for_sigma
 from adnet.models.shipped import PretrainedModel, pretrained_models
 
 
-@pytest.mark.parametrize("sigma", [0, 5, 15, 20, 30, 40, 55])
+@pytest.mark.parametrize("sigma", [0, 5, 15, 20, 23.5, 30, 40, 46, 55])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_far_from_every_level_the_blind_one_is_taken(sigma, channels):
     found = model_for_sigma(sigma, channels)
@@ -20,7 +20,7 @@ def test_far_from_every_level_the_blind_one_is_taken(sigma, channels):
     assert "trained" not in found.reason
 
 
-@pytest.mark.parametrize("sigma", [23.5, 25, 26.4])
+@pytest.mark.parametrize("sigma", [24.2, 25, 26.4])
 def test_near_its_level_a_single_one_is_taken(sigma):
     found = model_for_sigma(sigma, 1)
     assert found.model.name == "gray-25"
@@ -46,7 +46,7 @@ def test_the_nearest_of_several_is_taken_and_no_int8_twin(monkeypatch):
               at(24.0, "gray-24-int8"))  # fmt: skip
     monkeypatch.setattr(for_sigma, "pretrained_models", lambda: models)
     monkeypatch.setattr(shipped, "pretrained_models", lambda: models)
-    found = [model_for_sigma(sigma, 1).model.name for sigma in (20.5, 22, 24, 27.5, 29, 33)]
+    found = [model_for_sigma(sigma, 1).model.name for sigma in (21.5, 22, 24.2, 27.5, 29, 33)]
     assert found == ["gray-22", "gray-22", "gray-25", "gray-28", "gray-28", "gray-blind"]
 
 
