@@ -111,5 +111,6 @@ CATALOGUE: tuple[Model, ...] = (
     _twin("gray-blind", 1, (0, 55), "BSD68"),
     _twin("color-blind", 3, (0, 75), "CBSD68"),
     _twin("gray-25", 1, (25, 25), "BSD68"),
+    _twin("gray-50", 1, (50, 50), "BSD68"),
 )  # fmt: skip
 """In the order of training."""
