@@ -18,11 +18,11 @@ from adnet.atomic import require_writable
 from adnet.errors import AdnetError, DeviceLostError, ShapeError, UsageError
 from adnet.images.decoder_lines import listening
 from adnet.images.image import ImageFile, write_image
-from adnet.images.noise_level import HARDLY_ANY
 from adnet.runtime.bands import denoise_in_bands, estimate_in_bands
 from adnet.runtime.budget import ByteBudget
 from adnet.runtime.comparing import Comparison
 from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.image_report import report_image
 from adnet.runtime.jobs import Job
 from adnet.runtime.loading import Limits, Work, band_rows_of, examine, load
 from adnet.runtime.progress import Listener
@@ -238,41 +238,13 @@ class _Pipeline:
             self._finish(job, error)
             return
         work, file = result.work, result.work.image
-        report = self._report(job, result)
-        self._reports[job] = report
-        self.summary.pixels += _count_pixels(file)
-        self.summary.notes += [(job.source, note) for note in report.notes]
+        self._reports[job] = report_image(
+            job, file, self._denoiser,
+            sigma=result.sigma, seconds=result.seconds, summary=self.summary,
+        )  # fmt: skip
         self._writes.append((job, writer.submit(self._write, work, file, result.frames)))
         while self._writes and (len(self._writes) > _AHEAD or self._writes[0][1].done()):
             self._finish_write()
-
-    def _report(self, job: Job, done: _Done) -> ImageReport:
-        """Say how an image was denoised."""
-        file, channels = done.work.image, done.work.image.colour_channels
-        backend = self._denoiser.model_for(channels, done.sigma)
-        notes = list(file.notes)
-        if backend.spec.dtype == "uint8" and any(one.dtype != "uint8" for one in file.frames):
-            notes.append("the model takes 8 bits per sample, so the image was rounded to that.")
-        is_by_planes = backend.card.channels == 1 and channels == 3
-        self.summary.colour_with_gray += is_by_planes and self._denoiser.color_mode is None
-        if done.sigma is not None and done.sigma < HARDLY_ANY:
-            notes.append(
-                f"hardly any noise was found (sigma {done.sigma:.1f}), so what was removed may be "
-                "fine detail. Leave it out, or give a lower --strength."
-            )
-        choice = self._denoiser.choice(channels, done.sigma)
-        if choice is not None and self._denoiser.sigma != "auto":
-            self.summary.remark(f"{choice.reason}.")
-        return ImageReport(
-            job.source,
-            job.target,
-            "written",
-            choice.reason if choice else None,
-            backend.card.name or None,
-            done.sigma,
-            round(done.seconds, 3),
-            notes,
-        )
 
     def _finish_write(self) -> None:
         job, future = self._writes[0]

@@ -12,6 +12,7 @@ from adnet.errors import ImageError, UsageError
 from adnet.images.formats.codec import decode_image, encode_image
 from adnet.images.formats.kinds import FORMATS
 from adnet.images.image import ImageFile, read_image, target_format, write_image
+from adnet.runtime.image_report import report_image
 from adnet.runtime.jobs import Job, make_plan
 from adnet.runtime.loading import Limits, load_from
 from adnet.runtime.request import Request
@@ -49,21 +50,16 @@ def run_piped(request: Request, summary: Summary) -> None:
         file, named = _read(job, data, session.limits, request)
         sigma = denoiser.estimate(file.pixels) if denoiser.sigma == "auto" else None
         frames = [denoiser(frame, sigma=sigma) for frame in file.frames]
-        choice = denoiser.choice(file.colour_channels, sigma)
-        backend = denoiser.model_for(file.colour_channels, sigma)
         if job.target == STREAM:
             _to_stdout(encode_image(frames, file, target_format(file, named.target)))
         else:
             write_image(job.target, frames, file)
         seconds = time.monotonic() - begin
-        report = ImageReport(
-            job.source, job.target, "written", choice.reason if choice else None,
-            backend.card.name, sigma, round(seconds, 3), list(file.notes),
+        report = report_image(
+            job, file, denoiser, sigma=sigma, seconds=seconds, summary=summary
         )  # fmt: skip
         summary.images.append(report)
         summary.written.append(job.target)
-        summary.notes += [(job.source, note) for note in file.notes]
-        summary.pixels += sum(frame.shape[0] * frame.shape[1] for frame in file.frames)
         summary.seconds += seconds
         session.tell(summary)
 

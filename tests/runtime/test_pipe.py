@@ -133,6 +133,34 @@ def test_json_of_what_went_to_a_file(pipe, tmp_path, make_image):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mode", "options"),
+    [
+        ("L", ["--sigma", "auto"]),  # hardly any noise
+        ("RGB", ["--sigma", "25"]),  # which model, and why
+        ("RGB", ["--model", "gray-25"]),  # colour by a gray model
+        ("P", []),  # becomes RGB
+    ],
+)
+def test_a_pipe_says_what_a_file_is_told(tmp_path, make_image, mode, options):
+    whole = make_image(tmp_path / "a.png", "L" if mode == "L" else "RGB", size=(64, 64))
+    Image.open(whole).convert(mode).save(whole)
+
+    def told(*places, data=None):
+        command = [RUN, *places, "--json", *options]
+        result = subprocess.run(
+            command, cwd=tmp_path, input=data, capture_output=True, timeout=120, check=True
+        )
+        found = json.loads(result.stdout)
+        (one,) = found["images"]
+        return found["notes"], {name: one[name] for name in ("reason", "model", "sigma", "notes")}
+
+    piped = told("-", "-o", "b.png", data=(tmp_path / "a.png").read_bytes())
+    assert piped == told("a.png", "-o", "out")
+    assert piped[0] or piped[1]["notes"]  # there is something to say
+
+
+@pytest.mark.slow
 def test_a_reader_that_goes_away(identity, tmp_path, make_image):
     make_image(tmp_path / "a.bmp", "RGB", size=(400, 400))
     line = (

@@ -1,0 +1,48 @@
+"""Say how one image was denoised, for the summary and `--json`."""
+
+from __future__ import annotations
+
+from adnet.images.image import ImageFile
+from adnet.images.noise_level import HARDLY_ANY
+from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.jobs import Job
+from adnet.runtime.summary import ImageReport, Summary
+
+
+def report_image(
+    job: Job,
+    file: ImageFile,
+    denoiser: Denoiser,
+    *,
+    sigma: float | None,
+    seconds: float,
+    summary: Summary,
+) -> ImageReport:
+    """Say which model an image was denoised with and what the user should know of it.
+
+    Args:
+        sigma: the estimate of its noise on the 0-255 scale, where one was asked for.
+        seconds: of denoising it.
+        summary: gets the pixels, the notes, and what concerns more than this image.
+    """
+    channels = file.colour_channels
+    backend = denoiser.model_for(channels, sigma)
+    notes = list(file.notes)
+    if backend.spec.dtype == "uint8" and any(one.dtype != "uint8" for one in file.frames):
+        notes.append("the model takes 8 bits per sample, so the image was rounded to that.")
+    is_by_planes = backend.card.channels == 1 and channels == 3
+    summary.colour_with_gray += is_by_planes and denoiser.color_mode is None
+    if sigma is not None and sigma < HARDLY_ANY:
+        notes.append(
+            f"hardly any noise was found (sigma {sigma:.1f}), so what was removed may be fine "
+            "detail. Leave it out, or give a lower --strength."
+        )
+    choice = denoiser.choice(channels, sigma)
+    if choice is not None and denoiser.sigma != "auto":
+        summary.remark(f"{choice.reason}.")
+    summary.pixels += sum(frame.shape[0] * frame.shape[1] for frame in file.frames)
+    summary.notes += [(job.source, note) for note in notes]
+    return ImageReport(
+        job.source, job.target, "written", choice.reason if choice else None,
+        backend.card.name or None, sigma, round(seconds, 3), notes,
+    )  # fmt: skip
