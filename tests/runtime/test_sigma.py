@@ -16,7 +16,7 @@ def noisy_image(sigma, channels=1, size=(72, 80)):
 
 @pytest.mark.parametrize(
     ("sigma", "channels", "name"),
-    [(25, 1, "gray-25"), (15, 1, "gray-blind"), (25, 3, "color-blind"), (80, 1, "gray-blind")],
+    [(25, 1, "gray-25"), (20, 1, "gray-blind"), (30, 3, "color-blind"), (80, 1, "gray-blind")],
 )
 def test_a_level_that_is_told(sigma, channels, name):
     noisy = noisy_image(25, channels)
