@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ from adnet import __version__
 from adnet._streams import secure_streams
 from adnet.errors import AdnetError, UsageError
 from adnet.extras import install_extra
+from adnet.shown import one_line, shown
 
 _EXTRAS = {
     "torch": "train",
@@ -161,9 +163,18 @@ def print_json(data: Any) -> None:
 
     It is ASCII, so that every stdout can take it. A byte of a name that is not valid UTF-8 is
     written as a lone surrogate (0xE9 as `\udce9`): `os.fsencode(json.loads(text)[...])` has the
-    name's bytes back.
+    name's bytes back. What is infinite or no number, which JSON has no word for, becomes null: the
+    PSNR of two equal images.
     """
-    typer.echo(json.dumps(data, default=str, indent=2))
+    typer.echo(json.dumps(_finite(data), default=str, indent=2, allow_nan=False))
+
+
+def _finite(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _finite(one) for key, one in data.items()}
+    if isinstance(data, list | tuple):
+        return [_finite(one) for one in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def parse_numbers(text: str, option: str, count: int) -> tuple[float, ...]:
@@ -214,6 +225,7 @@ class ProgressBar:
 
     def message(self, text: str) -> None:
         """Write a line to stderr; the bar is drawn again below it."""
+        text = one_line(text)
         if self._bar is None:
             typer.echo(text, err=True)
             return
@@ -266,5 +278,5 @@ def _fail(message: str, status: int, cause: BaseException | None) -> NoReturn:
         import traceback  # noqa: PLC0415  (only with --debug)
 
         traceback.print_exception(cause)
-    typer.echo(f"error: {message}", err=True)
+    typer.echo(f"error: {shown(message)}", err=True)
     raise typer.Exit(status)

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from adnet.errors import ImageError, UsageError
+from adnet.images.formats.colour import cmyk_to_rgb, srgb_profile, stored_lab_to_rgb
 from adnet.images.image import read_image
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
@@ -21,8 +22,9 @@ from adnet.runtime.request import Request, run
 from adnet.runtime.summary import Summary
 from adnet.runtime.treatment import Treatment
 
-_AS_THEY_ARE = ("L", "LA", "RGB", "RGBA", "F", "I;16", "I;16L", "I;16B")
+_AS_THEY_ARE = ("L", "LA", "RGB", "RGBA", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _DEEP = "I;16"
+_DEEP_RAW = {"I;16B": ">u2", "I;16N": "=u2"}
 
 
 def denoise(image: Any, model: str | Path | None = None, **asked: Any) -> Any:
@@ -36,9 +38,10 @@ def denoise(image: Any, model: str | Path | None = None, **asked: Any) -> Any:
             device ...
 
     Returns:
-        For an array, one of the same shape and dtype. For a Pillow image, one of the same mode
-        (palettes and black-and-white become RGB, RGBA or L). For a path, the denoised pixels as an
-        array. For a list, a list. For many images one by one, open a `Denoiser` once.
+        For an array, one of the same shape and dtype. For a Pillow image, of several frames the
+        one that it stands at, one of the same mode (palettes, black-and-white, CMYK, LAB and
+        colour keys become L, LA, RGB or RGBA of the same look). For a path, the denoised pixels as
+        an array. For a list, a list. For many images one by one, open a `Denoiser` once.
 
     Raises:
         ImageError: a file cannot be read, or holds several frames or pages (`denoise_folder` keeps
@@ -125,25 +128,47 @@ def _denoise_one(image: Any, denoiser: Denoiser) -> Any:
 
 def _denoise_pillow(image: Image.Image, denoiser: Denoiser) -> Image.Image:
     """Denoise a Pillow image; its `info` comes along, as ICC profile and resolution do."""
-    source = image
-    if image.mode == "I":
-        raise ImageError(
-            "a Pillow image of mode I has 32 bits of no known range; convert it to I;16 or F first."
-        )
-    if image.mode not in _AS_THEY_ARE:
-        has_alpha = image.mode == "PA" or "transparency" in image.info
-        gray = "LA" if image.mode == "La" else "L"
-        source = image.convert(
-            gray if image.mode in ("1", "La") else "RGBA" if has_alpha else "RGB"
-        )
-    pixels = np.asarray(source)
-    result = denoiser(pixels)
+    source = _as_denoised(image)
+    result = denoiser(np.asarray(source))
     if source.mode.startswith(_DEEP):
-        raw = result.astype(">u2" if source.mode == "I;16B" else "<u2").tobytes()
+        raw = result.astype(_DEEP_RAW.get(source.mode, "<u2")).tobytes()
         made = Image.frombytes(source.mode, source.size, raw)
     else:
         made = Image.fromarray(result)
-    made.info = dict(image.info)
-    if source is not image:
-        made.info.pop("transparency", None)
+    made.info = dict(source.info)
+    return made
+
+
+def _as_denoised(image: Image.Image) -> Image.Image:
+    """Return an image as it is, or with the same look in a mode that can be denoised."""
+    has_key = "transparency" in image.info
+    if image.mode == "I" or (has_key and image.mode.startswith(_DEEP)):
+        reason = "16 bits with a transparent gray" if has_key else "32 bits of no known range"
+        raise ImageError(
+            f"a Pillow image of mode {image.mode} with {reason}: convert it to I;16 or F without "
+            "transparency first, or give the path of its file."
+        )
+    profile = image.info.get("icc_profile")
+    if image.mode == "CMYK":
+        pixels, _, is_srgb = cmyk_to_rgb(np.asarray(image), profile)
+        return _with_profile(Image.fromarray(pixels), image, srgb_profile() if is_srgb else None)
+    if image.mode == "LAB":
+        pixels = stored_lab_to_rgb(np.asarray(image), offset=False)
+        return _with_profile(Image.fromarray(pixels), image, srgb_profile())
+    if image.mode in _AS_THEY_ARE and not has_key:
+        return image
+    is_gray = image.mode in ("1", "L", "La")
+    has_alpha = has_key or image.mode in ("La", "PA", "RGBa")
+    made = image.convert(
+        ("LA" if has_alpha else "L") if is_gray else "RGBA" if has_alpha else "RGB"
+    )
+    made.info = {key: one for key, one in image.info.items() if key != "transparency"}
+    return made
+
+
+def _with_profile(made: Image.Image, source: Image.Image, profile: bytes | None) -> Image.Image:
+    """Give an image the `info` of another, and a profile of its own or none."""
+    made.info = {key: one for key, one in source.info.items() if key != "icc_profile"}
+    if profile is not None:
+        made.info["icc_profile"] = profile
     return made

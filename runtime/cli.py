@@ -263,6 +263,7 @@ def _listed(files_from: Path) -> list[str]:
     """Read a list of paths, one a line; empty lines are left out."""
     import os  # noqa: PLC0415
     import sys  # noqa: PLC0415
+    from codecs import BOM_UTF8  # noqa: PLC0415
 
     from adnet.errors import UsageError  # noqa: PLC0415
 
@@ -270,7 +271,7 @@ def _listed(files_from: Path) -> list[str]:
         data = sys.stdin.buffer.read() if str(files_from) == "-" else files_from.read_bytes()
     except OSError as err:
         raise UsageError(f"{files_from}: cannot be read: {err.strerror or err}.") from err
-    lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    lines = [line.removesuffix(b"\r") for line in data.removeprefix(BOM_UTF8).split(b"\n")]
     found = [os.fsdecode(line) for line in lines if line.strip()]
     if not found:
         raise UsageError(f"{files_from}: the list names no file.")
@@ -278,23 +279,23 @@ def _listed(files_from: Path) -> list[str]:
 
 
 def _preview(request: Request, json_output: bool) -> None:
+    from adnet.errors import UsageError  # noqa: PLC0415
     from adnet.images.decoder_lines import heard  # noqa: PLC0415
-    from adnet.runtime.preview import preview  # noqa: PLC0415
+    from adnet.runtime.pipe import is_piped  # noqa: PLC0415
+    from adnet.runtime.preview import as_lines, preview  # noqa: PLC0415
 
+    if is_piped(request):
+        raise UsageError("--dry-run is for files; it does not go with - for stdin or stdout.")
     plan = request.plan()
     with heard():
         looked = list(preview(request, plan))
     if json_output:
         print_json([one.as_json() for one in looked])
-        return
-    for one in looked:
-        typer.echo(one.as_text())
-        for note in one.notes:
-            typer.echo(f"note: {one.input}: {note}")
-    if plan.found.other_files:
-        typer.echo(f"ignored: {plan.found.describe_other_files()}")
-    for path, reason in plan.found.left_out:
-        typer.echo(f"left out: {path}: {reason}")
+    else:
+        for line in as_lines(looked, plan.found):
+            typer.echo(line)
+    if any(one.will == "fail" for one in looked):
+        raise typer.Exit(1)
 
 
 def _list_models(json_output: bool) -> None:

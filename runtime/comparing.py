@@ -11,12 +11,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from adnet.atomic import write_atomically
-from adnet.errors import AdnetError
+from adnet.errors import AdnetError, UsageError
 from adnet.images.compare import draw, likeness
 from adnet.images.float_range import NOMINAL, Range
 from adnet.images.formats.kinds import FORMATS
 from adnet.images.image import ImageFile, read_image
-from adnet.runtime.jobs import Job
+from adnet.runtime.jobs import Job, identity, refuse_within
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,40 @@ class Comparison:
     reference: Path | None = None
     inputs: Sequence[Path] = ()
     value_range: Range | None = None
+    overwrite: bool = False
+    """Draw again what is there."""
+
+    def check(self, jobs: Sequence[Job]) -> None:
+        """Make sure that no picture replaces anything but an older picture of the same image.
+
+        Raises:
+            UsageError: naming what would be replaced, or the folder that cannot be.
+        """
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UsageError(f"{self.folder}: --compare needs a folder, and this is a file.")
+        for given in self.inputs:
+            if given.is_dir():
+                refuse_within(self.folder, given, "pictures")
+        taken = {identity(job.source): "an input" for job in jobs}
+        taken |= {identity(job.target): "a result" for job in jobs}
+        if self.reference is not None and _overlap(self.folder, self.reference):
+            taken |= {identity(one): "a reference"
+                      for job in jobs for one in self._references(job.source)}  # fmt: skip
+        drawn: dict[str, Path] = {}
+        for job in jobs:
+            picture = self.picture(job.source)
+            key = identity(picture)
+            if key in taken:
+                raise UsageError(
+                    f"{picture}: the picture of {job.source} would replace {taken[key]}. "
+                    "Choose another folder for --compare."
+                )
+            other = drawn.setdefault(key, job.source)
+            if identity(other) != identity(job.source):
+                raise UsageError(
+                    f"the pictures of {other} and {job.source} would both be {picture}. "
+                    "Compare them in different runs."
+                )
 
     def write(
         self, job: Job, file: ImageFile, denoised: Sequence[NDArray[Any]] | None
@@ -46,6 +80,8 @@ class Comparison:
         """
         if denoised is None:
             return {"note": "too large to be drawn"}
+        if not self.overwrite and self.picture(job.source).exists():
+            return {"note": "the picture exists; --overwrite draws it again"}
         try:
             return self._write(job, file.pixels, denoised[0])
         except (AdnetError, OSError, ValueError, MemoryError) as err:
@@ -68,7 +104,7 @@ class Comparison:
         told: dict[str, Any] = {"picture": self.picture(job.source)}
         labels, panels = ["before", "after"], [before, after]
         if self.reference is not None:
-            clean = self._clean(self.reference / self._place(job.source))
+            clean = self._clean(job.source)
             if clean is None:
                 told["note"] = "there is no reference of that name"
             else:
@@ -88,8 +124,19 @@ class Comparison:
         write_atomically(told["picture"], data.getvalue())
         return told
 
-    @staticmethod
-    def _clean(place: Path) -> NDArray[Any] | None:
-        """Read the reference: of the same name, or of the same stem with an image's suffix."""
-        choices = [place, *(place.with_suffix(suffix) for suffix in FORMATS)]
-        return next((read_image(one).pixels for one in choices if one.is_file()), None)
+    def _clean(self, source: Path) -> NDArray[Any] | None:
+        return next(
+            (read_image(one).pixels for one in self._references(source) if one.is_file()), None
+        )
+
+    def _references(self, source: Path) -> list[Path]:
+        """Where a reference may be: of the same name, or of its stem with an image's suffix."""
+        if self.reference is None:
+            return []
+        place = self.reference / self._place(source)
+        return [place, *(place.with_suffix(suffix) for suffix in FORMATS)]
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    first, second = Path(identity(one)), Path(identity(other))
+    return first.is_relative_to(second) or second.is_relative_to(first)

@@ -23,7 +23,7 @@ from adnet.runtime.budget import ByteBudget
 from adnet.runtime.comparing import Comparison
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.image_report import report_image
-from adnet.runtime.jobs import Job
+from adnet.runtime.jobs import Job, is_done
 from adnet.runtime.loading import Limits, Work, band_rows_of, examine, load
 from adnet.runtime.progress import Listener
 from adnet.runtime.summary import ImageReport, Summary
@@ -63,7 +63,7 @@ def run_jobs(
         DeviceLostError: the device failed for good; images finished before are written.
     """
     begin = time.monotonic()
-    todo = [job for job in jobs if overwrite or not job.target.exists()]
+    todo = [job for job in jobs if overwrite or not is_done(job.target)]
     summary = Summary() if summary is None else summary
     summary.skipped += len(jobs) - len(todo)
     left = {job.target for job in todo}
@@ -157,7 +157,10 @@ class _Pipeline:
         """
         with suppress(ShapeError):  # the image does not suit the model, others may
             self._denoiser.model_for(first.image.colour_channels)
-        for folder in dict.fromkeys(job.target.parent for job in jobs):
+        folders = [job.target.parent for job in jobs]
+        if self._comparison is not None:
+            folders.append(self._comparison.folder)
+        for folder in dict.fromkeys(folders):
             _require_writable(folder)
 
     def _read(self, job: Job) -> Work:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from adnet.images.image import ImageFile
+from pathlib import Path
+
+from adnet.images.image import ImageFile, target_format
 from adnet.images.noise_level import HARDLY_ANY
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.jobs import Job
 from adnet.runtime.summary import ImageReport, Summary
+
+_WITH_QUALITY = ("JPEG", "WEBP")
 
 
 def report_image(
@@ -17,12 +21,14 @@ def report_image(
     sigma: float | None,
     seconds: float,
     summary: Summary,
+    named: Path | None = None,
 ) -> ImageReport:
     """Say which model an image was denoised with and what the user should know of it.
 
     Args:
         sigma: the estimate of its noise on the 0-255 scale, where one was asked for.
         seconds: of denoising it.
+        named: name that tells the format, where that of the target does not: of stdout.
         summary: gets the pixels, the notes, and what concerns more than this image.
     """
     channels = file.colour_channels
@@ -37,6 +43,8 @@ def report_image(
             f"hardly any noise was found (sigma {sigma:.1f}), so what was removed may be fine "
             "detail. Leave it out, or give a lower --strength."
         )
+    if file.quality is not None and target_format(file, named or job.target) not in _WITH_QUALITY:
+        summary.remark("--quality is of JPEG and lossy WebP; the other formats lose nothing.")
     choice = denoiser.choice(channels, sigma)
     if choice is not None and denoiser.sigma != "auto":
         summary.remark(f"{choice.reason}.")

@@ -52,6 +52,14 @@ class Plan:
     """What the input folders hold."""
 
 
+def is_done(target: Path) -> bool:
+    """Tell whether an output is there; a folder in its place is none."""
+    try:
+        return not stat.S_ISDIR(target.stat().st_mode)
+    except OSError:
+        return False
+
+
 def plan_jobs(inputs: Sequence[Path], output: Path) -> list[Job]:
     """Find the images and name their outputs; see `make_plan`."""
     return make_plan(inputs, output).jobs
@@ -108,7 +116,7 @@ def make_plan(
     if not plan.jobs and not may_be_empty:
         first = [f"{path}: {reason}" for path, reason in plan.found.left_out[:1]]
         raise UsageError(refused or "; ".join(["there is nothing to denoise", *first]) + ".")
-    refuse_collisions([(job.source, job.target) for job in plan.jobs], _identity)
+    refuse_collisions([(job.source, job.target) for job in plan.jobs], identity)
     return plan
 
 
@@ -122,9 +130,9 @@ def _add_folder(
     """
     found = find_in_folder(path) if alone else scan_folder(path, FORMATS)
     if output is not None:
-        _refuse_within(output, path, path)
+        refuse_within(output, path)
         for link in found.linked:
-            _refuse_within(output, link, path)
+            refuse_within(output, link, through=f" (a link in {path})")
     if not found.images:
         plan.found.left_out.append((path, "no image in this folder"))
     plan.found.add(found)
@@ -174,47 +182,51 @@ def _is_named_as_file(output: Path, *, single: bool) -> bool:
     return True
 
 
-def _refuse_within(output: Path, folder: Path, given: Path) -> None:
-    if not _is_within(output, folder):
-        return
-    linked = "" if folder == given else f" (through the link {folder})"
-    raise UsageError(
-        f"the output folder {output} lies inside the input folder {given}{linked}; a second run "
-        "would denoise its own results. Choose an output elsewhere."
-    )
+def refuse_within(output: Path, folder: Path, what: str = "results", through: str = "") -> None:
+    """Make sure that a folder to write to does not lie inside one that is read.
+
+    Args:
+        what: is written there.
+        through: how `folder` is reached, where it is not what was given.
+
+    Raises:
+        UsageError: it does.
+    """
+    if Path(identity(output)).is_relative_to(identity(folder)):
+        raise UsageError(
+            f"the output folder {output} lies inside the input folder {folder}{through}; a second "
+            f"run would denoise its own {what}. Choose an output elsewhere."
+        )
 
 
 def refuse_collisions(
-    pairs: Sequence[tuple[Place, Place]], identity: Callable[[Place], str]
+    pairs: Sequence[tuple[Place, Place]], place_of: Callable[[Place], str]
 ) -> None:
     """Make sure that no output replaces an input or another output.
 
     Args:
         pairs: what is read, and where its result goes.
-        identity: the same text for every name of one place.
+        place_of: the same text for every name of one place.
 
     Raises:
         UsageError: naming the two.
     """
-    sources = {identity(source) for source, _ in pairs}
+    sources = {place_of(source) for source, _ in pairs}
     by_target: dict[str, Place] = {}
     for source, target in pairs:
-        key = identity(target)
+        key = place_of(target)
         if key in sources:
             raise UsageError(
                 f"{target}: the output would replace an input file. Choose another output."
             )
         other = by_target.setdefault(key, source)
-        if other is not source and identity(other) != identity(source):
+        if other is not source and place_of(other) != place_of(source):
             raise UsageError(
                 f"{other} and {source} would both be written to {target}. "
                 "Denoise them into different folders."
             )
 
 
-def _identity(path: Path) -> str:
+def identity(path: Path) -> str:
+    """Return the same text for every name of one place."""
     return os.path.normcase(os.path.realpath(path))
-
-
-def _is_within(path: Path, folder: Path) -> bool:
-    return Path(_identity(path)).is_relative_to(_identity(folder))

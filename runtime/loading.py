@@ -105,6 +105,8 @@ def examine(job: Job, limits: Limits, memory: int, band_rows: BandRows) -> Work:
     Raises:
         ImageError: it cannot be read or written, or does not fit into the memory in any way.
     """
+    if job.target.is_dir():
+        raise ImageError(f"{job.target}: a folder of that name is in the way of the result.")
     size = require_file(job.source, limits.max_pixels)
     most = max(memory, limits.most or memory)
     try:

@@ -13,7 +13,7 @@ from adnet.images.formats.codec import decode_image, encode_image
 from adnet.images.formats.kinds import FORMATS
 from adnet.images.image import ImageFile, read_image, target_format, write_image
 from adnet.runtime.image_report import report_image
-from adnet.runtime.jobs import Job, make_plan
+from adnet.runtime.jobs import Job, is_done, make_plan
 from adnet.runtime.loading import Limits, load_from
 from adnet.runtime.request import Request
 from adnet.runtime.summary import ImageReport, Summary
@@ -39,7 +39,7 @@ def run_piped(request: Request, summary: Summary) -> None:
     """
     job, data = _job(request)
     begin = time.monotonic()
-    if job.target != STREAM and job.target.exists() and not request.overwrite:
+    if job.target != STREAM and is_done(job.target) and not request.overwrite:
         summary.skipped += 1
         report = ImageReport(job.source, job.target, "skipped", "the output exists")
         summary.images.append(report)
@@ -56,7 +56,8 @@ def run_piped(request: Request, summary: Summary) -> None:
             write_image(job.target, frames, file)
         seconds = time.monotonic() - begin
         report = report_image(
-            job, file, denoiser, sigma=sigma, seconds=seconds, summary=summary
+            job, file, denoiser, sigma=sigma, seconds=seconds, summary=summary,
+            named=named.target,
         )  # fmt: skip
         summary.images.append(report)
         summary.written.append(job.target)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from adnet.errors import AdnetError
 from adnet.images.image import check_writable
+from adnet.images.scan import Found
 from adnet.runtime.bands import estimate_in_bands
 from adnet.runtime.budget import ByteBudget
-from adnet.runtime.jobs import Job, Plan
+from adnet.runtime.jobs import Job, Plan, is_done
 from adnet.runtime.loading import band_rows_of, examine, load
 from adnet.runtime.request import Request, Session
+from adnet.shown import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def _tried(session: Session, job: Job) -> Preview:
 
 
 def _look(session: Session, job: Job) -> Preview:
-    if job.target.exists() and not session.overwrite:
+    if is_done(job.target) and not session.overwrite:
         return Preview(job.source, job.target, "skip", reason="the output exists")
     denoiser, limits = session.denoiser, session.limits
     memory = ByteBudget(limits.memory).limit
@@ -79,3 +81,15 @@ def _look(session: Session, job: Job) -> Preview:
     name = denoiser.model_for(file.colour_channels, sigma).card.name
     how = "whole" if work.heights is None else "bands"
     return Preview(job.source, job.target, "denoise", how, "", name, sigma, notes)
+
+
+def as_lines(looked: Sequence[Preview], found: Found) -> Iterator[str]:
+    """Say what a run would do, and what the folders hold besides."""
+    for one in looked:
+        yield one_line(one.as_text())
+        for note in one.notes:
+            yield one_line(f"note: {one.input}: {note}")
+    if found.other_files:
+        yield one_line(f"ignored: {found.describe_other_files()}")
+    for path, reason in found.left_out:
+        yield one_line(f"left out: {path}: {reason}")

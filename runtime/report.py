@@ -8,6 +8,7 @@ from typing import Any
 from adnet.images.formats.kinds import UNSUPPORTED
 from adnet.runtime.jobs import RESULT
 from adnet.runtime.summary import Summary
+from adnet.shown import one_line
 
 _LINES = 10
 """Of what was left out, in the text; the JSON has all."""
@@ -67,20 +68,24 @@ def as_text(summary: Summary, *, only_notes: bool = False) -> str:
         lines.append(f"left out: {results} files named like results")
     if (more := len(left_out) - _LINES) > 0:
         lines.append(f"left out: {more} more, which --json lists")
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def _remarks(summary: Summary) -> list[str]:
-    told = [_gray_note(summary), _sigma_note(summary), _compare_note(summary)]
+    told = [_gray_note(summary), _sigma_note(summary), *_compare_notes(summary)]
     return [*summary.remarks, *filter(None, told)]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _gray_note(summary: Summary) -> str:
     if not summary.colour_with_gray:
         return ""
-    return (
-        f"{summary.colour_with_gray} colour images were denoised by the gray model, plane by plane."
-    )
+    were = "was" if summary.colour_with_gray == 1 else "were"
+    images = _count(summary.colour_with_gray, "colour image")
+    return f"{images} {were} denoised by the gray model, plane by plane."
 
 
 def _sigma_note(summary: Summary) -> str:
@@ -94,12 +99,19 @@ def _sigma_note(summary: Summary) -> str:
     return f"estimated noise: sigma {span}; {told}."
 
 
-def _compare_note(summary: Summary) -> str:
-    """Say how near the results are to the references."""
-    found = [one.compared for one in summary.images if one.compared and "after" in one.compared]
-    if not found:
-        return ""
-    before, after = (
-        sum(one[key]["psnr"] for one in found) / len(found) for key in ("before", "after")
-    )
-    return f"against {len(found)} references: {before:.2f} -> {after:.2f} dB, mean PSNR."
+def _compare_notes(summary: Summary) -> list[str]:
+    """Say how near the results are to the references, and what could not be compared."""
+    compared = [(one.input, one.compared) for one in summary.images if one.compared]
+    found = [one for _, one in compared if "after" in one]
+    told = []
+    if found:
+        before, after = (
+            sum(one[key]["psnr"] for one in found) / len(found) for key in ("before", "after")
+        )
+        references = _count(len(found), "reference")
+        told.append(f"against {references}: {before:.2f} -> {after:.2f} dB, mean PSNR.")
+    missing = [(path, one["note"]) for path, one in compared if "note" in one]
+    told += [f"{path}: {note}." for path, note in missing[:_LINES]]
+    if (more := len(missing) - _LINES) > 0:
+        told.append(f"{more} more could not be compared, which --json lists.")
+    return told

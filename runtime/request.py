@@ -70,8 +70,11 @@ class Request:
             raise UsageError(f"{self.reference}: no such folder.")
 
     def plan(self, *, may_be_empty: bool = False) -> Plan:
-        """Find the images; see `make_plan`."""
-        return make_plan(self.inputs, self.output, self.naming, may_be_empty=may_be_empty)
+        """Find the images; see `make_plan` and `Comparison.check`."""
+        plan = make_plan(self.inputs, self.output, self.naming, may_be_empty=may_be_empty)
+        if (comparison := self._comparison()) is not None:
+            comparison.check(plan.jobs)
+        return plan
 
     def remarks(self) -> list[str]:
         """What is to be known of the choices."""
@@ -90,12 +93,14 @@ class Request:
         settings, measured = Settings.of(self).settled()
         with settings.open_denoiser() as denoiser:
             limits = settings.limits(denoiser)
-            comparison = None
-            if self.compare is not None:
-                comparison = Comparison(
-                    self.compare, self.reference, tuple(self.inputs), self.value_range
-                )
-            yield Session(denoiser, limits, self.overwrite, comparison, measured)
+            yield Session(denoiser, limits, self.overwrite, self._comparison(), measured)
+
+    def _comparison(self) -> Comparison | None:
+        if self.compare is None:
+            return None
+        return Comparison(
+            self.compare, self.reference, tuple(self.inputs), self.value_range, self.overwrite
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import get_args
+from numbers import Real
+from typing import Any, get_args
 
 from adnet.errors import UsageError
 from adnet.runtime.choices import ColorMode
@@ -28,8 +28,9 @@ class Treatment:
     luma of ITU-R BT.601 (JPEG's Y), the chroma kept. None: planes where the model is gray."""
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.strength) and 0 <= self.strength <= 1):
-            raise UsageError(f"strength must be from 0 to 1, got {self.strength:g}.")
+        strength: Any = self.strength  # from Python, anything may come
+        if not (isinstance(strength, Real) and 0 <= float(strength) <= 1):
+            raise UsageError(f"strength must be from 0 to 1, got {self.strength!r}.")
         if self.color_mode not in (None, *get_args(ColorMode)):
             raise UsageError(
                 f"color_mode must be {' or '.join(get_args(ColorMode))}, got {self.color_mode!r}."

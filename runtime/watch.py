@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from adnet.errors import UsageError
-from adnet.runtime.jobs import Job, Plan
+from adnet.runtime.jobs import Job, Plan, is_done
 from adnet.runtime.progress import Position
 from adnet.runtime.request import Request
 from adnet.runtime.summary import Summary
@@ -57,8 +57,10 @@ def watch(
                 summary.found = plan.found
                 if ready:
                     position.images += len(ready)
+                    before = len(summary.failed)
                     session.run(ready, position, summary)
                     watching.remember(ready)
+                    _forget(summary, {job.source for job in ready}, before)
                     del summary.images[:-_MOST_REPORTS]
                 time.sleep(interval)
     except KeyboardInterrupt:
@@ -98,7 +100,13 @@ class _Watching:
         stamp = now.get(job.source)
         stands_still = stamp is not None and self._last.get(job.source) == stamp
         is_new = self._tried.get(job.source) != stamp
-        return stands_still and is_new and (self._request.overwrite or not job.target.exists())
+        return stands_still and is_new and (self._request.overwrite or not is_done(job.target))
+
+
+def _forget(summary: Summary, tried: set[Path], before: int) -> None:
+    """Drop earlier failures of files that were tried again."""
+    earlier = [one for one in summary.failed[:before] if one[0] not in tried]
+    summary.failed = earlier + summary.failed[before:]
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 from adnet.errors import UsageError
 from adnet.models.card import ModelCard
@@ -57,8 +59,11 @@ def require_sigma(sigma: float) -> float:
     Raises:
         UsageError: it is not from 0 to 255.
     """
-    if not 0 <= sigma <= 255:
-        raise UsageError(f"sigma must be from 0 to 255, on the scale of 8-bit pixels, got {sigma}.")
+    given: Any = sigma  # from Python, anything may come
+    if not (isinstance(given, Real) and 0 <= float(given) <= 255):
+        raise UsageError(
+            f"sigma must be from 0 to 255, on the scale of 8-bit pixels, got {sigma!r}."
+        )
     return sigma
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 import adnet
 from adnet.errors import ImageError, ShapeError, UsageError
+from adnet.images.formats.colour import srgb_profile
 from adnet.images.levels import WHITE, to_levels
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
@@ -39,7 +40,7 @@ def test_an_array(denoiser, kind):
     assert np.array_equal(result, denoiser(image))
 
 
-@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "F", "I;16", "I;16B"])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "F", "I;16", "I;16B", "I;16N"])
 def test_a_pillow_image_keeps_its_mode(denoiser, mode):
     if mode.startswith("I;16"):
         pixels = noisy_image().astype(np.uint16) * 257
@@ -56,12 +57,79 @@ def test_a_pillow_image_keeps_its_mode(denoiser, mode):
     assert np.array_equal(np.asarray(result), denoiser(pixels))
 
 
-@pytest.mark.parametrize(("mode", "wanted"), [("1", "L"), ("P", "RGB"), ("CMYK", "RGB")])
-def test_other_modes_become_what_they_show(mode, wanted):
+OTHER_MODES = {
+    "1": "L", "P": "RGB", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "HSV": "RGB", "LAB": "RGB",
+    "La": "LA", "RGBa": "RGBA",
+}  # fmt: skip
+
+
+def of_mode(mode):
+    image = Image.fromarray(noisy_image(3))
+    if mode == "PA":
+        return image.convert("P").convert("PA")
+    if mode == "LAB":
+        return ImageCms.profileToProfile(
+            image, ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), outputMode="LAB"
+        )
+    if mode in ("La", "RGBa"):
+        straight = image.convert("L" if mode == "La" else "RGB")
+        straight.putalpha(128)
+        return straight.convert(mode)
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize("mode", OTHER_MODES)
+def test_other_modes_become_what_they_show(mode):
+    image = of_mode(mode)
+    same = adnet.denoise(image, "gray-blind", strength=0)
+    assert same.mode == OTHER_MODES[mode]
+    looks = np.asarray(same.convert("RGB"), int)
+    clean = Image.fromarray(noisy_image(3)).convert("RGB")
+    if mode not in ("1", "P", "PA", "La"):  # nothing was lost on the way there
+        assert np.abs(looks - np.asarray(clean, int)).mean() < 4
+    if OTHER_MODES[mode].endswith("A"):
+        assert np.array_equal(
+            np.asarray(same)[..., -1], np.asarray(image.getchannel("A" if mode == "PA" else "a"))
+        )
+    with pytest.raises(ImageError, match="mode I with 32 bits"):
+        adnet.denoise(Image.new("I", (20, 20)))
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "P"])
+def test_a_colour_key_stays_transparent(mode):
     image = Image.fromarray(noisy_image(3)).convert(mode)
-    assert adnet.denoise(image, "gray-blind").mode == wanted
-    with pytest.raises(ImageError, match="mode I has 32 bits"):
-        adnet.denoise(image.convert("L").convert("I"))
+    key = image.getpixel((3, 5))
+    image.info["transparency"] = key
+    clear = np.asarray(image) == key
+    clear = clear.all(-1) if clear.ndim == 3 else clear
+    result = adnet.denoise(image, "gray-blind")
+    assert result.mode == ("LA" if mode in ("1", "L") else "RGBA")
+    assert "transparency" not in result.info
+    assert np.array_equal(np.asarray(result)[..., -1] == 0, clear)
+    deep = Image.fromarray(noisy_image().astype(np.uint16))
+    deep.info["transparency"] = 5
+    with pytest.raises(ImageError, match="16 bits with a transparent gray"):
+        adnet.denoise(deep)
+
+
+def test_the_profile_is_that_of_the_result():
+    profile = srgb_profile()
+    inks = Image.fromarray(noisy_image(3)).convert("CMYK")
+    inks.info["icc_profile"] = profile  # of RGB: cannot be used for inks
+    assert "icc_profile" not in adnet.denoise(inks, "gray-blind").info
+    lab = of_mode("LAB")
+    lab.info["icc_profile"] = b"of LAB"
+    assert adnet.denoise(lab, "gray-blind").info["icc_profile"] == profile
+    plain = Image.fromarray(noisy_image(3))
+    plain.info["icc_profile"] = b"its own"
+    assert adnet.denoise(plain, "gray-blind").info["icc_profile"] == b"its own"
+
+
+@pytest.mark.parametrize("asked", [{"sigma": "x"}, {"strength": "0.5"}, {"sigma": [25]},
+                                   {"strength": None}])  # fmt: skip
+def test_words_of_another_type(asked):
+    with pytest.raises(UsageError, match="must be from 0 to"):
+        adnet.denoise(noisy_image(), **asked)
 
 
 def test_a_path_and_a_list(denoiser, tmp_path):

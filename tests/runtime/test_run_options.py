@@ -241,7 +241,7 @@ def test_a_comparison_is_drawn_and_measured(run, tmp_path, kind):
         assert len(set(drawn.convert("L").get_flattened_data()
                        if hasattr(drawn, "get_flattened_data") else drawn.convert("L").getdata())
                    ) > 50  # fmt: skip
-    assert any("against 1 references" in note for note in told["notes"])
+    assert any("against 1 reference:" in note for note in told["notes"])
     if kind == "png":
         assert ones["in/b.png"]["compared"]["note"] == "there is no reference of that name"
     else:

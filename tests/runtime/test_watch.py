@@ -106,8 +106,13 @@ def test_one_that_failed_is_tried_again_when_it_changes(watched, tmp_path, make_
     good = make_image(tmp_path / "a.png", size=(20, 20)).read_bytes()
     target = tmp_path / "in" / "a.png"
     target.write_bytes(b"no image")
-    done = watched(nothing, nothing, nothing, nothing, lambda: target.write_bytes(good), nothing)
-    assert [path.name for path, _ in done.failed] == ["a.png"]  # once, not at every look
+    (tmp_path / "in" / "b.png").write_bytes(b"none either")
+    done = watched(
+        nothing, nothing, nothing, nothing, lambda: target.write_bytes(good[:100]),
+        nothing, nothing, lambda: target.write_bytes(good), nothing,
+    )  # fmt: skip
+    # Once, not at every look; and not what was mended since.
+    assert [path.name for path, _ in done.failed] == ["b.png"]
     assert [path.name for path in done.written] == ["a.png"]
 
 
