@@ -132,7 +132,7 @@ def _add_folder(
     if output is not None:
         refuse_within(output, path)
         for link in found.linked:
-            refuse_within(output, link, through=f" (a link in {path})")
+            refuse_within(output, link, given=path)
     if not found.images:
         plan.found.left_out.append((path, "no image in this folder"))
     plan.found.add(found)
@@ -182,21 +182,25 @@ def _is_named_as_file(output: Path, *, single: bool) -> bool:
     return True
 
 
-def refuse_within(output: Path, folder: Path, what: str = "results", through: str = "") -> None:
+def refuse_within(
+    output: Path, folder: Path, what: str = "results", *, given: Path | None = None
+) -> None:
     """Make sure that a folder to write to does not lie inside one that is read.
 
     Args:
         what: is written there.
-        through: how `folder` is reached, where it is not what was given.
+        given: what holds a link to `folder`, where that is not given itself.
 
     Raises:
         UsageError: it does.
     """
-    if Path(identity(output)).is_relative_to(identity(folder)):
-        raise UsageError(
-            f"the output folder {output} lies inside the input folder {folder}{through}; a second "
-            f"run would denoise its own {what}. Choose an output elsewhere."
-        )
+    if not Path(identity(output)).is_relative_to(identity(folder)):
+        return
+    place = folder if given is None else f"{given} (through the link {folder})"
+    raise UsageError(
+        f"the output folder {output} lies inside the input folder {place}; a second run would "
+        f"denoise its own {what}. Choose an output elsewhere."
+    )
 
 
 def refuse_collisions(
