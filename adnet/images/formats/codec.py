@@ -154,7 +154,7 @@ def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
     except ImageError as err:
         raise ImageError(f"{target}: {err}") from err
     if wanted == image.format:
-        return ()
+        return jpeg.changes(image) if wanted == "JPEG" else ()
     kept = _FORMATS[wanted].portable
     lost = [name for name in image.portable.names if name not in kept]
     if wanted == "JPEG":
