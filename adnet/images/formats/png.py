@@ -57,6 +57,7 @@ class PngLayout:
     before: tuple[Chunk, ...] = ()
     """Chunks between the header and the pixels, in their order."""
     after: tuple[Chunk, ...] = ()
+    """Those behind, and between the frames of an animation."""
     interlaced: bool = False
     animation: Animation | None = None
 
@@ -154,11 +155,11 @@ def open_png(data: Sliced, places: list[tuple[int, int]] | None = None) -> Opene
             "supported. Unpack it with xcrun pngcrush -revert-iphone-optimizations."
         )
     header = Header.parse(chunks[0].data)
-    first, last = _pixel_range(chunks)
+    first = _pixels_start(chunks)
     colour = Colour.of(header, chunks)
     notes = colour.notes + notes
     kept = []
-    for part in (chunks[:first], chunks[last + 1 :]):
+    for part in (chunks[:first], chunks[first:]):
         carried, told = _carried(part, header, colour)
         kept.append(carried)
         notes += told
@@ -172,8 +173,7 @@ def decode(data: bytes, limit: int) -> ImageFile:
     opened = open_png(data)
     header, chunks = opened.header, opened.chunks
     layout = opened.layout
-    first, _ = _pixel_range(chunks)
-    if any(chunk.kind == b"acTL" for chunk in chunks[:first]):
+    if any(chunk.kind == b"acTL" for chunk in chunks[: _pixels_start(chunks)]):
         animation, frames = read_frames(
             chunks,
             (header.width, header.height),
@@ -242,12 +242,12 @@ def _bands(samples: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
         yield rows_of_bytes(samples[start : start + height])
 
 
-def _pixel_range(chunks: list[Chunk]) -> tuple[int, int]:
-    """Find the first and last chunk that belongs to the pixels."""
-    places = [at for at, chunk in enumerate(chunks) if chunk.kind in (b"IDAT", b"fdAT", b"fcTL")]
-    if not any(chunk.kind == b"IDAT" for chunk in chunks):
+def _pixels_start(chunks: list[Chunk]) -> int:
+    """Find the first chunk of pixels; metadata may stand between the later ones."""
+    at = next((at for at, chunk in enumerate(chunks) if chunk.kind == b"IDAT"), None)
+    if at is None:
         raise ImageError("cannot be decoded, the file may be damaged (it holds no pixels).")
-    return places[0], places[-1]
+    return at
 
 
 def _carried(
