@@ -13,7 +13,15 @@ import numpy as np
 
 from adnet.errors import ImageError
 from adnet.images.formats import bmp, gif, jpeg, png, tiff, webp
-from adnet.images.formats.image_file import ImageFile, Pixels, has_alpha, orientation_of, upright
+from adnet.images.formats.image_file import (
+    ImageFile,
+    Pixels,
+    Portable,
+    has_alpha,
+    is_exif,
+    orientation_of,
+    upright,
+)
 from adnet.images.formats.jpeg_segments import too_long
 from adnet.images.formats.kinds import FORMATS, format_of, why_not
 
@@ -125,7 +133,7 @@ def arranged(
     _check(made, wanted)
     if len(frames) != len(like.frames) or wanted != like.format or _differs(frames, like):
         # Its layout is for other pixels: only what every format knows is carried over.
-        made = replace(made, layout=None)
+        made = replace(made, layout=None, portable=_readable(like.portable))
         turn = orientation_of(like.portable.exif)
         if turn != 1 and "Exif" not in _FORMATS[wanted].portable:
             frames = tuple(upright(frame, turn) for frame in frames)
@@ -156,12 +164,15 @@ def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
     if wanted == image.format:
         return jpeg.changes(image) if wanted == "JPEG" else ()
     kept = _FORMATS[wanted].portable
-    lost = [name for name in image.portable.names if name not in kept]
+    portable = _readable(image.portable)
+    lost = [name for name in portable.names if name not in kept]
     if wanted == "JPEG":
-        lost += too_long(image.portable)
+        lost += too_long(portable)
     if image.layout is not None:
         lost += image.layout.only_here
     notes = []
+    if portable != image.portable:
+        notes.append("the Exif data are damaged and were left out.")
     if lost:
         notes.append(f"{', '.join(lost)} cannot be carried into {wanted} and was left out.")
     if len(image.frames) > 1:
@@ -173,6 +184,12 @@ def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
     if wanted == "WEBP" and image.colour_channels == 1:
         notes.append("gray became RGB, since WebP has no gray.")
     return tuple(notes)
+
+
+def _readable(portable: Portable) -> Portable:
+    """Leave out damaged Exif, which formats that take it apart could not hold."""
+    damaged = portable.exif is not None and not is_exif(portable.exif)
+    return replace(portable, exif=None) if damaged else portable
 
 
 def _pages(image: ImageFile) -> tuple[Any, ...]:
