@@ -183,6 +183,8 @@ def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
         notes.append(f"the pixels were turned upright, since {wanted} knows no orientation.")
     if wanted == "WEBP" and image.colour_channels == 1:
         notes.append("gray became RGB, since WebP has no gray.")
+    if wanted == "GIF":
+        notes += gif.losses(image.frames)
     return tuple(notes)
 
 

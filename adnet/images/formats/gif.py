@@ -139,6 +139,17 @@ def encode(frames: Sequence[Pixels], like: ImageFile) -> bytes:
     return b"".join([*parts, bytes((_TRAILER,))])
 
 
+def losses(frames: Sequence[Pixels]) -> list[str]:
+    """Say what pixels of another format lose in a GIF file, one sentence each."""
+    told = []
+    if any(frame.ndim > 2 for frame in frames):
+        told.append("the colours became a palette of at most 256, since GIF has no more.")
+    clear = [frame[..., -1] for frame in frames if has_alpha(frame)]
+    if any(((alpha > 0) & (alpha < 255)).any() for alpha in clear):
+        told.append("partly transparent pixels became opaque or clear, all that GIF knows.")
+    return told
+
+
 def _quantised(frame: Pixels, *, reserve: bool) -> tuple[bytes, NDArray[np.uint8], int | None]:
     """Choose a palette: exact for up to 256 colours, else by median cut, without dither.
 
