@@ -147,8 +147,34 @@ def target_format(image: ImageFile, target: Path) -> str:
     return FORMATS.get(target.suffix.lower(), image.format)
 
 
-def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
+def stays_lossless(image: ImageFile, source: Path, target: Path) -> bool:
+    """Tell whether a WebP must lose nothing: by `source`'s name alone, a lossless file becomes one.
+
+    Who asks for WebP, gets the lossy kind; who has a PNG named .webp, did not ask.
+    """
+    wanted = target_format(image, target)
+    may = wanted == "WEBP" and image.format != "JPEG" and image.quality is None
+    return may and _misnamed(image, source, wanted)
+
+
+def _told_name(image: ImageFile, source: Path, target: Path) -> list[str]:
+    wanted = target_format(image, target)
+    if not _misnamed(image, source, wanted):
+        return []
+    kind = "lossless" if stays_lossless(image, source, target) else "lossy"
+    how = f", which is {kind}" if wanted in ("JPEG", "WEBP") else ""
+    return [f"is a {image.format} file named {source.suffix}, so it became {wanted}{how}."]
+
+
+def _misnamed(image: ImageFile, source: Path, wanted: str) -> bool:
+    return wanted != image.format and FORMATS.get(source.suffix.lower()) == wanted
+
+
+def check_writable(image: ImageFile, target: Path, source: Path | None = None) -> tuple[str, ...]:
     """Find out before any work whether an image can be written to `target`.
+
+    Args:
+        source: where it was read, whose name may say another format than it has.
 
     Returns:
         What cannot be carried over, one sentence each.
@@ -170,7 +196,7 @@ def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
         lost += too_long(portable)
     if image.layout is not None:
         lost += image.layout.only_here
-    notes = []
+    notes = _told_name(image, source, target) if source is not None else []
     if portable != image.portable:
         notes.append("the Exif data are damaged and were left out.")
     if lost:

@@ -61,6 +61,8 @@ class ImageFile:
     """Further frames or pages; those of a TIFF may differ in size, kind and depth."""
     quality: int | None = None
     """With which lossy formats are to be written, 1 to 100; None: as it was, or 95."""
+    lossless: bool = False
+    """Another format than was read is to be written without loss, where it can be."""
 
     @property
     def frames(self) -> tuple[Pixels, ...]:
