@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from adnet.errors import ImageError
 from adnet.images.float_range import Range, check_range, extent
-from adnet.images.formats.codec import damage_told
+from adnet.images.formats.codec import damage_told, stays_lossless
 from adnet.images.formats.image_file import colour_channels, require_pixels
 from adnet.images.formats.need import glance, whole_bytes
 from adnet.images.formats.rows import RowSource, divides, open_rows, work_bytes
@@ -202,7 +202,8 @@ def _ready(job: Job, file: ImageFile, limits: Limits) -> ImageFile:
     if limits.strip_metadata:
         file = file.without_metadata()
     file = replace(file, quality=limits.quality)
-    return replace(file, notes=(*file.notes, *check_writable(file, job.target)))
+    file = replace(file, lossless=stays_lossless(file, job.source, job.target))
+    return replace(file, notes=(*file.notes, *check_writable(file, job.target, job.source)))
 
 
 def _too_large(job: Job, file: ImageFile, count: int, room: int, why: str) -> ImageError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,7 +77,7 @@ def _look(session: Session, job: Job) -> Preview:
         sigma = denoiser.estimate(file.pixels) if denoiser.sigma == "auto" else None
     if file is None:
         raise AssertionError("either was read")
-    notes = check_writable(file, job.target)
+    notes = check_writable(replace(file, quality=limits.quality), job.target, job.source)
     name = denoiser.model_for(file.colour_channels, sigma).card.name
     how = "whole" if work.heights is None else "bands"
     return Preview(job.source, job.target, "denoise", how, "", name, sigma, notes)

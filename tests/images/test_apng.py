@@ -11,7 +11,7 @@ from PIL import Image
 
 from adnet.errors import ImageError
 from adnet.images.formats.codec import decode_image, encode_image
-from adnet.images.formats.png_chunks import Chunk, join_chunks
+from adnet.images.formats.png_chunks import Chunk, join_chunks, split_chunks
 
 SIZE = (12, 9)
 
@@ -131,3 +131,34 @@ def test_senseless_frames_are_damage(frame):
     data, _ = apng([frame])
     with pytest.raises(ImageError, match="damaged"):
         decode_image(data, "a")
+
+
+TEXTS = [Chunk(b"tEXt", b"k\0%d" % number) for number in range(3)]
+COLOURS = [Chunk(b"gAMA", struct.pack(">I", 45455)), Chunk(b"pHYs", struct.pack(">IIB", 9, 9, 1))]
+
+
+@pytest.mark.parametrize("still", [False, True])
+@pytest.mark.parametrize("animated", [False, True])
+def test_metadata_stays_wherever_it_stands(still, animated):
+    """Between any two chunks; what stands before the pixels stays before them."""
+    data, _ = apng([(0, 0, *SIZE, 0, 0), (3, 2, 5, 6, 0, 0)] if animated else [(0, 0, *SIZE, 0, 0)],
+                   still=pixels_of((SIZE[1], SIZE[0], 4), "u1", 9) if still else None)  # fmt: skip
+    chunks, _ = split_chunks(data)
+    first = next(at for at, chunk in enumerate(chunks) if chunk.kind == b"IDAT")
+    for at in range(1, len(chunks) + 1):
+        new = [*TEXTS, *COLOURS] if at <= first else TEXTS
+        file = decode_image(join_chunks([*chunks[:at], *new, *chunks[at:]]), "a")
+        assert file.notes == ()
+        assert encode_image(file.frames, file)
+        again, _ = split_chunks(encode_image(file.frames, file))
+        start = next(at for at, chunk in enumerate(again) if chunk.kind == b"IDAT")
+        assert [one for one in again if one in new] == new
+        assert all((again.index(one) < start) == (at <= first) for one in new)
+
+
+def test_what_is_needed_and_unknown_is_refused_wherever_it_stands():
+    data, _ = apng([(0, 0, *SIZE, 0, 0), (3, 2, 5, 6, 0, 0)])
+    chunks, _ = split_chunks(data)
+    for at in range(1, len(chunks) + 1):
+        with pytest.raises(ImageError, match="chunk NEED"):
+            decode_image(join_chunks([*chunks[:at], Chunk(b"NEED", b""), *chunks[at:]]), "a")

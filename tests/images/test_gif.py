@@ -3,17 +3,21 @@
 import io
 import struct
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
+from image_files import SHAPES, pixels_of
 from PIL import Image
 
 from adnet.errors import ImageError
-from adnet.images.formats.codec import decode_image, encode_image
+from adnet.images.formats.codec import check_writable, decode_image, encode_image
+from adnet.images.formats.image_file import ImageFile
 
 SIZE = (8, 6)
 WHOLE = (0, 0, *SIZE)
 PART = (2, 1, 4, 4)
+MISSING = "it ends without a trailer, so pictures may be missing at its end."
 
 
 def gif(frames, common=True, screen=SIZE, background=1):
@@ -126,3 +130,54 @@ def test_a_bomb_in_a_later_picture_is_refused():
     broken = data[: at + 5] + b"\xff" * 4 + data[at + 9 :]
     with pytest.raises(ImageError, match="--max-pixels"):
         decode_image(broken, "a", 1_000_000)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "BMP", "JPEG"])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("alpha", [(255,), (0, 255), (0, 1, 255), (254,)])
+def test_what_another_format_loses_in_a_gif_is_told(kind, shape, alpha):
+    pixels = pixels_of(shape, "u1")
+    clear = len(shape) > 2 and shape[2] in (2, 4)
+    if clear:
+        pixels[..., -1] = np.resize(alpha, shape[:2])
+    try:
+        file = decode_image(encode_image(pixels, ImageFile(pixels, kind)), "a")
+    except ImageError:  # no such kind in that format
+        return
+    told = check_writable(file, Path("b.gif"))
+    colours = [line for line in told if "a palette of at most 256" in line]
+    partly = [line for line in told if "opaque or clear" in line]
+    assert len(colours) == (file.pixels.ndim > 2)
+    assert len(partly) == (clear and alpha in ((0, 1, 255), (254,)))
+    assert len(told) == len(colours) + len(partly)
+    again = decode_image(encode_image(file.frames, file, "GIF"), "b")
+    if not colours:
+        assert np.array_equal(again.pixels[..., 0], file.pixels)
+    assert check_writable(again, Path("c.gif")) == ()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_missing_trailer_costs_nothing_but_a_line(count, interlaced):
+    """Whatever whole block the file ends with; cut anywhere else, it is damaged."""
+    data, _ = gif([(WHOLE, 1, None, True, 3, interlaced)] * count)
+    whole = decode_image(data, "a")
+    for rest in (b"", b"\x21\xfe\x05after\0"):
+        file = decode_image(data[:-1] + rest, "a")
+        assert all(map(np.array_equal, file.frames, whole.frames))
+        assert len(file.frames) == count
+        assert file.notes == (*whole.notes, MISSING)
+        again = encode_image(file.frames, file)
+        assert again.endswith(b";")
+        assert decode_image(again, "b").notes == whole.notes
+    ends = set()
+    for length in range(1, len(data) - 1):
+        try:
+            part = decode_image(data[:length], "a")
+        except ImageError:
+            continue
+        ends.add(len(part.frames))
+        assert part.notes[-1] == MISSING
+        assert all(map(np.array_equal, part.frames, whole.frames))
+        assert data[length - 1] == 0
+    assert ends == set(range(1, count))

@@ -180,23 +180,9 @@ def test_a_jpeg_keeps_its_tables_and_subsampling(run, tmp_path, mode, subsamplin
     assert coding(tmp_path / "out2" / "a.jpg")[:2] == coding(like)[:2]
 
 
-@pytest.mark.parametrize("case", ["cmyk", "rgb as it is", "odd sampling", "from png"])
-def test_what_has_no_tables_to_keep_gets_95(run, tmp_path, case):
-    source = tmp_path / "a.jpg"
-    if case == "cmyk":
-        jpeg(source, mode="CMYK", quality=30)
-    elif case == "rgb as it is":
-        jpeg(source, quality=30, keep_rgb=True)
-    elif case == "odd sampling":
-        data = jpeg(source, quality=30, subsampling=2).read_bytes()
-        at = data.index(b"\xff\xc0") + 11
-        assert data[at] == 0x22
-        source.write_bytes(data[:at] + b"\x41" + data[at + 1 :])
-    else:
-        Image.new("RGB", (64, 48)).save(tmp_path / "b.png")
-        source = tmp_path / "b.png"
-    result = run(source.name, "-o", "out.jpg")
-    assert result.returncode == 0, result.stderr
+def test_what_was_no_jpeg_gets_95(run, tmp_path):
+    Image.new("RGB", (64, 48)).save(tmp_path / "a.png")
+    assert run("a.png", "-o", "out.jpg").returncode == 0
     like = tmp_path / "like.jpg"
     Image.new("RGB", (64, 48)).save(like, quality=95, subsampling=0)
     assert coding(tmp_path / "out.jpg")[:2] == coding(like)[:2]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from adnet.errors import ImageError
 from adnet.images.formats.bits import narrowed, unpack_bits, widened
+from adnet.images.formats.bmp_rle import unpack_runs
 from adnet.images.formats.image_file import (
     ImageFile,
     Pixels,
@@ -24,7 +25,6 @@ from adnet.images.formats.image_file import (
     require_pixels,
     squeezed,
 )
-from adnet.images.formats.through_pillow import opened
 
 MAX_SIDE = 2**31 - 1
 
@@ -66,18 +66,19 @@ def decode(data: bytes, limit: int) -> ImageFile:
     notes: list[str] = []
     spare = None
     bits, masks = head.bits, head.masks
-    if head.compression in (_RLE8, _RLE4):
-        with opened(data, "BMP") as image:
-            pixels = np.array(image.convert("RGB"))
-        pixels, bits = _as_gray(pixels, notes)
-    elif bits <= 8:
-        indices = unpack_bits(head.rows(data), bits, head.width)
+    if bits <= 8:
+        if head.compression in (_RLE8, _RLE4):
+            indices = unpack_runs(data[head.start :], bits, (head.width, head.height))
+        else:
+            indices = unpack_bits(head.rows(data), bits, head.width)
         table = head.palette(data)
         if int(indices.max()) >= len(table):
             table = np.vstack([table, np.zeros((256 - len(table), 3), np.uint8)])
         pixels, bits = _as_gray(table[indices], notes)
         if head.bits < 8:
             notes = [f"{head.bits} bits per pixel became {bits}."]
+        if head.compression != _RGB:
+            notes.append("the RLE compression was undone.")
     elif bits == 24:
         pixels = head.rows(data)[:, : 3 * head.width].reshape(head.height, head.width, 3)[..., ::-1]
     else:

@@ -13,7 +13,15 @@ import numpy as np
 
 from adnet.errors import ImageError
 from adnet.images.formats import bmp, gif, jpeg, png, tiff, webp
-from adnet.images.formats.image_file import ImageFile, Pixels, has_alpha, orientation_of, upright
+from adnet.images.formats.image_file import (
+    ImageFile,
+    Pixels,
+    Portable,
+    has_alpha,
+    is_exif,
+    orientation_of,
+    upright,
+)
 from adnet.images.formats.jpeg_segments import too_long
 from adnet.images.formats.kinds import FORMATS, format_of, why_not
 
@@ -125,7 +133,7 @@ def arranged(
     _check(made, wanted)
     if len(frames) != len(like.frames) or wanted != like.format or _differs(frames, like):
         # Its layout is for other pixels: only what every format knows is carried over.
-        made = replace(made, layout=None)
+        made = replace(made, layout=None, portable=_readable(like.portable))
         turn = orientation_of(like.portable.exif)
         if turn != 1 and "Exif" not in _FORMATS[wanted].portable:
             frames = tuple(upright(frame, turn) for frame in frames)
@@ -139,8 +147,34 @@ def target_format(image: ImageFile, target: Path) -> str:
     return FORMATS.get(target.suffix.lower(), image.format)
 
 
-def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
+def stays_lossless(image: ImageFile, source: Path, target: Path) -> bool:
+    """Tell whether a WebP must lose nothing: by `source`'s name alone, a lossless file becomes one.
+
+    Who asks for WebP, gets the lossy kind; who has a PNG named .webp, did not ask.
+    """
+    wanted = target_format(image, target)
+    may = wanted == "WEBP" and image.format != "JPEG" and image.quality is None
+    return may and _misnamed(image, source, wanted)
+
+
+def _told_name(image: ImageFile, source: Path, target: Path) -> list[str]:
+    wanted = target_format(image, target)
+    if not _misnamed(image, source, wanted):
+        return []
+    kind = "lossless" if stays_lossless(image, source, target) else "lossy"
+    how = f", which is {kind}" if wanted in ("JPEG", "WEBP") else ""
+    return [f"is a {image.format} file named {source.suffix}, so it became {wanted}{how}."]
+
+
+def _misnamed(image: ImageFile, source: Path, wanted: str) -> bool:
+    return wanted != image.format and FORMATS.get(source.suffix.lower()) == wanted
+
+
+def check_writable(image: ImageFile, target: Path, source: Path | None = None) -> tuple[str, ...]:
     """Find out before any work whether an image can be written to `target`.
+
+    Args:
+        source: where it was read, whose name may say another format than it has.
 
     Returns:
         What cannot be carried over, one sentence each.
@@ -154,14 +188,17 @@ def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
     except ImageError as err:
         raise ImageError(f"{target}: {err}") from err
     if wanted == image.format:
-        return ()
+        return jpeg.changes(image) if wanted == "JPEG" else ()
     kept = _FORMATS[wanted].portable
-    lost = [name for name in image.portable.names if name not in kept]
+    portable = _readable(image.portable)
+    lost = [name for name in portable.names if name not in kept]
     if wanted == "JPEG":
-        lost += too_long(image.portable)
+        lost += too_long(portable)
     if image.layout is not None:
         lost += image.layout.only_here
-    notes = []
+    notes = _told_name(image, source, target) if source is not None else []
+    if portable != image.portable:
+        notes.append("the Exif data are damaged and were left out.")
     if lost:
         notes.append(f"{', '.join(lost)} cannot be carried into {wanted} and was left out.")
     if len(image.frames) > 1:
@@ -172,7 +209,15 @@ def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
         notes.append(f"the pixels were turned upright, since {wanted} knows no orientation.")
     if wanted == "WEBP" and image.colour_channels == 1:
         notes.append("gray became RGB, since WebP has no gray.")
+    if wanted == "GIF":
+        notes += gif.losses(image.frames)
     return tuple(notes)
+
+
+def _readable(portable: Portable) -> Portable:
+    """Leave out damaged Exif, which formats that take it apart could not hold."""
+    damaged = portable.exif is not None and not is_exif(portable.exif)
+    return replace(portable, exif=None) if damaged else portable
 
 
 def _pages(image: ImageFile) -> tuple[Any, ...]:

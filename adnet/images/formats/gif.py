@@ -96,7 +96,7 @@ class _Picture:
 
 def decode(data: bytes, limit: int) -> ImageFile:
     """Read a GIF file; see `codec.decode_image`."""
-    layout, (width, height), pictures = _layout(data)
+    layout, (width, height), pictures, cut = _layout(data)
     # A first picture that is larger than the screen enlarges it; what else is beyond is not seen.
     width = max(width, pictures[0].place[1].stop)
     height = max(height, pictures[0].place[0].stop)
@@ -117,8 +117,10 @@ def decode(data: bytes, limit: int) -> ImageFile:
     clear = any((frame[..., 3] < 255).any() for frame in frames)
     if not clear:
         frames = [np.ascontiguousarray(frame[..., :3]) for frame in frames]
-    notes = (f"the palette became RGB{' and alpha' * clear}, the result has a new one.",)
-    return ImageFile(frames[0], "GIF", layout, notes=notes, more=tuple(frames[1:]))
+    notes = [f"the palette became RGB{' and alpha' * clear}, the result has a new one."]
+    if cut:
+        notes.append("it ends without a trailer, so pictures may be missing at its end.")
+    return ImageFile(frames[0], "GIF", layout, notes=tuple(notes), more=tuple(frames[1:]))
 
 
 def encode(frames: Sequence[Pixels], like: ImageFile) -> bytes:
@@ -137,6 +139,17 @@ def encode(frames: Sequence[Pixels], like: ImageFile) -> bytes:
         parts.append(struct.pack("<BHHHHB", _IMAGE, 0, 0, width, height, 0x87))
         parts += [table, b"\x08", Image.fromarray(indices).tobytes("gif", "L", 8, 0), b"\0"]
     return b"".join([*parts, bytes((_TRAILER,))])
+
+
+def losses(frames: Sequence[Pixels]) -> list[str]:
+    """Say what pixels of another format lose in a GIF file, one sentence each."""
+    told = []
+    if any(frame.ndim > 2 for frame in frames):
+        told.append("the colours became a palette of at most 256, since GIF has no more.")
+    clear = [frame[..., -1] for frame in frames if has_alpha(frame)]
+    if any(((alpha > 0) & (alpha < 255)).any() for alpha in clear):
+        told.append("partly transparent pixels became opaque or clear, all that GIF knows.")
+    return told
 
 
 def _quantised(frame: Pixels, *, reserve: bool) -> tuple[bytes, NDArray[np.uint8], int | None]:
@@ -178,11 +191,11 @@ def _hidden(frame: Pixels) -> NDArray[np.bool_]:
     return found
 
 
-def _layout(data: bytes) -> tuple[GifLayout, tuple[int, int], list[_Picture]]:
+def _layout(data: bytes) -> tuple[GifLayout, tuple[int, int], list[_Picture], bool]:
     """Walk through the blocks of the file.
 
     Returns:
-        The layout, (width, height) of the screen, the pictures.
+        The layout, (width, height) of the screen, the pictures, and whether the trailer is missing.
 
     Raises:
         ImageError: the file ends early.
@@ -194,7 +207,8 @@ def _layout(data: bytes) -> tuple[GifLayout, tuple[int, int], list[_Picture]]:
     common = data[13:position]
     extensions, delays, pictures = [], [], []
     delay, disposal, clear = 0, 0, None
-    while True:
+    # Viewers need no trailer where the pictures are whole.
+    while not (cut := bool(pictures) and position == len(data)):
         kind = _byte(data, position)
         if kind == _TRAILER:
             break
@@ -223,7 +237,7 @@ def _layout(data: bytes) -> tuple[GifLayout, tuple[int, int], list[_Picture]]:
         position = end
     if not delays:
         raise ImageError("cannot be decoded, the file may be damaged (it holds no pixels).")
-    return GifLayout(tuple(extensions), tuple(delays), aspect), (width, height), pictures
+    return GifLayout(tuple(extensions), tuple(delays), aspect), (width, height), pictures, cut
 
 
 def _byte(data: bytes, position: int) -> int:

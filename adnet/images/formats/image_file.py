@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,8 @@ class ImageFile:
     """Further frames or pages; those of a TIFF may differ in size, kind and depth."""
     quality: int | None = None
     """With which lossy formats are to be written, 1 to 100; None: as it was, or 95."""
+    lossless: bool = False
+    """Another format than was read is to be written without loss, where it can be."""
 
     @property
     def frames(self) -> tuple[Pixels, ...]:
@@ -131,9 +133,16 @@ def require_pixels(frames: Sequence[tuple[int, int]], limit: int) -> None:
         raise ImageError("the file holds no pixels; it may be damaged.")
 
 
+def is_exif(block: bytes) -> bool:
+    """Tell whether a block begins as Exif does, which is a TIFF file, and has a directory."""
+    order: Literal["little", "big"] = "little" if block[:2] == b"II" else "big"
+    known = block[:4] in (b"II*\0", b"MM\0*")
+    return known and 8 <= int.from_bytes(block[4:8], order) <= len(block) - 2
+
+
 def orientation_of(exif: bytes | None) -> int:
     """Return the orientation 1 to 8 in an Exif block; 1 where there is none or it is damaged."""
-    if exif is None or len(exif) < 8 or exif[:2] not in (b"II", b"MM"):
+    if exif is None or not is_exif(exif):
         return 1
     order = "little" if exif[:2] == b"II" else "big"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image, JpegImagePlugin
+from PIL import Image
 
 from adnet.errors import ImageError
 from adnet.images.formats.colour import cmyk_to_rgb, srgb_profile
@@ -43,13 +43,26 @@ _FRAMES = tuple(marker for marker in range(0xC0, 0xD0) if marker not in (0xC4, 0
 """Markers of frame headers; their first byte is the number of bits per sample."""
 
 
+_SAMPLINGS: dict[tuple[float, float], str] = {
+    (1, 1): "4:4:4", (2, 1): "4:2:2", (2, 2): "4:2:0", (4, 1): "4:1:1", (1, 2): "4:4:0",
+    (4, 2): "4:1:0",
+}  # fmt: skip
+"""Luma over chroma, across and down -> name."""
+_WRITABLE = ((1, 1), (2, 1), (2, 2))
+"""What Pillow writes as 0, 1 and 2."""
+
+
 class Coding(NamedTuple):
     """How strongly a JPEG is compressed."""
 
     tables: tuple[tuple[int, ...], ...]
-    """Of quantisation, one for each component or for luma and chroma."""
+    """Of quantisation, one for each component."""
     subsampling: int
     """0: none; 1: chroma at half the width, 2: at half of both sides."""
+    other: str = ""
+    """How the file was subsampled, where that cannot be written."""
+    rgb: bool = False
+    """Red, green and blue are stored as they are, not as luma and chroma."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,32 +136,68 @@ def encode(frames: Sequence[Pixels], like: ImageFile) -> bytes:
     same = isinstance(like.layout, JpegLayout)
     layout = like.layout if same else JpegLayout(tuple(portable_segments(like.portable)))
     file = io.BytesIO()
-    how: dict[str, Any] = {"quality": like.quality or 95, "subsampling": 0}
-    if like.quality is None and layout.coding is not None:
-        how = {"qtables": layout.coding.tables, "subsampling": layout.coding.subsampling}
+    how: dict[str, Any] = {"quality": like.quality or 95, "subsampling": 0, "keep_rgb": False}
+    coding = layout.coding if like.quality is None else None
+    if coding is not None:
+        how = {"qtables": coding.tables, "subsampling": coding.subsampling, "keep_rgb": coding.rgb}
     Image.fromarray(frames[0]).save(file, "JPEG", progressive=layout.progressive, **how)
     written, scans, _ = split_segments(file.getvalue())
-    plain = [segment for segment in written if not segment.is_metadata]
+    # Only RGB needs a mark of Pillow's: Adobe's, that it is that.
+    plain = [one for one in written if how["keep_rgb"] or not one.is_metadata]
     return join_segments([*layout.segments, *plain], scans)
 
 
-def _coding(image: Image.Image) -> Coding | None:
-    """Read tables and subsampling; None where Pillow cannot write the like.
+def changes(image: ImageFile) -> tuple[str, ...]:
+    """Say what a JPEG written like `image`, which was one, has otherwise; see `encode`."""
+    if image.quality is not None or not isinstance(image.layout, JpegLayout):
+        return ()
+    coding = image.layout.coding
+    if coding is None:
+        return ("its quantisation tables cannot be written, so it got quality 95.",)
+    if coding.other:
+        now = _SAMPLINGS[_WRITABLE[coding.subsampling]]
+        return (f"the subsampling {coding.other} became {now}, the nearest that can be written.",)
+    return ()
 
-    Those of RGB or CMYK that was stored as it is are for other planes than the luma and chroma that
-    are written.
-    """
+
+def _coding(image: Image.Image) -> Coding | None:
+    """Read tables and subsampling; None where tables are missing."""
     layers = getattr(image, "layer", [])
     tables = getattr(image, "quantization", {})
-    if image.mode not in ("L", "RGB") or image.info.get("adobe_transform") == 0:
-        return None
     try:
-        found = tuple(tuple(tables[number]) for _, _, _, number in layers)
+        # CMYK becomes RGB: the fourth, black, has no counterpart.
+        found = tuple(tuple(max(1, step) for step in tables[one[3]]) for one in layers[:3])
     except KeyError:
         return None
-    if len(found) != len(image.getbands()) or any(
-        len(one) != 64 or not all(1 <= step <= 255 for step in one) for one in found
-    ):
+    if len(found) != min(3, len(image.getbands())) or any(len(one) != 64 for one in found):
         return None
-    sampling = 0 if image.mode == "L" else JpegImagePlugin.get_sampling(image)
-    return None if sampling < 0 else Coding(found, sampling)
+    if image.mode == "L":
+        return Coding(found, 0)
+    rgb = _stored_as_rgb(image)
+    return Coding(found, *_sampling([one[1:3] for one in layers[:3]], rgb), rgb)
+
+
+def _sampling(factors: Sequence[tuple[int, int]], rgb: bool) -> tuple[int, str]:
+    """Choose the coarsest subsampling that can be written and loses nothing; name another one."""
+    (wide, high), *chroma = factors
+    ratios = {(wide / one, high / two) for one, two in chroma}
+    across, down = (min(side) for side in zip(*ratios, strict=True))
+    writable = _WRITABLE[:1] if rgb else _WRITABLE
+    fits = [at for at, one in enumerate(writable) if one[0] <= across and one[1] <= down]
+    chosen = fits[-1] if fits else 0
+    if ratios == {_WRITABLE[chosen]}:
+        return chosen, ""
+    name = _SAMPLINGS.get((across, down)) if len(ratios) == 1 else None
+    return chosen, name or ",".join(f"{one}x{two}" for one, two in factors)
+
+
+def _stored_as_rgb(image: Image.Image) -> bool:
+    """Decide as libjpeg does: JFIF is YCbCr, then Adobe's mark counts, then the components' names.
+
+    Source: libjpeg-turbo, jdapimin.c, default_decompress_parms.
+    """
+    if image.mode != "RGB" or "jfif" in image.info:
+        return False
+    if "adobe_transform" in image.info:
+        return bool(image.info["adobe_transform"] == 0)
+    return bytes(one[0] for one in getattr(image, "layer", [])) == b"RGB"

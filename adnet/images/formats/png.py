@@ -23,6 +23,7 @@ from adnet.images.formats.image_file import (
     squeezed,
 )
 from adnet.images.formats.png_chunks import (
+    XMP,
     Chunk,
     join_chunks,
     portable_chunks,
@@ -36,7 +37,7 @@ MAX_SIDE = 2**31 - 1
 
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-_PIXEL_CHUNKS = (b"IHDR", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"tRNS", b"hIST")
+_PIXEL_CHUNKS = (b"IHDR", b"IDAT", b"acTL", b"fcTL", b"fdAT", b"tRNS")
 """Chunks that are made from the pixels, never copied."""
 _COPIED_THOUGH_UNSAFE = (
     b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"bKGD", b"sPLT",
@@ -57,18 +58,21 @@ class PngLayout:
     before: tuple[Chunk, ...] = ()
     """Chunks between the header and the pixels, in their order."""
     after: tuple[Chunk, ...] = ()
+    """Those behind, and between the frames of an animation."""
     interlaced: bool = False
     animation: Animation | None = None
 
     @property
     def only_here(self) -> list[str]:
-        """Chunks that only PNG has."""
-        portable = (b"iCCP", b"eXIf", b"pHYs", b"PLTE")
-        kinds = [
-            chunk.kind.decode("latin-1")
-            for chunk in (*self.before, *self.after)
-            if chunk.kind not in portable and not chunk.data.startswith(b"XML:com.adobe.xmp\0")
-        ]
+        """Chunks that only PNG has, or that hold nothing readable, or again what another holds."""
+        chunks = (*self.before, *self.after)
+        found = read_portable(chunks)
+        carried = {b"iCCP": found.icc, b"eXIf": found.exif, b"pHYs": found.dpi, XMP: found.xmp}
+        kinds = []
+        for kind, data in chunks:
+            name = XMP if data.startswith(XMP + b"\0") else kind
+            if not carried.pop(name, None) and kind != b"PLTE":
+                kinds.append(kind.decode("latin-1"))
         return [f"PNG's {', '.join(dict.fromkeys(kinds))}"] if kinds else []
 
     def stripped(self) -> PngLayout:
@@ -154,11 +158,11 @@ def open_png(data: Sliced, places: list[tuple[int, int]] | None = None) -> Opene
             "supported. Unpack it with xcrun pngcrush -revert-iphone-optimizations."
         )
     header = Header.parse(chunks[0].data)
-    first, last = _pixel_range(chunks)
+    first = _pixels_start(chunks)
     colour = Colour.of(header, chunks)
     notes = colour.notes + notes
     kept = []
-    for part in (chunks[:first], chunks[last + 1 :]):
+    for part in (chunks[:first], chunks[first:]):
         carried, told = _carried(part, header, colour)
         kept.append(carried)
         notes += told
@@ -172,8 +176,7 @@ def decode(data: bytes, limit: int) -> ImageFile:
     opened = open_png(data)
     header, chunks = opened.header, opened.chunks
     layout = opened.layout
-    first, _ = _pixel_range(chunks)
-    if any(chunk.kind == b"acTL" for chunk in chunks[:first]):
+    if any(chunk.kind == b"acTL" for chunk in chunks[: _pixels_start(chunks)]):
         animation, frames = read_frames(
             chunks,
             (header.width, header.height),
@@ -242,12 +245,12 @@ def _bands(samples: NDArray[Any]) -> Iterator[NDArray[np.uint8]]:
         yield rows_of_bytes(samples[start : start + height])
 
 
-def _pixel_range(chunks: list[Chunk]) -> tuple[int, int]:
-    """Find the first and last chunk that belongs to the pixels."""
-    places = [at for at, chunk in enumerate(chunks) if chunk.kind in (b"IDAT", b"fdAT", b"fcTL")]
-    if not any(chunk.kind == b"IDAT" for chunk in chunks):
+def _pixels_start(chunks: list[Chunk]) -> int:
+    """Find the first chunk of pixels; metadata may stand between the later ones."""
+    at = next((at for at, chunk in enumerate(chunks) if chunk.kind == b"IDAT"), None)
+    if at is None:
         raise ImageError("cannot be decoded, the file may be damaged (it holds no pixels).")
-    return places[0], places[-1]
+    return at
 
 
 def _carried(
@@ -262,8 +265,11 @@ def _carried(
         if not kind[0] & 32 and kind != b"PLTE":
             raise ImageError(f"needs something that is not known here (chunk {name}).")
         if kind == b"bKGD" and colour.changed:
-            continue  # it counts in the old palette or depth
-        if kind == b"sBIT" and colour.changed:
+            if data := colour.background(chunk.data, header):
+                kept.append(Chunk(kind, data))
+            else:
+                dropped.append(name)
+        elif kind == b"sBIT" and colour.changed:
             dropped.append(name)
         elif kind[3] & 32 or kind in _COPIED_THOUGH_UNSAFE:
             kept.append(chunk)
@@ -307,6 +313,18 @@ class Colour:
             numbers = struct.unpack(f">{len(clear) // 2}H", clear)
             values = tuple(number & ((1 << header.depth) - 1) for number in numbers)
         return cls(None, values, notes, header.depth < 8 or clear is not None)
+
+    def background(self, stored: bytes, header: Header) -> bytes | None:
+        """Turn bKGD, an index or a colour of the old depth, to the new one; None if damaged."""
+        if self.palette is not None:
+            return struct.pack(">3H", *self.palette[stored[0], :3]) if len(stored) == 1 else None
+        if len(stored) != 2 * _SAMPLES[header.colour]:
+            return None
+        values = np.frombuffer(stored, ">u2")
+        if header.depth < 8:
+            low = (values & ((1 << header.depth) - 1)).astype(np.uint8)
+            values = widened(low, header.depth)
+        return values.astype(">u2").tobytes()
 
     def channels(self, header: Header) -> int:
         """Count the planes of the result."""

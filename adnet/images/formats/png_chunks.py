@@ -15,7 +15,8 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_PROFILE = 16 << 20
 """Largest ICC profile or text that is unpacked: a few kilobytes can unpack to any size."""
 
-_XMP = b"XML:com.adobe.xmp"
+XMP = b"XML:com.adobe.xmp"
+"""How the text chunk with XMP begins."""
 _RAW_PROFILE = b"Raw profile type "
 
 
@@ -94,9 +95,9 @@ def read_portable(chunks: Iterable[Chunk]) -> Portable:
             _, _, rest = data.partition(b"\0")
             if profile := _unpacked(rest[1:]):
                 found.setdefault("icc", profile)
-        elif kind == b"iTXt" and data.startswith(_XMP + b"\0") and len(data) > len(_XMP) + 2:
-            packed = data[len(_XMP) + 1]
-            text = data[len(_XMP) + 3 :].partition(b"\0")[2].partition(b"\0")[2]
+        elif kind == b"iTXt" and data.startswith(XMP + b"\0") and len(data) > len(XMP) + 2:
+            packed = data[len(XMP) + 1]
+            text = data[len(XMP) + 3 :].partition(b"\0")[2].partition(b"\0")[2]
             if plain := _unpacked(text) if packed else text:
                 found.setdefault("xmp", plain)
         elif kind == b"pHYs" and len(data) == 9:
@@ -120,7 +121,7 @@ def portable_chunks(portable: Portable) -> list[Chunk]:
     if portable.exif:
         chunks.append(Chunk(b"eXIf", portable.exif))
     if portable.xmp:
-        chunks.append(Chunk(b"iTXt", _XMP + bytes(5) + portable.xmp))
+        chunks.append(Chunk(b"iTXt", XMP + bytes(5) + portable.xmp))
     return chunks
 
 

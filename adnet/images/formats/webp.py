@@ -82,9 +82,13 @@ def decode(data: bytes, limit: int) -> ImageFile:
 
 
 def encode(frames: Sequence[Pixels], like: ImageFile) -> bytes:
-    """Write a WebP file, lossy frames at `like.quality` or 95; see `codec.encode_image`."""
+    """Write a WebP file, lossy frames at `like.quality` or 95; see `codec.encode_image`.
+
+    What was none becomes lossy, unless `like.lossless` says otherwise.
+    """
     same = isinstance(like.layout, WebpLayout)
-    layout = like.layout if same else WebpLayout(tuple(portable_chunks(like.portable)))
+    new = WebpLayout(tuple(portable_chunks(like.portable)), (like.lossless,))
+    layout = like.layout if same else new
     height, width = frames[0].shape[:2]
     alpha = any(has_alpha(frame) for frame in frames)
     stills = [
