@@ -17,6 +17,7 @@ from adnet.images.formats.image_file import ImageFile
 SIZE = (8, 6)
 WHOLE = (0, 0, *SIZE)
 PART = (2, 1, 4, 4)
+MISSING = "it ends without a trailer, so pictures may be missing at its end."
 
 
 def gif(frames, common=True, screen=SIZE, background=1):
@@ -153,3 +154,45 @@ def test_what_another_format_loses_in_a_gif_is_told(kind, shape, alpha):
     if not colours:
         assert np.array_equal(again.pixels[..., 0], file.pixels)
     assert check_writable(again, Path("c.gif")) == ()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_a_missing_trailer_costs_nothing_but_a_line(count, interlaced):
+    """Whatever whole block the file ends with; cut anywhere else, it is damaged."""
+    data, _ = gif([(WHOLE, 1, None, True, 3, interlaced)] * count)
+    whole = decode_image(data, "a")
+    for rest in (b"", b"\x21\xfe\x05after\0"):
+        file = decode_image(data[:-1] + rest, "a")
+        assert all(map(np.array_equal, file.frames, whole.frames))
+        assert len(file.frames) == count
+        assert file.notes == (*whole.notes, MISSING)
+        again = encode_image(file.frames, file)
+        assert again.endswith(b";")
+        assert decode_image(again, "b").notes == whole.notes
+    ends = set()
+    for length in range(1, len(data) - 1):
+        try:
+            part = decode_image(data[:length], "a")
+        except ImageError:
+            continue
+        ends.add(len(part.frames))
+        assert part.notes[-1] == MISSING
+        assert all(map(np.array_equal, part.frames, whole.frames))
+    assert ends == set(range(1, count + 1))
+    assert decode_image(data[:-2], "a").notes == (*whole.notes, MISSING)
+
+
+def test_pixels_that_end_with_any_block_but_the_last_are_damaged():
+    pixels = pixels_of((60, 50), "u1")
+    data = encode_image(pixels, ImageFile(pixels, "GIF"))
+    at = data.index(b"\x2c" + bytes(4)) + 11 + 768
+    ends = []
+    while data[at]:
+        at += 1 + data[at]
+        ends.append(at)
+    assert len(ends) > 9
+    for end in ends[:-1]:
+        with pytest.raises(ImageError, match="damaged"):
+            decode_image(data[:end], "a")
+    assert np.array_equal(decode_image(data[: ends[-1]], "a").pixels[..., 0], pixels)

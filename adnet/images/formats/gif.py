@@ -82,7 +82,8 @@ class _Picture:
         head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0xF7, 0, 0) + ramp
         flags = 0x40 if self.interlaced else 0
         head += struct.pack("<BHHHHB", _IMAGE, 0, 0, width, height, flags)
-        with opened(head + self.packed + bytes((_TRAILER,)), "GIF") as image:
+        # The file may have ended before the empty block that closes the pixels.
+        with opened(head + self.packed + bytes((0, _TRAILER)), "GIF") as image:
             indices = np.asarray(image)
         table = np.zeros((256, 4), np.uint8)
         table[:, 3] = 255
@@ -96,7 +97,7 @@ class _Picture:
 
 def decode(data: bytes, limit: int) -> ImageFile:
     """Read a GIF file; see `codec.decode_image`."""
-    layout, (width, height), pictures = _layout(data)
+    layout, (width, height), pictures, cut = _layout(data)
     # A first picture that is larger than the screen enlarges it; what else is beyond is not seen.
     width = max(width, pictures[0].place[1].stop)
     height = max(height, pictures[0].place[0].stop)
@@ -117,8 +118,10 @@ def decode(data: bytes, limit: int) -> ImageFile:
     clear = any((frame[..., 3] < 255).any() for frame in frames)
     if not clear:
         frames = [np.ascontiguousarray(frame[..., :3]) for frame in frames]
-    notes = (f"the palette became RGB{' and alpha' * clear}, the result has a new one.",)
-    return ImageFile(frames[0], "GIF", layout, notes=notes, more=tuple(frames[1:]))
+    notes = [f"the palette became RGB{' and alpha' * clear}, the result has a new one."]
+    if cut:
+        notes.append("it ends without a trailer, so pictures may be missing at its end.")
+    return ImageFile(frames[0], "GIF", layout, notes=tuple(notes), more=tuple(frames[1:]))
 
 
 def encode(frames: Sequence[Pixels], like: ImageFile) -> bytes:
@@ -189,11 +192,11 @@ def _hidden(frame: Pixels) -> NDArray[np.bool_]:
     return found
 
 
-def _layout(data: bytes) -> tuple[GifLayout, tuple[int, int], list[_Picture]]:
+def _layout(data: bytes) -> tuple[GifLayout, tuple[int, int], list[_Picture], bool]:
     """Walk through the blocks of the file.
 
     Returns:
-        The layout, (width, height) of the screen, the pictures.
+        The layout, (width, height) of the screen, the pictures, and whether the trailer is missing.
 
     Raises:
         ImageError: the file ends early.
@@ -203,9 +206,11 @@ def _layout(data: bytes) -> tuple[GifLayout, tuple[int, int], list[_Picture]]:
     width, height, flags, _, aspect = struct.unpack("<HHBBB", data[6:13])
     position = 13 + (3 << (flags & 7) + 1 if flags & 128 else 0)
     common = data[13:position]
-    extensions, delays, pictures = [], [], []
+    extensions, delays = [], []
+    pictures: list[_Picture] = []
     delay, disposal, clear = 0, 0, None
-    while True:
+    # Viewers need no trailer where the pictures are whole.
+    while not (cut := bool(pictures) and position == len(data)):
         kind = _byte(data, position)
         if kind == _TRAILER:
             break
@@ -220,7 +225,7 @@ def _layout(data: bytes) -> tuple[GifLayout, tuple[int, int], list[_Picture]]:
         elif kind == _IMAGE:
             flags = _byte(data, position + 9)
             start = position + 10 + (3 << (flags & 7) + 1 if flags & 128 else 0)
-            end = _end_of_blocks(data, start + 1)
+            end = _end_of_blocks(data, start + 1, may_lack=True)
             left, top, *size = struct.unpack("<4H", data[position + 1 : position + 9])
             place = slice(top, top + size[1]), slice(left, left + size[0])
             table = data[position + 10 : start] or common
@@ -234,7 +239,7 @@ def _layout(data: bytes) -> tuple[GifLayout, tuple[int, int], list[_Picture]]:
         position = end
     if not delays:
         raise ImageError("cannot be decoded, the file may be damaged (it holds no pixels).")
-    return GifLayout(tuple(extensions), tuple(delays), aspect), (width, height), pictures
+    return GifLayout(tuple(extensions), tuple(delays), aspect), (width, height), pictures, cut
 
 
 def _byte(data: bytes, position: int) -> int:
@@ -243,7 +248,10 @@ def _byte(data: bytes, position: int) -> int:
     return data[position]
 
 
-def _end_of_blocks(data: bytes, position: int) -> int:
+def _end_of_blocks(data: bytes, position: int, *, may_lack: bool = False) -> int:
+    """Return where the blocks end; `may_lack`: the file may end instead of the last, empty one."""
     while length := _byte(data, position):
         position += 1 + length
+        if may_lack and position == len(data):
+            return position
     return position + 1
