@@ -179,5 +179,20 @@ def test_a_missing_trailer_costs_nothing_but_a_line(count, interlaced):
         ends.add(len(part.frames))
         assert part.notes[-1] == MISSING
         assert all(map(np.array_equal, part.frames, whole.frames))
-        assert data[length - 1] == 0
-    assert ends == set(range(1, count))
+    assert ends == set(range(1, count + 1))
+    assert decode_image(data[:-2], "a").notes == (*whole.notes, MISSING)
+
+
+def test_pixels_that_end_with_any_block_but_the_last_are_damaged():
+    pixels = pixels_of((60, 50), "u1")
+    data = encode_image(pixels, ImageFile(pixels, "GIF"))
+    at = data.index(b"\x2c" + bytes(4)) + 11 + 768
+    ends = []
+    while data[at]:
+        at += 1 + data[at]
+        ends.append(at)
+    assert len(ends) > 9
+    for end in ends[:-1]:
+        with pytest.raises(ImageError, match="damaged"):
+            decode_image(data[:end], "a")
+    assert np.array_equal(decode_image(data[: ends[-1]], "a").pixels[..., 0], pixels)

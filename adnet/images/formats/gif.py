@@ -82,7 +82,8 @@ class _Picture:
         head = b"GIF89a" + struct.pack("<HHBBB", width, height, 0xF7, 0, 0) + ramp
         flags = 0x40 if self.interlaced else 0
         head += struct.pack("<BHHHHB", _IMAGE, 0, 0, width, height, flags)
-        with opened(head + self.packed + bytes((_TRAILER,)), "GIF") as image:
+        # The file may have ended before the empty block that closes the pixels.
+        with opened(head + self.packed + bytes((0, _TRAILER)), "GIF") as image:
             indices = np.asarray(image)
         table = np.zeros((256, 4), np.uint8)
         table[:, 3] = 255
@@ -205,7 +206,8 @@ def _layout(data: bytes) -> tuple[GifLayout, tuple[int, int], list[_Picture], bo
     width, height, flags, _, aspect = struct.unpack("<HHBBB", data[6:13])
     position = 13 + (3 << (flags & 7) + 1 if flags & 128 else 0)
     common = data[13:position]
-    extensions, delays, pictures = [], [], []
+    extensions, delays = [], []
+    pictures: list[_Picture] = []
     delay, disposal, clear = 0, 0, None
     # Viewers need no trailer where the pictures are whole.
     while not (cut := bool(pictures) and position == len(data)):
@@ -223,7 +225,7 @@ def _layout(data: bytes) -> tuple[GifLayout, tuple[int, int], list[_Picture], bo
         elif kind == _IMAGE:
             flags = _byte(data, position + 9)
             start = position + 10 + (3 << (flags & 7) + 1 if flags & 128 else 0)
-            end = _end_of_blocks(data, start + 1)
+            end = _end_of_blocks(data, start + 1, may_lack=True)
             left, top, *size = struct.unpack("<4H", data[position + 1 : position + 9])
             place = slice(top, top + size[1]), slice(left, left + size[0])
             table = data[position + 10 : start] or common
@@ -246,7 +248,10 @@ def _byte(data: bytes, position: int) -> int:
     return data[position]
 
 
-def _end_of_blocks(data: bytes, position: int) -> int:
+def _end_of_blocks(data: bytes, position: int, *, may_lack: bool = False) -> int:
+    """Return where the blocks end; `may_lack`: the file may end instead of the last, empty one."""
     while length := _byte(data, position):
         position += 1 + length
+        if may_lack and position == len(data):
+            return position
     return position + 1
