@@ -59,20 +59,21 @@ def test_nothing_installs_adnet_from_an_index():
 
 
 def test_figures_of_the_shipped_models_are_those_of_their_records():
-    told = {one.name: one.card.training["test_psnr"] for one in pretrained_models()}
-    pages = [(ROOT / name).read_text() for name in ("README.md", "docs/numbers.md")]
-    for text in pages:
-        rows = [line for line in text.splitlines() if line.startswith("| `")]
-        for name, sets in (
-            ("gray-25", "BSD68"),
-            ("gray-blind", "BSD68"),
-            ("color-blind", "CBSD68"),
-        ):
-            (row,) = [one for one in rows if one.startswith(f"| `{name}`")]
+    told = {one.name: one.card.training.get("test_psnr") for one in pretrained_models()}
+    for page in ("README.md", "docs/numbers.md"):
+        rows = [line for line in (ROOT / page).read_text().splitlines() if line.startswith("| `")]
+        seen = set()
+        for row in rows:
+            name = row.split("`")[1]
+            if not told.get(name) or " dB" not in row:
+                continue
+            seen.add(name)
+            (figures_of,) = told[name].values()
             levels = re.search(r"sigma ([\d /]+)", row)[1].split("/")
             figures = re.search(r"\| ([\d. /]+) dB", row)[1].split("/")
             for level, figure in zip(levels, figures, strict=True):
-                assert f"{told[name][sets][level.strip()]:.2f}" == figure.strip(), row
+                assert f"{figures_of[level.strip()]:.2f}" == figure.strip(), row
+        assert seen >= {"gray-25", "gray-blind", "color-blind"}
 
 
 def test_the_table_of_rooms_is_the_tree():
