@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from adnet.errors import ImageError
+from adnet.images.float_range import parse_no_data
 from adnet.images.formats.image_file import ImageFile, Pixels, Portable, require_pixels
 from adnet.images.formats.source import Sliced
 from adnet.images.formats.tiff_page import ICC, PageLayout, PageReader
@@ -25,7 +26,7 @@ from adnet.images.formats.tiff_write import page_to_write, plain_layout
 
 MAX_SIDE = 2**32 - 1
 
-_XMP, _IPTC, _PHOTOSHOP = 700, 33723, 34377
+_XMP, _IPTC, _PHOTOSHOP, _NO_DATA = 700, 33723, 34377, 42113
 _EXIF_TAGS = (269, 270, 271, 272, 274, 285, 305, 306, 315, 316, 33432)
 """Tags of a page that an Exif block of another format holds, too."""
 _LOOKS = (254, 255, 274, 282, 283, 296, 297, 301, 318, 319, 532, ICC)
@@ -126,6 +127,17 @@ def layout_to_write(frames: Sequence[Pixels], like: ImageFile) -> TiffLayout:
             for page in layouts
         ]  # fmt: skip
     return TiffLayout(kind, tuple(layouts))
+
+
+def no_data_of(image: ImageFile) -> list[float | None]:
+    """Return what each page writes for missing data by GDAL's tag; None where it has none."""
+    if not isinstance(image.layout, TiffLayout):
+        return [None] * len(image.frames)
+    tags = [page.directory.tags.get(_NO_DATA) for page in image.layout.pages]
+    return [
+        parse_no_data(tag.data, frame.dtype) if tag else None
+        for tag, frame in zip(tags, image.frames, strict=True)
+    ]
 
 
 def exif_to_directory(exif: bytes, kind: Kind) -> Directory:
