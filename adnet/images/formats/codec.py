@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from adnet.errors import ImageError
 from adnet.images.formats import bmp, gif, jpeg, png, tiff, webp
+from adnet.images.formats.extra_samples import straightened, told, without_unknown
 from adnet.images.formats.image_file import ImageFile, Pixels, has_alpha, orientation_of, upright
 from adnet.images.formats.jpeg_segments import too_long
 from adnet.images.formats.kinds import FORMATS, format_of, why_not
@@ -108,7 +109,7 @@ def encode_image(
     wanted = format or like.format
     frames, made = arranged(_as_frames(pixels), like, wanted)
     try:
-        return _FORMATS[wanted].encode(frames, made)
+        return _FORMATS[wanted].encode(straightened(frames, like, wanted), made)
     except (OSError, ValueError, struct.error, OverflowError, RuntimeError, MemoryError) as err:
         raise ImageError(f"{wanted} cannot be written: {err}.") from err
 
@@ -121,6 +122,7 @@ def arranged(
     Raises:
         ImageError: the format cannot hold these pixels.
     """
+    frames = without_unknown(frames, like, wanted)
     made = replace(like, pixels=frames[0], more=frames[1:])
     _check(made, wanted)
     if len(frames) != len(like.frames) or wanted != like.format or _differs(frames, like):
@@ -149,8 +151,9 @@ def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
         ImageError: it cannot be written, for its transparency, depth, size or frames.
     """
     wanted = target_format(image, target)
+    shown = without_unknown(image.frames, image, wanted)
     try:
-        _check(image, wanted)
+        _check(replace(image, pixels=shown[0], more=shown[1:]), wanted)
     except ImageError as err:
         raise ImageError(f"{target}: {err}") from err
     if wanted == image.format:
@@ -166,17 +169,12 @@ def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
         notes.append(f"{', '.join(lost)} cannot be carried into {wanted} and was left out.")
     if len(image.frames) > 1:
         notes.append(f"frames became pages of the {wanted}, without timing.")
-    if any(len(getattr(page, "extra_codes", ())) > 1 for page in _pages(image)):
-        notes.append("samples beyond colour and alpha were left out.")
+    notes += told(image, wanted)
     if "Exif" in lost and orientation_of(image.portable.exif) != 1:
         notes.append(f"the pixels were turned upright, since {wanted} knows no orientation.")
     if wanted == "WEBP" and image.colour_channels == 1:
         notes.append("gray became RGB, since WebP has no gray.")
     return tuple(notes)
-
-
-def _pages(image: ImageFile) -> tuple[Any, ...]:
-    return getattr(image.layout, "pages", ())
 
 
 def _as_frames(pixels: Pixels | Sequence[Pixels]) -> tuple[Pixels, ...]:
