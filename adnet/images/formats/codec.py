@@ -13,8 +13,9 @@ import numpy as np
 
 from adnet.errors import ImageError
 from adnet.images.formats import bmp, gif, jpeg, png, tiff, webp
+from adnet.images.formats.exif import orientation_of, resolution_of
 from adnet.images.formats.extra_samples import straightened, told, without_unknown
-from adnet.images.formats.image_file import ImageFile, Pixels, has_alpha, orientation_of, upright
+from adnet.images.formats.image_file import ImageFile, Pixels, has_alpha, upright
 from adnet.images.formats.jpeg_segments import too_long
 from adnet.images.formats.kinds import FORMATS, format_of, why_not
 
@@ -160,6 +161,8 @@ def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
         return ()
     kept = _FORMATS[wanted].portable
     lost = [name for name in image.portable.names if name not in kept]
+    if "Exif" in kept and "resolution" in lost and resolution_of(image.portable.exif):
+        lost.remove("resolution")  # Exif has it
     if wanted == "JPEG":
         lost += too_long(image.portable)
     if image.layout is not None:
@@ -170,6 +173,8 @@ def check_writable(image: ImageFile, target: Path) -> tuple[str, ...]:
     if len(image.frames) > 1:
         notes.append(f"frames became pages of the {wanted}, without timing.")
     notes += told(image, wanted)
+    if wanted == "TIFF":
+        notes += tiff.told_of_exif(image.portable.exif)
     if "Exif" in lost and orientation_of(image.portable.exif) != 1:
         notes.append(f"the pixels were turned upright, since {wanted} knows no orientation.")
     if wanted == "WEBP" and image.colour_channels == 1:

@@ -44,7 +44,7 @@ from adnet.images.formats.tiff_tags import Directory, Kind, Tag
 ICC = 34675
 TOGETHER = 16
 """Segments decoded at once."""
-_LAYOUT_TAGS = frozenset(
+LAYOUT_TAGS = frozenset(
     (256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 284, 288, 289, 292, 293, 317,
      320, 322, 323, 324, 325, 326, 327, 328, 330, 338, 339, 347, 512, 513, 514, 515, 517, 518, 519,
      520, 521, 529, 530, 531)
@@ -111,7 +111,7 @@ class PageReader:
         stored = check_page(self.tags)
         if 330 in self.page.tags:
             self.notes.append("smaller or other pictures inside the page were left out.")
-        tags = {code: tag for code, tag in self.page.tags.items() if code not in _LAYOUT_TAGS}
+        tags = {code: tag for code, tag in self.page.tags.items() if code not in LAYOUT_TAGS}
         if 274 in tags and not 1 <= self.tags.number(274, 0) <= 8:
             self.notes.append("its orientation is none of the eight and was left out.")
             del tags[274]
