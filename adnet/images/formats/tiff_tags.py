@@ -201,8 +201,12 @@ class _Reader:
                 self.notes.append(f"tag {code} is damaged and was left out.")
             return
         tag = Tag(type_, count, self.data[start : start + size])
+        if code in directory.tags or code in directory.children:
+            if directory.tags.get(code) != tag:
+                self.notes.append(f"tag {code} is there twice; the second was left out.")
+            return
         if code not in SUB_DIRECTORIES or count != 1 or type_ not in (4, 13, 16, 18):
-            directory.tags.setdefault(code, tag)
+            directory.tags[code] = tag
             return
         (position,) = values(tag, self.kind)
         try:
