@@ -157,7 +157,8 @@ def check_range(
     """
     if found is None:
         return ""
-    _require_sound(found, value_range, no_data, "a wider --range BLACK,WHITE")
+    require_data(found, value_range or NOMINAL, no_data)
+    _require_sound(found, value_range, "a wider --range BLACK,WHITE")
     low, high = found.low, found.high
     black, white = value_range or NOMINAL
     if value_range is None and _is_far(low, high):
@@ -183,7 +184,7 @@ def require_meant(image: NDArray[Any], value_range: Range | None) -> None:
     found = extent([image], image.shape[-1])
     if found is None:
         return
-    _require_sound(found, value_range, None, "a wider value_range=(black, white)")
+    _require_sound(found, value_range, "a wider value_range=(black, white)")
     if value_range is None and _is_far(found.low, found.high):
         raise ImageError(
             f"the array's values reach from {found.low:.4g} to {found.high:.4g}; floats are taken "
@@ -203,9 +204,23 @@ def _beyond(found: Extent, value_range: Range) -> tuple[float, float]:
     return (black - found.low) / (white - black), (found.high - white) / (white - black)
 
 
-def _require_sound(
-    found: Extent, value_range: Range | None, no_data: float | None, wider: str
-) -> None:
+def require_data(found: Extent, value_range: Range, no_data: float | None) -> None:
+    """Refuse what a file writes for missing data, where it lies far outside and occurs.
+
+    Raises:
+        ImageError: it does.
+    """
+    if no_data not in (found.low, found.high) or max(_beyond(found, value_range)) <= _OUTSIDE:
+        return
+    count = found.lows if no_data == found.low else found.highs
+    raise ImageError(
+        f"{_told(count)} {no_data:.4g}, which stands for missing data by the file's tag "
+        "GDAL_NODATA, and would spoil all pixels around. Fill it first, with "
+        "gdal_fillnodata.py for example."
+    )
+
+
+def _require_sound(found: Extent, value_range: Range | None, wider: str) -> None:
     """Refuse values that would spoil all pixels around them, whatever was meant by them."""
     if count := found.nans + found.infinite:
         what = "not numbers (NaN)" if found.nans else "infinite"
@@ -216,13 +231,6 @@ def _require_sound(
         )
     below, above = _beyond(found, value_range or NOMINAL)
     value, count = (found.low, found.lows) if below > above else (found.high, found.highs)
-    if no_data in (found.low, found.high) and max(below, above) > _OUTSIDE:
-        count = found.lows if no_data == found.low else found.highs
-        raise ImageError(
-            f"{_told(count)} {no_data:.4g}, which stands for missing data by the file's tag "
-            "GDAL_NODATA, and would spoil all pixels around. Fill it first, with "
-            "gdal_fillnodata.py for example."
-        )
     if value_range is None and abs(value) <= _NO_WHITE:
         return  # which range is meant, is asked for
     if max(below, above) > FARTHEST:

@@ -111,6 +111,8 @@ def test_what_the_file_calls_missing(tmp_path, way, no_data):
         error = from_file(tmp_path, data, value_range)
         assert f"2 of its values are {float(no_data):.4g}, which stands for missing" in error
         assert "GDAL_NODATA" in error
+        with pytest.raises(ImageError, match=r"a\.tif: 2 of its values are .* GDAL_NODATA"):
+            adnet.denoise(tmp_path / "a.tif", value_range=value_range)
 
 
 @pytest.mark.parametrize("no_data", ["-9999", "nan", "0", "none", ""])
