@@ -10,7 +10,7 @@
     ├── ShapeError            an array or tile does not fit what the model accepts
     ├── ExportError           a conversion failed
     │   └── ParityError          the converted model does not equal the original
-    ├── PrecisionError        half precision overflowed
+    ├── PrecisionError        a result is not finite: half precision overflowed, or the model is bad
     ├── DeviceError           a device failed while it was opened or worked
     │   └── DeviceLostError      it will not work again in this process
     ├── TrainingError         training cannot start or go on
@@ -70,7 +70,7 @@ class ParityError(ExportError):
 
 
 class PrecisionError(AdnetError):
-    """A result of half precision is not finite; nothing is written."""
+    """A result is not finite, of half precision most often; nothing is written."""
 
 
 class DeviceError(AdnetError):

@@ -12,7 +12,9 @@ import numpy as np
 from PIL import Image
 
 from adnet.errors import ImageError, UsageError
+from adnet.images.float_range import extent, require_data
 from adnet.images.formats.colour import cmyk_to_rgb, srgb_profile, stored_lab_to_rgb
+from adnet.images.formats.tiff import no_data_of
 from adnet.images.image import read_image
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
@@ -120,6 +122,11 @@ def _denoise_one(image: Any, denoiser: Denoiser) -> Any:
                 f"{image}: has {len(file.frames)} frames or pages; expected one image. "
                 "adnet.denoise_folder keeps them all."
             )
+        if (found := extent([file.pixels], file.colour_channels)) is not None:
+            try:
+                require_data(found, denoiser.value_range, no_data_of(file)[0])
+            except ImageError as err:
+                raise ImageError(f"{image}: {err}") from err
         return denoiser(file.pixels)
     if isinstance(image, Image.Image):
         return _denoise_pillow(image, denoiser)

@@ -21,6 +21,7 @@ from adnet.images.float_range import extent
 from adnet.images.formats.codec import damage_told
 from adnet.images.formats.image_file import colour_channels, planes
 from adnet.images.formats.rows import RowSource, open_rows, open_sink
+from adnet.images.formats.tiff import no_data_of
 from adnet.images.image import ImageFile, target_format
 from adnet.images.noise_level import NoiseMeter
 from adnet.runtime.denoiser import Denoiser
@@ -104,11 +105,12 @@ class _Call:
 def _checked(work: Work, file: ImageFile, source: RowSource, limits: Limits) -> list[str]:
     """Look at the values of float images first: refused at the end, all work would be lost."""
     told = []
-    for page, frame in enumerate(file.frames):
+    for page, no_data in enumerate(no_data_of(source.file)):
+        frame = file.frames[page]
         if frame.dtype.kind == "f":
             with damage_told(str(work.job.source)):
                 found = extent(source.bands(page), colour_channels(frame))
-            told.append(checked(work.job, found, limits))
+            told.append(checked(work.job, found, limits, no_data))
     return [one for one in told if one]
 
 

@@ -152,6 +152,7 @@ class Denoiser(OfOneProcess):
         Raises:
             ShapeError: the array is no image, or does not fit the model.
             ImageError: floats that are not finite, or not in the range that was said.
+            PrecisionError: the result is not finite.
             UsageError: it is closed, or this process was forked from its own.
         """
         planes = _check_image(image)

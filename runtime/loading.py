@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from adnet.errors import ImageError
-from adnet.images.float_range import Range, check_range, extent
+from adnet.images.float_range import Extent, Range, check_range, extent
 from adnet.images.formats.codec import damage_told, stays_lossless
 from adnet.images.formats.image_file import colour_channels, require_pixels
 from adnet.images.formats.need import glance, whole_bytes
 from adnet.images.formats.rows import RowSource, divides, open_rows, work_bytes
+from adnet.images.formats.tiff import no_data_of
 from adnet.images.image import (
     DEFAULT_MAX_PIXELS,
     ImageFile,
@@ -137,7 +138,10 @@ def load_from(job: Job, file: ImageFile, limits: Limits) -> ImageFile:
     Raises:
         ImageError: it cannot.
     """
-    told = [checked(job, extent([frame], colour_channels(frame)), limits) for frame in file.frames]
+    told = [
+        checked(job, extent([frame], colour_channels(frame)), limits, no_data)
+        for frame, no_data in zip(file.frames, no_data_of(file), strict=True)
+    ]
     return _ready(job, replace(file, notes=(*file.notes, *filter(None, told))), limits)
 
 
@@ -151,10 +155,10 @@ def band_rows_of(denoiser: Denoiser) -> BandRows:
     return rows
 
 
-def checked(job: Job, found: Range | None, limits: Limits) -> str:
+def checked(job: Job, found: Extent | None, limits: Limits, no_data: float | None) -> str:
     """See `check_range`; names the file."""
     try:
-        return check_range(found, limits.value_range)
+        return check_range(found, limits.value_range, no_data)
     except ImageError as err:
         raise ImageError(f"{job.source}: {err}") from err
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adnet.images.float_range import NOMINAL, Range
+from adnet.images.float_range import NOMINAL, Range, to_nominal
 
 Float32 = NDArray[np.float32]
 
@@ -20,14 +20,8 @@ LUMA_NOISE = float(np.sqrt(np.square(_LUMA).sum()))
 
 def to_float(pixels: NDArray[Any], values: Range) -> Float32:
     """(H, W, C) of any accepted dtype -> (C, H, W) float32 with white at 1."""
-    planes = np.asarray(pixels.transpose(2, 0, 1), np.float32, order="C")
-    if pixels.dtype.kind == "u":
-        planes /= np.float32(np.iinfo(pixels.dtype).max)
-    elif values != NOMINAL:
-        black, white = values
-        planes = planes - np.float32(black)
-        planes /= np.float32(white - black)
-    return planes
+    planes = np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return to_nominal(planes, values)
 
 
 def from_float(
@@ -43,7 +37,11 @@ def from_float(
         result = result * np.float32(np.iinfo(like.dtype).max)
     elif values != NOMINAL:
         black, white = values
-        result = result * np.float32(white - black) + np.float32(black)
+        limits = np.finfo(like.dtype)
+        # In float64, as `to_nominal`; white may be the largest number that the dtype has.
+        with np.errstate(over="ignore"):
+            result = result.astype(np.float64) * (white - black) + black
+        result = np.clip(result, limits.min, limits.max)
     if strength != 1:
         exact = np.float32 if like.dtype.itemsize < 4 else like.dtype.newbyteorder("=")
         result = (1 - strength) * like.astype(exact) + strength * result

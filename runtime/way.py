@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adnet.errors import PrecisionError
 from adnet.images.float_range import Range
 from adnet.runtime.backend import Backend, InputSpec
 from adnet.runtime.pixels import from_float, luma, mean_of_orientations, to_float, with_luma
@@ -79,6 +80,12 @@ def work_through(
         for (place, group), denoised in zip(chunk, way.denoise(batch), strict=False):
             core = (place.core_rows, place.core_columns, group)
             kept = denoised[:, place.core_within[0], place.core_within[1]]
+            if not np.isfinite(kept).all():
+                raise PrecisionError(
+                    f"{backend.name} backend: the result holds values that are no finite numbers, "
+                    "though the input has none. Try --precision fp32 or another backend; if that "
+                    "does not help, the model file is damaged."
+                )
             out[core] = from_float(kept, source[core], way.values, way.treatment.strength)
             pixels += out[core].size
         return pixels

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from adnet.images.float_range import NOMINAL, Range, to_nominal
+from adnet.images.float_range import FARTHEST, NOMINAL, Range, to_nominal
 from adnet.images.levels import WHITE
 
 BLOCK = 32
@@ -70,6 +70,8 @@ class NoiseMeter:
             return
         cut = rows[: self.block, : count * self.block].reshape(self.block, count, self.block, -1)
         values = to_nominal(cut[:, :: self._step].transpose(3, 1, 0, 2), self._range)
+        # What is farther away is refused, but in bands only after the estimate.
+        values = np.clip(values, -FARTHEST, FARTHEST)
         clipped = np.mean((values == 0) | (values == 1), axis=(2, 3))
         high, low = _filtered(values, _HIGH, 2), _filtered(values, _LOW, 2)
         texture = np.mean(

@@ -245,7 +245,10 @@ def _record(name: str, card: ModelCard) -> str:
         )
         judged = one.get("judged")
         if judged:
-            levels = ", ".join(f"{psnr:.3f}" + (f" at {level}" if level != "real" else "") for level, psnr in judged["psnr"].items())
+            levels = ", ".join(
+                f"{psnr:.3f}" + (f" at {level}" if level != "real" else "")
+                for level, psnr in judged["psnr"].items()
+            )
             lines[-1] += f" Chosen by {judged['images']}: {levels} dB."
         if config:
             lines += ["", f"       {train_command(config)}", ""]

@@ -122,7 +122,8 @@ class Plan:
             image.read(self.grid.core(cell)) for cell in self.grid.cells
         )
         try:
-            note = check_range(extent(pieces, colours_of(image)), self.settings.value_range)
+            found = extent(pieces, colours_of(image))
+            note = check_range(found, self.settings.value_range, image.carried.no_data)
         except ImageError as err:
             raise ImageError(f"{self.source}: {err}") from err
         return [note] if note else []

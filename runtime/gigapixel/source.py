@@ -29,6 +29,8 @@ class Carried:
     orientation: int = 1
     alpha: int | None = None
     """TIFF's ExtraSamples of the last plane: 1 associated, 2 unassociated alpha, 0 unspecified."""
+    no_data: float | None = None
+    """What stands for missing data in the input; it is not written."""
     texts: dict[int, str] = field(default_factory=dict)
     """TIFF tags of plain text."""
     attributes: dict[str, Any] = field(default_factory=dict)

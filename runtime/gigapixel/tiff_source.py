@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from adnet import storage
 from adnet.errors import ImageError
+from adnet.images.float_range import parse_no_data
 from adnet.runtime.gigapixel.grid import Place
 from adnet.runtime.gigapixel.source import Carried, require_kind
 
@@ -192,6 +193,7 @@ class TiffSource:
             profile=tags.get(34675),
             orientation=int(tags.get(274, 1)),
             alpha=extra[-1] if extra else None,
+            no_data=parse_no_data(str(tags.get(42113)), self.dtype),
             texts={code: tags[code] for code in _TEXTS if isinstance(tags.get(code), str)},
         )
 

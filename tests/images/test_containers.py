@@ -11,10 +11,9 @@ from PIL import Image, ImageOps
 from adnet.errors import ImageError
 from adnet.images.formats import jpeg_segments, png_chunks, tiff_tags, webp_chunks
 from adnet.images.formats.bits import narrowed, pack_bits, unpack_bits, widened
+from adnet.images.formats.exif import exif_with_orientation, orientation_of
 from adnet.images.formats.image_file import (
     Portable,
-    exif_with_orientation,
-    orientation_of,
     upright,
 )
 from adnet.images.formats.jpeg_segments import Segment

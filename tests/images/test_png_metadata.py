@@ -112,7 +112,7 @@ def test_damaged_exif_is_kept_as_it_is_or_told(exif, kind, target):
     Image.fromarray(pixels_of((9, 12, 3), "u1")).save(file, kind, exif=b"Exif\0\0" + exif)
     source = decode_image(file.getvalue(), "a")
     lines = check_writable(source, Path(f"b{SUFFIXES[target]}"))
-    told = "the Exif data are damaged and were left out."
+    told = "Exif is damaged and was left out."
     assert lines.count(told) == (kind != target)
     data = encode_image(source.frames, source, target)
     assert decode_image(data, "b").portable.exif == (exif if kind == target else None)

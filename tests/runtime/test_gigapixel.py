@@ -8,6 +8,7 @@ import pytest
 from smear import install
 
 from adnet.errors import ImageError, UsageError
+from adnet.images.levels import from_levels
 from adnet.images.synthetic import render
 from adnet.runtime.gigapixel.grid import Grid, require_chunk
 from adnet.runtime.settings import Settings
@@ -305,6 +306,12 @@ def refused_cases(tmp_path):
     zarr.open_group(tmp_path / "group.zarr", mode="w")
     yield tmp_path / "group.zarr", "group without an array named 0"
     yield save(tmp_path / "far.tif", pixels.astype(np.float32)), "--range"
+    nominal = from_levels(pixels)
+    nominal[3, 4] = -3.4e38
+    yield save(tmp_path / "huge.tif", nominal), "1 of its values is -3.4e.38, .* fill it first"
+    nominal[3, 4] = -2
+    missing = [(42113, "s", 3, "-2", True)]
+    yield save(tmp_path / "missing2.tif", nominal, extratags=missing), "GDAL_NODATA"
     yield tmp_path / "x.png", "only TIFF and Zarr"
 
 

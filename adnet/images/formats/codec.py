@@ -7,21 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from adnet.errors import ImageError
 from adnet.images.formats import bmp, gif, jpeg, png, tiff, webp
-from adnet.images.formats.image_file import (
-    ImageFile,
-    Pixels,
-    Portable,
-    has_alpha,
-    is_exif,
-    orientation_of,
-    upright,
-)
+from adnet.images.formats.exif import is_exif, orientation_of, resolution_of
+from adnet.images.formats.extra_samples import straightened, told, without_unknown
+from adnet.images.formats.image_file import ImageFile, Pixels, Portable, has_alpha, upright
 from adnet.images.formats.jpeg_segments import too_long
 from adnet.images.formats.kinds import FORMATS, format_of, why_not
 
@@ -116,7 +110,7 @@ def encode_image(
     wanted = format or like.format
     frames, made = arranged(_as_frames(pixels), like, wanted)
     try:
-        return _FORMATS[wanted].encode(frames, made)
+        return _FORMATS[wanted].encode(straightened(frames, like, wanted), made)
     except (OSError, ValueError, struct.error, OverflowError, RuntimeError, MemoryError) as err:
         raise ImageError(f"{wanted} cannot be written: {err}.") from err
 
@@ -129,6 +123,7 @@ def arranged(
     Raises:
         ImageError: the format cannot hold these pixels.
     """
+    frames = without_unknown(frames, like, wanted)
     made = replace(like, pixels=frames[0], more=frames[1:])
     _check(made, wanted)
     if len(frames) != len(like.frames) or wanted != like.format or _differs(frames, like):
@@ -183,29 +178,26 @@ def check_writable(image: ImageFile, target: Path, source: Path | None = None) -
         ImageError: it cannot be written, for its transparency, depth, size or frames.
     """
     wanted = target_format(image, target)
+    shown = without_unknown(image.frames, image, wanted)
     try:
-        _check(image, wanted)
+        _check(replace(image, pixels=shown[0], more=shown[1:]), wanted)
     except ImageError as err:
         raise ImageError(f"{target}: {err}") from err
     if wanted == image.format:
         return jpeg.changes(image) if wanted == "JPEG" else ()
-    kept = _FORMATS[wanted].portable
     portable = _readable(image.portable)
-    lost = [name for name in portable.names if name not in kept]
-    if wanted == "JPEG":
-        lost += too_long(portable)
-    if image.layout is not None:
-        lost += image.layout.only_here
+    lost = _lost(image, portable, wanted)
     notes = _told_name(image, source, target) if source is not None else []
     if portable != image.portable:
-        notes.append("the Exif data are damaged and were left out.")
+        notes.append("Exif is damaged and was left out.")
     if lost:
         notes.append(f"{', '.join(lost)} cannot be carried into {wanted} and was left out.")
     if len(image.frames) > 1:
         notes.append(f"frames became pages of the {wanted}, without timing.")
-    if any(len(getattr(page, "extra_codes", ())) > 1 for page in _pages(image)):
-        notes.append("samples beyond colour and alpha were left out.")
-    if "Exif" in lost and orientation_of(image.portable.exif) != 1:
+    notes += told(image, wanted)
+    if wanted == "TIFF":
+        notes += tiff.told_of_exif(portable.exif)
+    if "Exif" in lost and orientation_of(portable.exif) != 1:
         notes.append(f"the pixels were turned upright, since {wanted} knows no orientation.")
     if wanted == "WEBP" and image.colour_channels == 1:
         notes.append("gray became RGB, since WebP has no gray.")
@@ -214,14 +206,21 @@ def check_writable(image: ImageFile, target: Path, source: Path | None = None) -
     return tuple(notes)
 
 
+def _lost(image: ImageFile, portable: Portable, wanted: str) -> list[str]:
+    """Name the metadata that a format has no place for."""
+    kept = _FORMATS[wanted].portable
+    lost = [name for name in portable.names if name not in kept]
+    if "Exif" in kept and "resolution" in lost and resolution_of(portable.exif):
+        lost.remove("resolution")  # Exif has it
+    if wanted == "JPEG":
+        lost += too_long(portable)
+    return lost if image.layout is None else lost + list(image.layout.only_here)
+
+
 def _readable(portable: Portable) -> Portable:
     """Leave out damaged Exif, which formats that take it apart could not hold."""
     damaged = portable.exif is not None and not is_exif(portable.exif)
     return replace(portable, exif=None) if damaged else portable
-
-
-def _pages(image: ImageFile) -> tuple[Any, ...]:
-    return getattr(image.layout, "pages", ())
 
 
 def _as_frames(pixels: Pixels | Sequence[Pixels]) -> tuple[Pixels, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from adnet.errors import ImageError, TooManyPixels
+from adnet.images.formats.exif import resolution_of, stripped_exif
 
 Pixels = NDArray[Any]
 """(H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB, (H, W, 4) RGB and alpha; uint8, uint16 over
@@ -25,6 +26,11 @@ class Portable:
     """A TIFF structure, without the `Exif` marker that JPEG puts before it."""
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    """Where it is not given, what Exif says of it."""
+
+    def __post_init__(self) -> None:
+        if self.dpi is None and self.exif:
+            object.__setattr__(self, "dpi", resolution_of(self.exif))
 
     @property
     def names(self) -> list[str]:
@@ -81,8 +87,7 @@ class ImageFile:
         frames stay.
         """
         layout = None if self.layout is None else self.layout.stripped()
-        orientation = orientation_of(self.portable.exif)
-        portable = replace(self.portable, xmp=None, exif=exif_with_orientation(orientation))
+        portable = replace(self.portable, xmp=None, exif=stripped_exif(self.portable.exif))
         return replace(self, layout=layout, portable=portable)
 
 
@@ -133,32 +138,6 @@ def require_pixels(frames: Sequence[tuple[int, int]], limit: int) -> None:
         raise ImageError("the file holds no pixels; it may be damaged.")
 
 
-def is_exif(block: bytes) -> bool:
-    """Tell whether a block begins as Exif does, which is a TIFF file, and has a directory."""
-    order: Literal["little", "big"] = "little" if block[:2] == b"II" else "big"
-    known = block[:4] in (b"II*\0", b"MM\0*")
-    return known and 8 <= int.from_bytes(block[4:8], order) <= len(block) - 2
-
-
-def orientation_of(exif: bytes | None) -> int:
-    """Return the orientation 1 to 8 in an Exif block; 1 where there is none or it is damaged."""
-    if exif is None or not is_exif(exif):
-        return 1
-    order = "little" if exif[:2] == b"II" else "big"
-
-    def number(start: int, size: int) -> int:
-        return int.from_bytes(exif[start : start + size], order)  # type: ignore[arg-type]
-
-    start = number(4, 4)
-    for entry in range(start + 2, start + 2 + 12 * number(start, 2), 12):
-        if number(entry, 2) == 274 and number(entry + 2, 2) == 3:
-            value = number(entry + 8, 2)
-            return value if 1 <= value <= 8 else 1
-        if entry + 12 > len(exif):
-            break
-    return 1
-
-
 def upright(pixels: Pixels, orientation: int) -> Pixels:
     """Turn pixels as a viewer does; source: Exif 2.32, section 4.6.4, tag Orientation."""
     if orientation > 4:
@@ -168,11 +147,3 @@ def upright(pixels: Pixels, orientation: int) -> Pixels:
     if orientation in (3, 4, 7, 8):
         pixels = pixels[::-1]
     return np.ascontiguousarray(pixels)
-
-
-def exif_with_orientation(orientation: int) -> bytes | None:
-    """Make an Exif block that says the orientation and nothing else; None for upright."""
-    if orientation == 1:
-        return None
-    entry = (274).to_bytes(2, "little") + b"\3\0\1\0\0\0" + orientation.to_bytes(4, "little")
-    return b"II*\0\x08\0\0\0\1\0" + entry + bytes(4)

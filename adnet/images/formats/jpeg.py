@@ -12,11 +12,10 @@ from PIL import Image
 
 from adnet.errors import ImageError
 from adnet.images.formats.colour import cmyk_to_rgb, srgb_profile
+from adnet.images.formats.exif import stripped_exif
 from adnet.images.formats.image_file import (
     ImageFile,
     Pixels,
-    exif_with_orientation,
-    orientation_of,
     require_pixels,
 )
 from adnet.images.formats.jpeg_segments import (
@@ -81,7 +80,7 @@ class JpegLayout:
 
     def stripped(self) -> JpegLayout:
         """Keep colour, resolution and orientation."""
-        upright = exif_with_orientation(orientation_of(read_portable(self.segments).exif))
+        upright = stripped_exif(read_portable(self.segments).exif)
         return replace(self, segments=tuple(look_segments(self.segments, upright)))
 
 

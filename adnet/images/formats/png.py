@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from adnet.errors import ImageError
 from adnet.images.formats.apng import Animation, read_frames, write_frames
 from adnet.images.formats.bits import unpack_bits, widened
+from adnet.images.formats.exif import stripped_exif
 from adnet.images.formats.image_file import (
     ImageFile,
     Pixels,
-    exif_with_orientation,
-    orientation_of,
     planes,
     require_pixels,
     squeezed,
@@ -78,7 +77,7 @@ class PngLayout:
     def stripped(self) -> PngLayout:
         """Keep colour, resolution and orientation."""
         exif = read_portable((*self.before, *self.after)).exif
-        upright = exif_with_orientation(orientation_of(exif))
+        upright = stripped_exif(exif)
         kept = [chunk for chunk in self.before if chunk.kind in _LOOKS]
         if upright:
             kept.append(Chunk(b"eXIf", upright))

@@ -83,12 +83,12 @@ class PngSink:
 
     @staticmethod
     def work_bytes(like: ImageFile, _page: int) -> int:
-        """See `RowSink`."""
+        """See `rows.work_bytes`."""
         return _WORK + 24 * like.pixels[:1].nbytes
 
     @staticmethod
     def divides(_like: ImageFile) -> bool:
-        """See `RowSink`."""
+        """See `rows.divides`."""
         return False
 
     def put(self, rows: NDArray[Any]) -> None:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Protocol
 from numpy.typing import NDArray
 
 from adnet.images.formats.codec import arranged, damage_told
+from adnet.images.formats.extra_samples import is_multiplied, straightened
 from adnet.images.formats.image_file import ImageFile
 from adnet.images.formats.kinds import format_of
 from adnet.images.formats.png_rows import PngSink, PngSource
@@ -44,14 +45,6 @@ class RowSource(Protocol):
 
 class RowSink(Protocol):
     """An image file that is being written; it is whole after `close`."""
-
-    @staticmethod
-    def work_bytes(like: ImageFile, page: int, /) -> int:
-        """Return about how many bytes writing takes."""
-
-    @staticmethod
-    def divides(like: ImageFile, /) -> bool:
-        """Tell whether strips are divided that stay whole when the image is written at once."""
 
     def put(self, rows: NDArray[Any], /) -> None:
         """Write the next (rows, W, C) of a page."""
@@ -96,7 +89,22 @@ def open_sink(file: BinaryIO, like: ImageFile, wanted: str) -> RowSink:
         ImageError: the format cannot hold such pixels.
     """
     _, made = arranged(like.frames, like, wanted)
-    return _SINKS[wanted](file, made)
+    sink = _SINKS[wanted](file, made)
+    return _Straight(sink, like, wanted) if is_multiplied(like, wanted) else sink
+
+
+class _Straight:
+    """Divides the rows of a TIFF by their alpha before they go to the sink of another format."""
+
+    def __init__(self, sink: RowSink, like: ImageFile, wanted: str) -> None:
+        self._sink, self._like, self._wanted = sink, like, wanted
+        self._samples = like.pixels.shape[2]
+        self.end_page, self.close = sink.end_page, sink.close
+
+    def put(self, rows: NDArray[Any]) -> None:
+        """See `RowSink`."""
+        (straight,) = straightened([rows[..., : self._samples]], self._like, self._wanted)
+        self._sink.put(straight)
 
 
 def work_bytes(like: ImageFile, wanted: str, page: int) -> int | None:

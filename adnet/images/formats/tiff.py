@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from adnet.errors import ImageError
+from adnet.images.float_range import parse_no_data
+from adnet.images.formats.exif import exif_with_orientation, orientation_of, resolution_in
 from adnet.images.formats.image_file import ImageFile, Pixels, Portable, require_pixels
 from adnet.images.formats.source import Sliced
-from adnet.images.formats.tiff_page import ICC, PageLayout, PageReader
+from adnet.images.formats.tiff_page import ICC, LAYOUT_TAGS, PageLayout, PageReader
 from adnet.images.formats.tiff_tags import (
     Directory,
     Kind,
@@ -18,16 +19,20 @@ from adnet.images.formats.tiff_tags import (
     number_tag,
     read_directories,
     reordered,
-    values,
     write_directories,
 )
 from adnet.images.formats.tiff_write import page_to_write, plain_layout
 
 MAX_SIDE = 2**32 - 1
 
-_XMP, _IPTC, _PHOTOSHOP = 700, 33723, 34377
-_EXIF_TAGS = (269, 270, 271, 272, 274, 285, 305, 306, 315, 316, 33432)
-"""Tags of a page that an Exif block of another format holds, too."""
+_XMP, _IPTC, _PHOTOSHOP, _NO_DATA = 700, 33723, 34377, 42113
+_EXIF_TAGS = (269, 270, 271, 272, 274, 285, 305, 306, 315, 316, 18246, 18249, 33432, 40091, 40092,
+              40093, 40094, 40095, 50341)  # fmt: skip
+"""Tags of a page that an Exif block of another format holds, too: Exif's own, and what Windows and
+printers add."""
+_OF_PIXELS = LAYOUT_TAGS | {254, 255, 280, 281, 332, 333, 334, 336, 337, 340, 341, 342, 532, ICC,
+                            50706}  # fmt: skip
+"""Tags that mean something else in a TIFF than in an Exif block, or nothing for these pixels."""
 _LOOKS = (254, 255, 274, 282, 283, 296, 297, 301, 318, 319, 532, ICC)
 """What `--strip-metadata` leaves: orientation, resolution, colour, numbers of pages."""
 
@@ -128,15 +133,44 @@ def layout_to_write(frames: Sequence[Pixels], like: ImageFile) -> TiffLayout:
     return TiffLayout(kind, tuple(layouts))
 
 
+def no_data_of(image: ImageFile) -> list[float | None]:
+    """Return what each page writes for missing data by GDAL's tag; None where it has none."""
+    if not isinstance(image.layout, TiffLayout):
+        return [None] * len(image.frames)
+    tags = [page.directory.tags.get(_NO_DATA) for page in image.layout.pages]
+    return [
+        parse_no_data(tag.data, frame.dtype) if tag else None
+        for tag, frame in zip(tags, image.frames, strict=True)
+    ]
+
+
 def exif_to_directory(exif: bytes, kind: Kind) -> Directory:
-    """Read the tags of an Exif block that belong into a TIFF page; none if it is damaged."""
+    """Read the tags of an Exif block that belong into a TIFF page.
+
+    Of a damaged one, the orientation alone.
+    """
     try:
-        old, pages, _ = read_directories(exif)
+        old, pages, _ = read_directories(exif, lenient=True)
     except ImageError:
-        return Directory()
+        upright = exif_with_orientation(orientation_of(exif))
+        return Directory() if upright is None else exif_to_directory(upright, kind)
     page = pages[0]
-    tags = {code: tag for code, tag in page.tags.items() if code in _EXIF_TAGS}
+    tags = {code: tag for code, tag in page.tags.items() if code not in _OF_PIXELS}
     return reordered(Directory(tags, page.children), old, kind)
+
+
+def told_of_exif(exif: bytes | None) -> list[str]:
+    """Say what `exif_to_directory` leaves out, one sentence each."""
+    if not exif:
+        return []
+    try:
+        _, pages, notes = read_directories(exif, lenient=True)
+    except ImageError:
+        return ["Exif is damaged and was left out."]
+    told = [f"in Exif, {note}" for note in notes]
+    if len(pages) > 1:
+        told.append("Exif's thumbnail cannot be carried into TIFF and was left out.")
+    return told
 
 
 def _directory(portable: Portable, kind: Kind) -> Directory:
@@ -145,7 +179,7 @@ def _directory(portable: Portable, kind: Kind) -> Directory:
         directory.tags[ICC] = Tag(7, len(portable.icc), portable.icc)
     if portable.xmp:
         directory.tags[_XMP] = Tag(1, len(portable.xmp), portable.xmp)
-    if portable.dpi:
+    if portable.dpi and portable.dpi != resolution_in(directory, kind):
         for code, value in zip((282, 283), portable.dpi, strict=True):
             directory.tags[code] = number_tag(kind, 5, *_ratio(value))
         directory.tags[296] = number_tag(kind, 3, 2)
@@ -165,16 +199,4 @@ def _portable(page: Directory, kind: Kind) -> Portable:
     if tags or page.children:
         small = Kind(kind.order)
         exif = write_directories(small, [(Directory(tags, page.children), (273, 279), [])])
-    return Portable(data(ICC), exif, data(_XMP), _resolution(page, kind))
-
-
-def _resolution(page: Directory, kind: Kind) -> tuple[float, float] | None:
-    found = []
-    try:
-        unit = values(page.tags[296], kind)[0] if 296 in page.tags else 2
-        for code in (282, 283):
-            above, below = values(page.tags[code], kind)[:2]
-            found.append(above / below * (2.54 if unit == 3 else 1))
-    except (KeyError, ValueError, ZeroDivisionError, struct.error, TypeError):
-        return None
-    return (found[0], found[1]) if unit in (2, 3) and min(found) > 0 else None
+    return Portable(data(ICC), exif, data(_XMP), resolution_in(page, kind))

@@ -109,25 +109,30 @@ def segments_of(data: Sliced, page: Directory, kind: Kind) -> list[bytes]:
 
 
 def places_of(page: Directory, kind: Kind) -> list[tuple[int, int]]:
-    """Return offset and length of each strip or tile of a page."""
+    """Return offset and length of each strip or tile of a page; 0 for lengths that are not told."""
     for places, lengths in ((324, 325), (273, 279)):
-        if places in page.tags and lengths in page.tags:
-            pairs = zip(
-                values(page.tags[places], kind), values(page.tags[lengths], kind), strict=False
-            )
-            return list(pairs)
+        if places in page.tags:
+            found = values(page.tags[places], kind)
+            told = values(page.tags[lengths], kind) if lengths in page.tags else ()
+            return list(zip(found, (*told, *(0,) * len(found)), strict=False))
     raise ImageError("cannot be decoded, the file may be damaged (it holds no pixels).")
 
 
 def unpack_jpeg(
-    segments: Sequence[bytes], page: Directory, kind: Kind, rows: Sequence[int], width: int
+    segments: Sequence[bytes],
+    page: Directory,
+    kind: Kind,
+    rows: Sequence[int],
+    width: int,
+    samples: int,
 ) -> list[NDArray[Any]]:
-    """Decode segments of baseline JPEG; colour comes as RGB."""
+    """Decode segments of baseline JPEG; colour comes as RGB, a plane of its own as it is."""
     result = []
-    samples = values(page.tags[277], kind)[0] if 277 in page.tags else 1
     copied: dict[int, Tag] = {
         code: page.tags[code] for code in (262, 347, 530, 532) if code in page.tags
     }
+    if samples == 1 and 277 in page.tags and values(page.tags[277], kind)[0] > 1:
+        copied[262] = number_tag(kind, 3, 1)
     for segment, count in zip(segments, rows, strict=True):
         array = _through_pillow(segment, kind, (width, count), samples, 7, copied)
         result.append(array.reshape(count, width, -1))

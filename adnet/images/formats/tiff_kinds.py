@@ -69,8 +69,8 @@ def check_page(tags: PageTags) -> Stored:
         photometric in (CIELAB, ICCLAB) and not whole_bytes
     ) or (photometric == PALETTE and dtype.kind != "u"):  # fmt: skip
         raise ImageError(
-            f"holds CMYK, LAB or palette colours with {bits} bits per sample, which is not "
-            "supported. Convert it to RGB first."
+            f"holds CMYK, LAB or palette colours with {_bits(bits)} per sample, which is "
+            "not supported. Convert it to RGB first."
         )
     compression, predictor = tags.number(259, 1), tags.number(317, 1)
     if compression not in _PREDICTED:
@@ -78,10 +78,15 @@ def check_page(tags: PageTags) -> Stored:
     predicted = {1: True, 2: bits % 8 == 0, 3: dtype.kind == "f"}
     known = compression in WRITABLE and predicted.get(predictor, False)
     known |= compression in CCITT and (bits, samples) == (1, 1)
-    known |= compression == JPEG and bits == 8 and _in_jpeg(photometric, samples)
+    if photometric == YCBCR and compression == JPEG and tags.number(284, 1) == 2:
+        raise ImageError(
+            "holds YCbCr in JPEG with a plane for each of the three, which is not supported. Save "
+            "it with deflate or LZW compression."
+        )
+    known |= compression == JPEG and bits == 8 and _in_jpeg(photometric, samples, tags)
     if not known:
         raise ImageError(
-            f"TIFF compression {compression} (predictor {predictor}, {bits} bits, kind of colour "
+            f"TIFF compression {compression} (predictor {predictor}, {_bits(bits)}, kind of colour "
             f"{photometric}) is not supported. Save it with deflate or LZW compression."
         )
     if photometric == YCBCR and compression != JPEG and tags.numbers(530) != (1, 1):
@@ -89,8 +94,10 @@ def check_page(tags: PageTags) -> Stored:
     return Stored(photometric, samples, Block(tags.kind, compression, predictor, bits, dtype))
 
 
-def _in_jpeg(photometric: int, samples: int) -> bool:
+def _in_jpeg(photometric: int, samples: int, tags: PageTags) -> bool:
     """Tell what Pillow's libtiff takes out of JPEG as it is."""
+    if tags.number(284, 1) == 2 and samples > 1:
+        return photometric in (0, 1, RGB, CMYK)  # each plane is a gray JPEG
     kinds = {0: 1, 1: 1, RGB: samples if samples < 5 else 3, YCBCR: 3, CMYK: 4}
     return kinds.get(photometric) == samples
 
@@ -100,7 +107,7 @@ def _depth(tags: PageTags, samples: int, least: int) -> tuple[int, np.dtype[np.g
     formats = set(tags.numbers(339)[:samples] or (1,))
     if not least <= samples <= _MOST_SAMPLES or len(depths) > 1 or len(formats) > 1:
         raise ImageError(
-            f"holds samples of {sorted(depths)} bits, {samples} per pixel; expected one depth "
+            f"holds samples of {_bits(*sorted(depths))}, {samples} per pixel; expected one depth "
             f"for all, and {least} to {_MOST_SAMPLES} per pixel. Convert it to 8 or 16 bits first."
         )
     bits, format_ = max(depths), max(formats)
@@ -110,6 +117,10 @@ def _depth(tags: PageTags, samples: int, least: int) -> tuple[int, np.dtype[np.g
         return bits, np.dtype(np.uint8 if bits <= 8 else np.uint16)
     name = {2: "signed integer", 3: "float"}.get(format_, "integer")
     raise ImageError(
-        f"holds {name} samples of {bits} bits; supported are unsigned integers up to 16 bits and "
+        f"holds {name} samples of {_bits(bits)}; supported are unsigned integers up to 16 bits and "
         "floats of 16, 32 and 64. Convert it first."
     )
+
+
+def _bits(*depths: int) -> str:
+    return "1 bit" if depths == (1,) else f"{' and '.join(map(str, depths))} bits"

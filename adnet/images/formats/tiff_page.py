@@ -19,6 +19,7 @@ from adnet.images.formats.tiff_data import (
     CCITT,
     DEFLATE,
     JPEG,
+    NONE,
     WRITABLE,
     Block,
     places_of,
@@ -44,7 +45,7 @@ from adnet.images.formats.tiff_tags import Directory, Kind, Tag
 ICC = 34675
 TOGETHER = 16
 """Segments decoded at once."""
-_LAYOUT_TAGS = frozenset(
+LAYOUT_TAGS = frozenset(
     (256, 257, 258, 259, 262, 263, 264, 265, 266, 273, 277, 278, 279, 284, 288, 289, 292, 293, 317,
      320, 322, 323, 324, 325, 326, 327, 328, 330, 338, 339, 347, 512, 513, 514, 515, 517, 518, 519,
      520, 521, 529, 530, 531)
@@ -111,7 +112,7 @@ class PageReader:
         stored = check_page(self.tags)
         if 330 in self.page.tags:
             self.notes.append("smaller or other pictures inside the page were left out.")
-        tags = {code: tag for code, tag in self.page.tags.items() if code not in _LAYOUT_TAGS}
+        tags = {code: tag for code, tag in self.page.tags.items() if code not in LAYOUT_TAGS}
         if 274 in tags and not 1 <= self.tags.number(274, 0) <= 8:
             self.notes.append("its orientation is none of the eight and was left out.")
             del tags[274]
@@ -220,7 +221,26 @@ class PageReader:
             raise ImageError("cannot be decoded, the file may be damaged (pixels are missing).")
         if down * over > 64 * width * height + 2**20:
             raise ImageError("cannot be decoded, the file may be damaged (tiles).")
-        return places
+        return self._lengths_known(places, stored) if stored.block.compression == NONE else places
+
+    def _lengths_known(
+        self, places: list[tuple[int, int]], stored: Stored
+    ) -> list[tuple[int, int]]:
+        """Fill in the lengths that an old program did not tell, as libtiff does.
+
+        Those that are told but too small stay: what follows may be no pixels.
+        """
+        width, height = self.size
+        down, over = self.tile() or (self.strip(), width)
+        samples = 1 if self.separate(stored) else stored.samples
+        row = -(-over * samples * stored.block.bits // 8)
+        tops = range(0, height, down)
+        result = []
+        for number, (at, length) in enumerate(places):
+            top = tops[number // -(-width // over) % len(tops)]
+            full = row * (down if self.tile() else min(down, height - top))
+            result.append((at, length or full))
+        return result
 
     def separate(self, stored: Stored) -> bool:
         """Tell whether each sample has a plane of its own."""
@@ -241,12 +261,12 @@ class PageReader:
         tile = self.tile()
         across = tile[1] if tile else self.size[0]
         decoded: list[Any]
+        samples = 1 if self.separate(stored) else stored.samples
         if block.compression == JPEG:
-            decoded = unpack_jpeg(segments, self.page, self.kind, rows, across)
+            decoded = unpack_jpeg(segments, self.page, self.kind, rows, across, samples)
         elif block.compression in CCITT:
             decoded = unpack_fax(segments, self.page, self.kind, rows, across)
         else:
-            samples = 1 if self.separate(stored) else stored.samples
             decoded = unpack_segments(segments, block, rows, across, samples)
         return decoded
 
@@ -277,7 +297,9 @@ class PageReader:
             entries = 1 << self.tags.number(258, 1)
             if table.size < 3 * entries:
                 raise ImageError("cannot be decoded, the file may be damaged (palette).")
-            colours = (table[: 3 * entries].reshape(3, entries).T >> 8).astype(np.uint8)
+            table = table[: 3 * entries].reshape(3, entries).T
+            # Old programs wrote 8 bits; libtiff's tools tell it in the same way.
+            colours = (table >> 8 if table.max() > 255 else table).astype(np.uint8)
             notes.append("the palette became RGB.")
             found: NDArray[Any] = colours[stored[..., 0]]
             return found

@@ -155,7 +155,7 @@ class TiffSink:
 
     @staticmethod
     def work_bytes(like: ImageFile, page: int) -> int:
-        """See `RowSink`."""
+        """See `rows.work_bytes`."""
         layout = layout_to_write(like.frames, like).pages[page]
         row = 2 * like.frames[page][:1].nbytes
         down = layout.tile[0] if layout.tile else _strip(layout, row)
@@ -163,7 +163,7 @@ class TiffSink:
 
     @staticmethod
     def divides(like: ImageFile) -> bool:
-        """See `RowSink`."""
+        """See `rows.divides`."""
         pages = layout_to_write(like.frames, like).pages
         return any(
             page.tile is None and _strip(page, frame[:1].nbytes) < min(page.strip, len(frame))

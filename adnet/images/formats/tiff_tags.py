@@ -58,8 +58,13 @@ def is_tiff(data: bytes) -> bool:
     return data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
-def read_directories(data: Sliced) -> tuple[Kind, list[Directory], list[str]]:
+def read_directories(
+    data: Sliced, *, lenient: bool = False
+) -> tuple[Kind, list[Directory], list[str]]:
     """Read all pages' directories.
+
+    Args:
+        lenient: what is damaged behind the first directory is left out with a note.
 
     Returns:
         Byte order, one directory per page, and notes on tags that point out of the file: these
@@ -77,10 +82,18 @@ def read_directories(data: Sliced) -> tuple[Kind, list[Directory], list[str]]:
     seen: set[int] = set()
     position = reader.offset(8 if kind.big else 4)
     while position:
-        if position in seen or len(pages) > _MAX_PAGES:
-            raise ImageError("cannot be decoded, the file may be damaged (pages form a circle).")
-        seen.add(position)
-        page, position = reader.directory(position)
+        try:
+            if position in seen or len(pages) > _MAX_PAGES:
+                raise ImageError(
+                    "cannot be decoded, the file may be damaged (pages form a circle)."
+                )
+            seen.add(position)
+            page, position = reader.directory(position)
+        except ImageError:
+            if not (lenient and pages):
+                raise
+            reader.notes.append("what follows its first directory is damaged and was left out.")
+            break
         pages.append(page)
     if not pages:
         raise ImageError("cannot be decoded, the file may be damaged (it has no page).")
@@ -188,8 +201,12 @@ class _Reader:
                 self.notes.append(f"tag {code} is damaged and was left out.")
             return
         tag = Tag(type_, count, self.data[start : start + size])
+        if code in directory.tags or code in directory.children:
+            if directory.tags.get(code) != tag:
+                self.notes.append(f"tag {code} is there twice; the second was left out.")
+            return
         if code not in SUB_DIRECTORIES or count != 1 or type_ not in (4, 13, 16, 18):
-            directory.tags.setdefault(code, tag)
+            directory.tags[code] = tag
             return
         (position,) = values(tag, self.kind)
         try:

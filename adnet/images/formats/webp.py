@@ -10,12 +10,11 @@ import numpy as np
 from PIL import Image
 
 from adnet.errors import ImageError
+from adnet.images.formats.exif import stripped_exif
 from adnet.images.formats.image_file import (
     ImageFile,
     Pixels,
-    exif_with_orientation,
     has_alpha,
-    orientation_of,
     require_pixels,
 )
 from adnet.images.formats.through_pillow import opened
@@ -57,7 +56,7 @@ class WebpLayout:
 
     def stripped(self) -> WebpLayout:
         """Keep colour and orientation."""
-        exif = exif_with_orientation(orientation_of(read_portable(self.metadata).exif))
+        exif = stripped_exif(read_portable(self.metadata).exif)
         kept = [chunk for chunk in self.metadata if chunk.kind == b"ICCP"]
         return replace(self, metadata=(*kept, *([Chunk(b"EXIF", exif)] if exif else [])))
 
