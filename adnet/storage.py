@@ -28,6 +28,8 @@ _WHOLE_PUT = frozenset(
     {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "obs", "memory"}
 )
 """Schemes whose objects appear at the end of an upload, and not before."""
+_SCHEMES = {"s3a": "s3", "gcs": "gs", "local": "file"}
+"""Other names of a store."""
 _PROBE = ".adnet-probe"
 _BLOCK = 1 << 20
 """Bytes that are asked for at once where a file is read here and there."""
@@ -69,6 +71,17 @@ def suffix_of(place: str) -> str:
 def folder_of(place: str) -> str:
     """Return what an address or path lies in."""
     return place.rstrip("/").rpartition("/")[0] if is_address(place) else str(Path(place).parent)
+
+
+def canonical(place: str) -> str:
+    """Return one text for all names of a file or folder: links, schemes of one store."""
+    path = place
+    if is_address(place):
+        scheme, _, path = place.partition("://")
+        scheme = _SCHEMES.get(scheme, scheme)
+        if scheme != "file":
+            return f"{scheme}://{path.rstrip('/')}"
+    return os.path.normcase(os.path.realpath(path))
 
 
 def size_of(place: str) -> int | None:

@@ -15,11 +15,12 @@ from adnet import storage
 from adnet.errors import AdnetError, DeviceLostError, UsageError
 from adnet.images.formats.kinds import FORMATS
 from adnet.images.scan import Found
-from adnet.runtime.addresses import plan_addresses, read_list
+from adnet.runtime.addresses import plan_addresses
 from adnet.runtime.cluster.options import IMAGES_PER_TASK, ClusterOptions, parse_workers
 from adnet.runtime.gigapixel.grid import CHUNK
 from adnet.runtime.gigapixel.source import ZARR
-from adnet.runtime.jobs import Job
+from adnet.runtime.jobs import Job, refuse_collisions
+from adnet.runtime.lists import read_list
 from adnet.runtime.naming import Naming
 from adnet.runtime.progress import Listener
 from adnet.runtime.request import Request
@@ -256,10 +257,12 @@ def _chunked_pairs(request: Beyond) -> list[Pair]:
         raise UsageError(f"{request.output}: is one image; several inputs need a folder.")
     if is_file:
         return [Pair(request.inputs[0], request.output)]
-    return [
+    pairs = [
         Pair(source, storage.join(request.output, storage.name_of(source)))
-        for source in request.inputs
+        for source in dict.fromkeys(request.inputs)
     ]
+    refuse_collisions([(pair.source, pair.target) for pair in pairs], storage.canonical)
+    return pairs
 
 
 def _whole(place: str) -> str:

@@ -63,9 +63,10 @@ class Plan:
         """
         if storage.suffix_of(target) != ZARR and FORMATS.get(storage.suffix_of(target)) != "TIFF":
             raise UsageError(f"{target}: by chunk, only .zarr and .tif are written.")
-        if _same(source, target):
+        read, written = storage.canonical(source), storage.canonical(target)
+        if read == written:
             raise UsageError(f"{target}: the output would replace the input. Choose another one.")
-        if _lies_in(target, source):
+        if written.replace(os.sep, "/").startswith(f"{read}/".replace(os.sep, "/")):
             raise UsageError(f"{target}: the output lies inside the input. Choose another place.")
         if settings.max_memory is not None:
             raise UsageError(
@@ -170,18 +171,6 @@ def _sum_of_model(settings: Settings, colours: int) -> str:
     name = settings.model
     path = default_model(colours).path if name is None else resolve_model(name)
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _same(one: str, other: str) -> bool:
-    if storage.is_address(one) or storage.is_address(other):
-        return one.rstrip("/") == other.rstrip("/")
-    return os.path.realpath(one) == os.path.realpath(other)
-
-
-def _lies_in(inner: str, outer: str) -> bool:
-    if storage.is_address(inner) or storage.is_address(outer):
-        return inner.startswith(f"{outer.rstrip('/')}/")
-    return os.path.realpath(inner).startswith(os.path.realpath(outer) + os.sep)
 
 
 def _move(array: str, target: str) -> None:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from adnet import storage
 from adnet.errors import UsageError
-from adnet.runtime.addresses import plan_addresses, read_list
+from adnet.runtime.addresses import plan_addresses
+from adnet.runtime.lists import read_list
 from adnet.runtime.staged import Pair
 
 pytestmark = [pytest.mark.scale, pytest.mark.filterwarnings("ignore")]
@@ -156,6 +157,136 @@ def test_lists(tmp_path, store):
     ]:  # fmt: skip
         with pytest.raises(UsageError, match=told):
             list(read_list(str(tmp_path / name), output))
+
+
+def write_list(path, rows):
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = list(zip(*rows, strict=True))
+        pq.write_table(pa.table({"source": columns[0], "target": columns[1]}), path)
+    else:
+        path.write_text("".join(f"{source}\t{target}\n" for source, target in rows))
+    return str(path)
+
+
+ON_TOP = {
+    "itself": [("a/0.png", "a/0.png")],
+    "a later input": [("a/2.png", "a/3.png"), ("a/3.png", "a/4.png")],
+    "an earlier input": [("a/3.png", "a/4.png"), ("a/2.png", "a/3.png")],
+    "far away": [("a/3.png", "a/4.png"), *((f"b/{n}.png", f"c/{n}.png") for n in range(99)),
+                 ("a/2.png", "a/3.png")],
+}  # fmt: skip
+NAMES = {
+    "as it is": lambda name, base: name, "with a dot": lambda name, base: f"./{name}",
+    "by another folder": lambda name, base: f"a/../{name}",
+    "absolute": lambda name, base: f"{base}/{name}", "link": lambda name, base: f"link/{name}",
+    "as an address": lambda name, base: f"file://{base}/{name}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [".txt", ".parquet"])
+@pytest.mark.parametrize("named", NAMES)
+@pytest.mark.parametrize("case", ON_TOP)
+def test_a_list_with_an_output_on_top_of_an_input(tmp_path, monkeypatch, kind, named, case):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path)
+    rows = [(source, NAMES[named](target, tmp_path)) for source, target in ON_TOP[case]]
+    with pytest.raises(UsageError, match="row .*would replace the input"):
+        read_list(write_list(tmp_path / f"list{kind}", rows), None)
+
+
+@pytest.mark.parametrize("kind", [".txt", ".parquet"])
+@pytest.mark.parametrize("scheme", ["s3", "s3a", "memory"])
+@pytest.mark.parametrize("case", ON_TOP)
+def test_a_list_of_addresses_with_an_output_on_top_of_an_input(tmp_path, kind, scheme, case):
+    base = {"s3a": "s3"}.get(scheme, scheme)
+    rows = [(f"{base}://b/{source}", f"{scheme}://b/{target}") for source, target in ON_TOP[case]]
+    with pytest.raises(UsageError, match="row .*would replace the input"):
+        read_list(write_list(tmp_path / f"list{kind}", rows), None)
+
+
+def test_a_list_that_goes_to_its_own_folder(tmp_path):
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/x.png\n")
+    with pytest.raises(UsageError, match="would replace the input"):
+        read_list(str(tmp_path / "list.txt"), str(tmp_path))
+
+
+@pytest.mark.parametrize("cluster", [[], ["--cluster", "127.0.0.1:1"]])
+@pytest.mark.parametrize("by_chunk", [[], ["--by-chunk"]])
+def test_nothing_is_overwritten_by_a_list(adnet_run, tmp_path, cluster, by_chunk):
+    for name in ("x2.tif", "x3.tif"):
+        Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / name)
+    before = contents(tmp_path)
+    for names in ([("x2.tif", "x2.tif")], [("x2.tif", "x3.tif"), ("x3.tif", "x4.tif")]):
+        rows = [tuple(f"{tmp_path}/{name}" for name in row) for row in names]
+        listed = write_list(tmp_path / "list.txt", rows)
+        status, told = adnet_run("--jobs", listed, "--overwrite", *cluster, *by_chunk)
+        assert (status, "would replace the input" in told) == (2, True), told
+        (tmp_path / "list.txt").unlink()
+        assert contents(tmp_path) == before
+
+
+def test_a_list_from_a_pipe(tmp_path):
+    """As the shell's `--jobs <(...)`: it can be read once."""
+    import os
+
+    reading, writing = os.pipe()
+    os.write(writing, b"a/x.png\na/y.png\n")
+    os.close(writing)
+    pairs = list(read_list(f"/dev/fd/{reading}", "out"))
+    os.close(reading)
+    assert pairs == [Pair("a/x.png", "out/x.png"), Pair("a/y.png", "out/y.png")]
+
+
+@pytest.mark.parametrize(
+    ("columns", "told"),
+    [
+        ({"source": ["a", None]}, "row 2: expected .* column source, got nothing"),
+        ({"source": ["a", ""]}, "row 2: expected .* column source, got nothing"),
+        ({"source": [1, 2]}, "row 1: expected .* column source, got 1, int"),
+        ({"source": [b"a", b"b"]}, "row 1: expected .* column source, got b'a', bytes"),
+        ({"source": [["a"], ["b"]]}, r"row 1: expected .* column source, got \['a'\], list"),
+        ({"source": ["a", "b"], "target": [3, 4]}, "row 1: expected .* column target, got 3, int"),
+        ({"source": ["a", "b"], "target": [None, 4.5]}, "row 2: .* column target, got 4.5, float"),
+        ({"source": ["a", "b"], "target": [True, None]}, "row 1: .* target, got True, bool"),
+    ],
+)
+def test_a_column_that_is_no_text(tmp_path, columns, told):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table(columns), tmp_path / "list.parquet")
+    with pytest.raises(UsageError, match=told):
+        read_list(str(tmp_path / "list.parquet"), "out")
+
+
+def test_texts_of_every_kind_in_parquet(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    for kind in (pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())):
+        column = pa.array(["a.png", "b.png"]).cast(kind)
+        pq.write_table(pa.table({"source": column, "target": pa.nulls(2)}), tmp_path / "l.parquet")
+        pairs = list(read_list(str(tmp_path / "l.parquet"), "out"))
+        assert pairs == [Pair("a.png", "out/a.png"), Pair("b.png", "out/b.png")]
+
+
+def test_a_line_without_an_image(tmp_path):
+    (tmp_path / "list.txt").write_text("a.png\n\tout.png\n")
+    with pytest.raises(UsageError, match="row 2 names no image"):
+        read_list(str(tmp_path / "list.txt"), "out")
+
+
+def test_two_inputs_of_one_name_by_chunk(adnet_run, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / name / "x.tif")
+    inputs = (tmp_path / "a/x.tif", tmp_path / "b/x.tif")
+    status, told = adnet_run(*inputs, "--by-chunk", "-o", tmp_path / "out")
+    assert (status, "would both be written" in told) == (2, True), told
 
 
 def test_a_list_is_denoised(adnet_run, folder, tmp_path, store):

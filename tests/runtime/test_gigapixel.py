@@ -296,7 +296,7 @@ def put_source(place, pixels):
         zarr.open_group(place, mode="a")
     zarr.create_array(
         place, name="0" if grouped else None, shape=pixels.shape, dtype=pixels.dtype,
-        chunks=(50, 60), compressors=None, overwrite=True,
+        chunks=(80, 100), compressors=None, overwrite=True,
         zarr_format=2 if place.endswith("v2.zarr") else 3,
     )[:] = pixels  # fmt: skip
 
