@@ -224,10 +224,12 @@ def _run_by_chunk(
                 on_pixels=heard.on_pixels,
                 runner=runner,
             )
-        except (UsageError, DeviceLostError):
+        except UsageError as err:
+            raise type(err)(_as_given(str(err), pair)) from err
+        except DeviceLostError:
             raise
         except AdnetError as err:
-            error = str(err)
+            error = _as_given(str(err), pair)
             report.status, report.reason = "failed", error
             summary.failed.append((place_of(pair.source), error))
         else:
@@ -263,6 +265,13 @@ def _chunked_pairs(request: Beyond) -> list[Pair]:
     ]
     refuse_collisions([(pair.source, pair.target) for pair in pairs], storage.canonical)
     return pairs
+
+
+def _as_given(text: str, pair: Pair) -> str:
+    """Put the places as they were given into a message."""
+    for place in (pair.source, pair.target):
+        text = text.replace(_whole(place), str(place_of(place)))
+    return text
 
 
 def _whole(place: str) -> str:

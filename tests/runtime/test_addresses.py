@@ -289,6 +289,24 @@ def test_two_inputs_of_one_name_by_chunk(adnet_run, tmp_path):
     assert (status, "would both be written" in told) == (2, True), told
 
 
+@pytest.mark.parametrize("named", ["cut.tif", "./cut.tif", "{}/cut.tif", "file://{}/cut.tif"])
+def test_failures_by_chunk_name_the_image_as_given(adnet_run, tmp_path, monkeypatch, named):
+    pytest.importorskip("zarr")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cut.tif").write_bytes(b"no image")
+    given = named.format(tmp_path)
+    status, report = adnet_run(given, "-o", "out.zarr")
+    assert status == 1
+    (failed,) = report["failed"]
+    shown = given.removeprefix("./")
+    assert failed["input"] == shown
+    assert failed["error"].startswith(f"{shown}: cannot be read")
+    assert report["images"][0]["reason"] == failed["error"]
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "cut.tif")
+    status, told = adnet_run(given, "-o", named.format(tmp_path), "--by-chunk")
+    assert (status, f"error: {shown}: the output would replace" in told) == (2, True), told
+
+
 def test_a_list_is_denoised(adnet_run, folder, tmp_path, store):
     listed = tmp_path / "list.txt"
     listed.write_text(
