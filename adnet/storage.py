@@ -15,6 +15,7 @@ import re
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -33,6 +34,8 @@ _SCHEMES = {"s3a": "s3", "gcs": "gs", "local": "file"}
 _PROBE = ".adnet-probe"
 _BLOCK = 1 << 20
 """Bytes that are asked for at once where a file is read here and there."""
+_FEW, _AT_ONCE = 100, 8
+"""Objects that are asked for one by one, and how many at a time."""
 _STREAMED = 64 << 20
 """Bytes from which a file is uploaded in parts, without being in memory as a whole."""
 
@@ -155,6 +158,8 @@ def list_files(folder: str) -> dict[str, int]:
 def existing(places: Iterable[str]) -> set[str]:
     """Find out which of many files exist, with one listing for each bucket or folder.
 
+    Up to 100 objects are asked for one by one: what else lies in their bucket may be much more.
+
     Raises:
         UsageError: a store cannot be listed.
     """
@@ -168,6 +173,13 @@ def existing(places: Iterable[str]) -> set[str]:
             folders[str(Path(place).parent)].append(place)
     found = set()
     for members in stores.values():
+        if len(members) <= _FEW:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                sizes = pool.map(size_of, members)
+                found |= {
+                    place for place, size in zip(members, sizes, strict=True) if size is not None
+                }
+            continue
         base = _common_folder(members)
         there = {join(base, name) for name in list_files(base)}
         found |= there.intersection(members)

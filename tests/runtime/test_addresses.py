@@ -289,6 +289,20 @@ def test_two_inputs_of_one_name_by_chunk(adnet_run, tmp_path):
     assert (status, "would both be written" in told) == (2, True), told
 
 
+def test_a_run_says_nothing_of_the_store(address, tmp_path):
+    """Botocore tells at INFO where it found the credentials and the endpoint."""
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    program = Path(sys.executable).with_name("adnet-run")
+    done = subprocess.run(
+        [program, f"{address}/a.png", "-o", tmp_path / "a.png", "--quiet"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("named", ["cut.tif", "./cut.tif", "{}/cut.tif", "file://{}/cut.tif"])
 def test_failures_by_chunk_name_the_image_as_given(adnet_run, tmp_path, monkeypatch, named):
     pytest.importorskip("zarr")
