@@ -10,7 +10,7 @@ from adnet.errors import UsageError
 from adnet.images.formats.kinds import why_not_suffix
 from adnet.images.image import FORMATS, find_in_folder
 from adnet.images.scan import Found
-from adnet.runtime.jobs import refuse_collisions
+from adnet.runtime.jobs import is_suffix_of_file, refuse_collisions
 from adnet.runtime.staged import Pair
 
 
@@ -26,13 +26,15 @@ def plan_addresses(inputs: Sequence[str], output: str) -> tuple[list[Pair], Foun
     """
     pairs: list[Pair] = []
     found = Found()
+    suffix, is_folder = storage.suffix_of(output), Path(output).is_dir()
     for place in dict.fromkeys(inputs):
         names = _names_below(place, found)
         if names is None:
             _require_format(place)
-            as_file = len(inputs) == 1 and storage.suffix_of(output) in FORMATS
-            target = output if as_file else storage.join(output, storage.name_of(place))
-            pairs.append(Pair(place, target))
+            if len(inputs) == 1 and suffix in FORMATS and not is_folder:
+                pairs.append(Pair(place, output))
+                return _without_collisions(pairs), found
+            pairs.append(Pair(place, storage.join(output, storage.name_of(place))))
             continue
         if f"{storage.canonical(output)}/".startswith(f"{storage.canonical(place)}/"):
             raise UsageError(
@@ -40,8 +42,17 @@ def plan_addresses(inputs: Sequence[str], output: str) -> tuple[list[Pair], Foun
                 "its own results. Choose an output elsewhere."
             )
         pairs += [Pair(storage.join(place, name), storage.join(output, name)) for name in names]
+    if is_suffix_of_file(suffix) and not is_folder:
+        raise UsageError(
+            f"{output}: is named like one file of {suffix}; several inputs, or a folder, need a "
+            f"folder, and files are written as {', '.join(FORMATS)}."
+        )
+    return _without_collisions(pairs), found
+
+
+def _without_collisions(pairs: list[Pair]) -> list[Pair]:
     refuse_collisions([(pair.source, pair.target) for pair in pairs], storage.canonical)
-    return pairs, found
+    return pairs
 
 
 def _names_below(place: str, found: Found) -> list[str] | None:

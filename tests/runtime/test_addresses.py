@@ -117,6 +117,9 @@ def test_a_put_that_is_refused_is_listed_and_done_again(adnet_run, store, addres
         (["s3://photos/t/a.png", "s3://photos/t/u/a.png"], "/tmp/x", "both be written"),
         (["s3://photos/t/v"], "s3://photos/x", "no image below .*ignored: 1 .txt"),
         (["/no/such/folder"], "s3://photos/x", "no such file or folder"),
+        (["s3://photos/t"], "s3://photos/x.png", "named like one file of .png"),
+        (["s3://photos/t/a.png", "s3://photos/t/u/a.png"], "/tmp/x.tif", "named like one file"),
+        (["s3://photos/t/a.png"], "s3://photos/x.pdf", "named like one file of .pdf"),
     ],
 )
 def test_refusals(store, inputs, output, told):
@@ -287,6 +290,43 @@ def test_two_inputs_of_one_name_by_chunk(adnet_run, tmp_path):
     inputs = (tmp_path / "a/x.tif", tmp_path / "b/x.tif")
     status, told = adnet_run(*inputs, "--by-chunk", "-o", tmp_path / "out")
     assert (status, "would both be written" in told) == (2, True), told
+
+
+@pytest.mark.parametrize("where", ["here", "s3"])
+@pytest.mark.parametrize("name", ["no.tif", "no.zarr", "no.TIFF"])
+@pytest.mark.parametrize("beside", [[], ["a.tif"]])
+def test_a_missing_input_by_chunk_starts_nothing(adnet_run, store, tmp_path, where, name, beside):
+    pytest.importorskip("zarr")
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(tmp_path / "a.tif")
+    storage.put("s3://photos/here/a.tif", (tmp_path / "a.tif").read_bytes())
+    base = str(tmp_path) if where == "here" else "s3://photos/here"
+    inputs = [f"{base}/{one}" for one in (*beside, name)]
+    status, told = adnet_run(*inputs, "-o", tmp_path / "out", "--by-chunk")
+    assert (status, f"{base}/{name}: no such file" in told) == (2, True), told
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("target", ["x.png", "x.jpg", "x.gif", "x.npy", "x.png/", "x.pdf"])
+@pytest.mark.parametrize("where", ["here", "s3"])
+def test_a_target_by_chunk_that_is_neither_zarr_nor_tiff(adnet_run, store, tmp_path, where, target):
+    zarr = pytest.importorskip("zarr")
+    zarr.create_array(tmp_path / "a.zarr", data=np.zeros((20, 20), np.uint8))
+    base = str(tmp_path) if where == "here" else f"s3://photos/{tmp_path.name}"
+    status, told = adnet_run(tmp_path / "a.zarr", "-o", f"{base}/{target}")
+    assert (status, "only .zarr and .tif are written" in told) == (2, True), told
+    assert [path.name for path in tmp_path.iterdir()] == ["a.zarr"]
+    assert storage.list_files(f"s3://photos/{tmp_path.name}") == {}
+
+
+@pytest.mark.parametrize("folder", ["out", "v1.2", "x.png"])
+def test_a_folder_by_chunk(adnet_run, tmp_path, folder):
+    """One that is there may have any name."""
+    zarr = pytest.importorskip("zarr")
+    zarr.create_array(tmp_path / "a.zarr", data=np.zeros((20, 20), np.uint8))
+    if "png" in folder:
+        (tmp_path / folder).mkdir()
+    status, report = adnet_run(tmp_path / "a.zarr", "-o", tmp_path / folder)
+    assert (status, report["written"]) == (0, [f"{tmp_path}/{folder}/a.zarr"])
 
 
 def test_a_run_says_nothing_of_the_store(address, tmp_path):
