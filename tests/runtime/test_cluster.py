@@ -97,6 +97,8 @@ def test_a_worker_and_a_node_die(images, nodes, tmp_path):
     assert sorted(report["written"]) == sorted(str(path) for path in out.rglob("*.png"))
     failed = {Path(one["input"]).name: one["error"] for one in report["failed"]}
     assert sorted(failed) == ["cut.png", "text.jpg"]
+    told = [one["input"] for one in report["images"]]
+    assert len(told) == len(set(told)) == COUNT + 2
     assert report["models"]
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
     again = finish(adnet_run(*command, env=environment), 1)
