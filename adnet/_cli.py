@@ -105,9 +105,11 @@ def reports_errors(command: Command) -> Command:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         debug = bool(kwargs.get("debug"))
         _let_second_interrupt_end()
-        logging.basicConfig(
-            level=logging.DEBUG if debug else logging.INFO, format="%(message)s", stream=sys.stderr
-        )
+        # Of others, such as botocore, INFO is not for users.
+        others = logging.DEBUG if debug else logging.WARNING
+        logging.basicConfig(level=others, format="%(message)s", stream=sys.stderr)
+        for ours in ("adnet", "__main__"):
+            logging.getLogger(ours).setLevel(logging.DEBUG if debug else logging.INFO)
         try:
             return command(*args, **kwargs)
         except AdnetError as err:

@@ -10,10 +10,12 @@ it is a temporary name first, then a move.
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,11 +29,24 @@ _WHOLE_PUT = frozenset(
     {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "obs", "memory"}
 )
 """Schemes whose objects appear at the end of an upload, and not before."""
+_SCHEMES = {"s3a": "s3", "gcs": "gs", "local": "file"}
+"""Other names of a store."""
 _PROBE = ".adnet-probe"
 _BLOCK = 1 << 20
 """Bytes that are asked for at once where a file is read here and there."""
+_FEW, _AT_ONCE = 100, 8
+"""Objects that are asked for one by one, and how many at a time."""
 _STREAMED = 64 << 20
 """Bytes from which a file is uploaded in parts, without being in memory as a whole."""
+
+_VERSIONS = (
+    "etag", "md5hash", "contentmd5", "md5", "crc32c", "checksum", "digest", "generation",
+    "mtime", "lastmodified", "modified", "updated", "modificationtime", "created",
+)  # fmt: skip
+"""What tells that a file was replaced, in the words of fsspec's stores; the best first."""
+
+State = tuple[int, str]
+"""The bytes of a file; and its ETag, sum or time of change: empty where the store tells none."""
 
 
 def is_address(text: str | Path) -> bool:
@@ -61,6 +76,17 @@ def folder_of(place: str) -> str:
     return place.rstrip("/").rpartition("/")[0] if is_address(place) else str(Path(place).parent)
 
 
+def canonical(place: str) -> str:
+    """Return one text for all names of a file or folder: links, schemes of one store."""
+    path = place
+    if is_address(place):
+        scheme, _, path = place.partition("://")
+        scheme = _SCHEMES.get(scheme, scheme)
+        if scheme != "file":
+            return f"{scheme}://{path.rstrip('/')}"
+    return os.path.normcase(os.path.realpath(path))
+
+
 def size_of(place: str) -> int | None:
     """Return the bytes of a file; None where there is none.
 
@@ -79,6 +105,44 @@ def size_of(place: str) -> int | None:
         return int(about.get("size") or 0) if about["type"] == "file" else None
 
 
+def state_of(place: str) -> State | None:
+    """Return what changes when a file is replaced; None where there is none.
+
+    Raises:
+        UsageError: the store cannot be asked.
+    """
+    with _told(place, "be looked at", UsageError):
+        if not is_address(place):
+            path = Path(place)
+            return _local_state(path) if path.is_file() else None
+        system, path_there = _open(place)
+        try:
+            about = system.info(path_there)
+        except FileNotFoundError:
+            return None
+        return _state(about) if about["type"] == "file" else None
+
+
+def states_below(folder: str) -> Iterator[tuple[str, State]]:
+    """Yield the relative name and the state of each file below a place, sorted by folder and name.
+
+    It takes one listing (S3: a request for every 1000 objects), or a look at each local file.
+
+    Raises:
+        UsageError: the store cannot be listed.
+    """
+    if is_address(folder):
+        for name, about in _list(folder):
+            yield name, _state(about)
+        return
+    with _told(folder, "be listed", UsageError):
+        for root, folders, names in os.walk(folder, followlinks=True):
+            folders.sort()
+            for name in sorted(names):
+                path = Path(root, name)
+                yield path.relative_to(folder).as_posix(), _local_state(path)
+
+
 def list_files(folder: str) -> dict[str, int]:
     """List all files below an address in one listing.
 
@@ -88,22 +152,13 @@ def list_files(folder: str) -> dict[str, int]:
     Raises:
         UsageError: the store cannot be listed.
     """
-    with _told(folder, "be listed", UsageError):
-        system, base = _open(folder)
-        base = base.rstrip("/")
-        try:
-            found = system.find(base, detail=True)
-        except FileNotFoundError:
-            return {}
-        return {
-            name[len(base) :].lstrip("/"): int(about.get("size") or 0)
-            for name, about in sorted(found.items())
-            if about["type"] == "file" and not name.endswith("/") and name != base
-        }
+    return {name: int(about.get("size") or 0) for name, about in _list(folder)}
 
 
 def existing(places: Iterable[str]) -> set[str]:
     """Find out which of many files exist, with one listing for each bucket or folder.
+
+    Up to 100 objects are asked for one by one: what else lies in their bucket may be much more.
 
     Raises:
         UsageError: a store cannot be listed.
@@ -118,6 +173,13 @@ def existing(places: Iterable[str]) -> set[str]:
             folders[str(Path(place).parent)].append(place)
     found = set()
     for members in stores.values():
+        if len(members) <= _FEW:
+            with ThreadPoolExecutor(_AT_ONCE) as pool:
+                sizes = pool.map(size_of, members)
+                found |= {
+                    place for place, size in zip(members, sizes, strict=True) if size is not None
+                }
+            continue
         base = _common_folder(members)
         there = {join(base, name) for name in list_files(base)}
         found |= there.intersection(members)
@@ -210,6 +272,37 @@ def require_writable(folder: str) -> None:
     with suppress(Exception):  # there are stores that let one write, but not delete
         system, path = _open(address)
         system.rm_file(path)
+
+
+def _list(folder: str) -> list[tuple[str, dict[str, Any]]]:
+    """List what is below an address: relative names, sorted, and what the store tells of each."""
+    with _told(folder, "be listed", UsageError):
+        system, base = _open(folder)
+        base = base.rstrip("/")
+        try:
+            found = system.find(base, detail=True)
+        except FileNotFoundError:
+            return []
+        return [
+            (name[len(base) :].lstrip("/"), about)
+            for name, about in sorted(found.items())
+            if about["type"] == "file" and not name.endswith("/") and name != base
+        ]
+
+
+def _state(about: dict[str, Any]) -> State:
+    """Read a state out of what a store tells of a file; each has its own words.
+
+    A sum of the contents is better than a time, which a copy of the same file changes, too.
+    """
+    told = {re.sub("[^a-z0-9]", "", name.lower()): value for name, value in about.items()}
+    version = next((str(told[name]) for name in _VERSIONS if told.get(name) is not None), "")
+    return int(about.get("size") or 0), version
+
+
+def _local_state(path: Path) -> State:
+    about = path.stat()
+    return about.st_size, str(about.st_mtime_ns)
 
 
 def _open(address: str) -> tuple[Any, str]:

@@ -15,17 +15,21 @@ from adnet import storage
 from adnet.errors import AdnetError, DeviceLostError, UsageError
 from adnet.images.formats.kinds import FORMATS
 from adnet.images.scan import Found
-from adnet.runtime.addresses import plan_addresses, read_list
+from adnet.runtime.addresses import plan_addresses
 from adnet.runtime.cluster.options import IMAGES_PER_TASK, ClusterOptions, parse_workers
 from adnet.runtime.gigapixel.grid import CHUNK
 from adnet.runtime.gigapixel.source import ZARR
-from adnet.runtime.jobs import Job
+from adnet.runtime.jobs import Job, is_suffix_of_file, refuse_collisions
+from adnet.runtime.lists import read_list
 from adnet.runtime.naming import Naming
 from adnet.runtime.progress import Listener
 from adnet.runtime.request import Request
 from adnet.runtime.settings import Settings
 from adnet.runtime.staged import Pair, place_of, run_pairs
 from adnet.runtime.summary import ImageReport, Summary
+
+_ZARR_NAMES = ("zarr.json", ".zarray", ".zgroup")
+"""One of them is there where an array or group is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,10 +227,12 @@ def _run_by_chunk(
                 on_pixels=heard.on_pixels,
                 runner=runner,
             )
-        except (UsageError, DeviceLostError):
+        except UsageError as err:
+            raise type(err)(_as_given(str(err), pair)) from err
+        except DeviceLostError:
             raise
         except AdnetError as err:
-            error = str(err)
+            error = _as_given(str(err), pair)
             report.status, report.reason = "failed", error
             summary.failed.append((place_of(pair.source), error))
         else:
@@ -248,18 +254,43 @@ def _chunked_pairs(request: Beyond) -> list[Pair]:
         return list(read_list(request.jobs, request.output))
     if not request.inputs or request.output is None:
         raise UsageError("by chunk: give images, and say where the results go with --output.")
-    is_file = storage.suffix_of(request.output) == ZARR or (
-        FORMATS.get(storage.suffix_of(request.output)) == "TIFF"
-        and not Path(request.output).is_dir()
-    )
+    for place in request.inputs:
+        if not _is_there(place):
+            raise UsageError(f"{place}: no such file or folder.")
+    suffix = storage.suffix_of(request.output)
+    is_folder = suffix != ZARR and Path(request.output).is_dir()
+    is_file = suffix == ZARR or (FORMATS.get(suffix) == "TIFF" and not is_folder)
+    if not is_file and not is_folder and is_suffix_of_file(suffix):
+        raise UsageError(
+            f"{request.output}: by chunk, only .zarr and .tif are written. For a folder of that "
+            "name, make it first."
+        )
     if is_file and len(request.inputs) > 1:
         raise UsageError(f"{request.output}: is one image; several inputs need a folder.")
     if is_file:
         return [Pair(request.inputs[0], request.output)]
-    return [
+    pairs = [
         Pair(source, storage.join(request.output, storage.name_of(source)))
-        for source in request.inputs
+        for source in dict.fromkeys(request.inputs)
     ]
+    refuse_collisions([(pair.source, pair.target) for pair in pairs], storage.canonical)
+    return pairs
+
+
+def _is_there(place: str) -> bool:
+    if not storage.is_address(place):
+        return Path(place).exists()
+    suffix = storage.suffix_of(place)
+    if suffix == ZARR:
+        return any(storage.size_of(storage.join(place, name)) is not None for name in _ZARR_NAMES)
+    return suffix not in FORMATS or storage.size_of(place) is not None
+
+
+def _as_given(text: str, pair: Pair) -> str:
+    """Put the places as they were given into a message."""
+    for place in (pair.source, pair.target):
+        text = text.replace(_whole(place), str(place_of(place)))
+    return text
 
 
 def _whole(place: str) -> str:

@@ -155,6 +155,11 @@ def _mode(path: Path) -> int:
         raise UsageError(f"{path}: cannot be read: {err.strerror or err}.") from err
 
 
+def is_suffix_of_file(suffix: str) -> bool:
+    """Tell whether an output that ends so is no new folder."""
+    return suffix in FORMATS or suffix in _FILE_SUFFIXES
+
+
 def _is_named_as_file(output: Path, *, single: bool) -> bool:
     """Tell whether `output` is the file to write, not a folder.
 
@@ -165,7 +170,7 @@ def _is_named_as_file(output: Path, *, single: bool) -> bool:
         UsageError: it looks like a file's name, but cannot be that of the result.
     """
     suffix = output.suffix.lower()
-    if output.is_dir() or (suffix not in FORMATS and suffix not in _FILE_SUFFIXES):
+    if output.is_dir() or not is_suffix_of_file(suffix):
         return False
     if output.exists() and not output.is_file():
         raise UsageError(f"{output}: is {kind_of(output.stat().st_mode)}; give another output.")

@@ -77,10 +77,12 @@ def denoise_pairs(
     result: Result,
     report: Report = lambda _pair, _error: None,
     on_pixels: Callable[[int, int], None] = lambda _done, _total: None,
+    base: str = "",
 ) -> None:
     """Denoise every pair, in groups; existing targets are replaced.
 
     Args:
+        base: folder that relative paths start from; they are told of as they are given.
         result: filled in, so that it is known when the run ends with an exception.
 
     Raises:
@@ -92,7 +94,9 @@ def denoise_pairs(
         ThreadPoolExecutor(_TRANSFERS, "fetch") as fetching,
         ThreadPoolExecutor(_TRANSFERS, "put") as putting,
     ):
-        run = _Run(denoiser, limits, result, report, on_pixels, fetching, putting, Path(folder))
+        run = _Run(
+            denoiser, limits, result, report, on_pixels, fetching, putting, Path(folder), base
+        )
         waiting: list[_Staged] = []
         try:
             for group in run.fetched(pairs):
@@ -131,6 +135,7 @@ class _Run:
     fetching: ThreadPoolExecutor
     putting: ThreadPoolExecutor
     folder: Path
+    base: str
     count: int = 0
 
     def fetched(self, pairs: Iterable[Pair]) -> Iterator[list[_Staged]]:
@@ -146,7 +151,7 @@ class _Run:
 
     def _start(self, pair: Pair) -> _Staged:
         self.count += 1
-        staged = _Staged(pair, Path(pair.source), Path(pair.target))
+        staged = _Staged(pair, Path(self.base, pair.source), Path(self.base, pair.target))
         if storage.is_address(pair.target):
             staged.target = self.folder / f"{self.count}o{storage.suffix_of(pair.target)}"
         if storage.is_address(pair.source):
@@ -195,20 +200,19 @@ class _Run:
         return list(group)
 
     def _count(self, summary: Summary, by_job: dict[Job, _Staged]) -> None:
-        by_source = {job.source: staged for job, staged in by_job.items()}
         self.result.pixels += summary.pixels
         self.result.colour_with_gray += summary.colour_with_gray
         self.result.remarks += [one for one in summary.remarks if one not in self.result.remarks]
         for report in summary.images:
-            by_source[report.input].report = report.as_json()
-        for path, note in summary.notes:
-            staged = by_source[Path(path)]
-            self.result.notes.append((staged.pair.source, self._renamed(staged, note)))
+            staged = by_job[Job(report.input, report.output)]
+            report.notes = [self._renamed(staged, note) for note in report.notes]
+            staged.report = report.as_json()
+            self.result.notes += [(staged.pair.source, note) for note in report.notes]
 
     def _renamed(self, staged: _Staged, text: str) -> str:
-        """Put the addresses into a message about the scratch files."""
-        text = text.replace(str(staged.source), staged.pair.source)
-        return text.replace(str(staged.target), staged.pair.target)
+        """Put the places as they were given into a message about the files that stand for them."""
+        text = text.replace(str(staged.source), str(place_of(staged.pair.source)))
+        return text.replace(str(staged.target), str(place_of(staged.pair.target)))
 
     def finish(self, staged: _Staged) -> None:
         """Wait until a result is put, count it, and remove its scratch files."""

@@ -74,4 +74,9 @@ def object_store(bucket="photos"):
         server.server_close()
         import s3fs
 
+        for system in s3fs.S3FileSystem._cache.values():
+            if system.asynchronous and system._s3 is not None:
+                from zarr.core.sync import sync
+
+                sync(system._s3.close())  # zarr leaves it open
         s3fs.S3FileSystem.clear_instance_cache()

@@ -62,7 +62,8 @@ def test_a_new_object_is_seen_at_once(store):
     assert storage.list_files("s3://photos/fresh") == {"x": 1}
 
 
-def test_existing_takes_one_listing_for_a_store(store, tmp_path):
+def test_existing_takes_one_listing_for_a_store(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "_FEW", 4)
     (tmp_path / "c.png").touch()
     for index in range(5):
         storage.put(f"s3://photos/many/{index % 2}/{index}.png", b"x")
@@ -72,6 +73,19 @@ def test_existing_takes_one_listing_for_a_store(store, tmp_path):
     there = storage.existing(wanted)
     assert there == {f"s3://photos/many/0/{n}.png" for n in (0, 2, 4)} | {str(tmp_path / "c.png")}
     assert len(store.seen) == 1
+
+
+def test_existing_does_not_list_a_bucket_for_few(store):
+    """Their common folder may be the bucket."""
+    for name in ("few/a.png", "b.png", "far/x.png", "few/a.png.old"):
+        storage.put(f"s3://photos/{name}", b"x")
+    for count in (1, 2, 3):
+        wanted = [f"s3://photos/{name}" for name in ("b.png", "few/a.png", "few/no.png")[:count]]
+        store.seen.clear()
+        assert storage.existing(wanted) == set(wanted[:2])
+        assert len(store.seen) <= 2 * count
+        for method, path, query in store.seen:
+            assert method == "HEAD" or "prefix=few" in query, (path, query)
 
 
 @pytest.mark.parametrize("size", [0, 1, 1000, 5_000_000])

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-import socket
+import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 from adnet import errors
 from adnet.errors import AdnetError, DeviceLostError, UsageError
-from adnet.extras import install_extra
+from adnet.runtime.cluster.connect import connected
 from adnet.runtime.cluster.options import ClusterOptions
 from adnet.runtime.cluster.worker import Row, Task, Worker
 
@@ -89,11 +88,12 @@ def _answers(
 ) -> Iterator[dict[str, Any]]:
     import pyarrow as pa
     import ray.data
+    import ray.exceptions
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what it says at ERROR is raised, too
     needs = options.needs
     others = {name: value for name, value in needs.items() if name not in ("CPU", "GPU")}
     least = min(options.workers[0], workers)
@@ -119,79 +119,19 @@ def _answers(
         )
         .iter_batches(batch_size=None, batch_format="pyarrow")
     )
-    for batch in results:
-        for text in batch["answer"].to_pylist():
-            yield json.loads(text)
-
-
-@contextmanager
-def connected(options: ClusterOptions) -> Iterator[list[dict[str, float]]]:
-    """Join the cluster while a block runs; yields what each node has.
-
-    A connection that is there is used and left open.
-
-    Raises:
-        UsageError: there is no cluster, or it refuses us.
-    """
     try:
-        import ray
-        import ray.data
-    except ModuleNotFoundError as err:
+        for batch in results:
+            for text in batch["answer"].to_pylist():
+                yield json.loads(text)
+    except ray.exceptions.RayError as err:
+        missing = re.search(r"No module named '([\w.]+)'", str(err))
+        if missing is None:
+            raise
+        name = missing[1].partition(".")[0]
         raise UsageError(
-            f"--cluster: {err.name} is not installed. Install it: {install_extra('cluster')}."
+            f"--cluster {options.address}: the workers cannot import {name}. Install {name} on "
+            "every node, in the environment that 'ray start' runs in; see docs/cluster.md."
         ) from err
-
-    ours = not ray.is_initialized()
-    if ours:
-        _require_reachable(options.address)
-        try:
-            ray.init(
-                address=options.address,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                include_dashboard=False if options.address == "local" else None,
-            )
-        except ConnectionError as err:
-            raise UsageError(
-                f"--cluster {options.address}: no Ray cluster is found ({_first_line(err)}). Start "
-                "one with 'ray start --head', or give the address of its head, HOST:6379."
-            ) from err
-        except (RuntimeError, ValueError) as err:
-            raise UsageError(
-                f"--cluster {options.address}: {_first_line(err)} All nodes need the same versions "
-                "of Python and Ray, and the same token; see docs/cluster.md."
-            ) from err
-    try:
-        nodes = [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
-        if not any(_fits(node, options.needs) for node in nodes):
-            told = ", ".join(f"{count} {name}" for name, count in options.needs.items())
-            _log.warning("warning: no node has %s for a worker; waiting until one joins.", told)
-        yield nodes
-    finally:
-        if ours:
-            ray.shutdown()
-
-
-def _require_reachable(address: str) -> None:
-    """Ray itself tries for minutes.
-
-    Raises:
-        UsageError: nobody listens at HOST:PORT.
-    """
-    host, _, port = address.rpartition(":")
-    if "/" in host or not host or not port.isdigit():
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, OverflowError) as err:
-        raise UsageError(
-            f"--cluster {address}: nobody answers there ({err}). Give the address of the head of a "
-            "Ray cluster, as 'ray start --head' says it."
-        ) from err
-
-
-def _fits(node: dict[str, float], needs: dict[str, int]) -> bool:
-    return all(node.get(name, 0) >= count for name, count in needs.items())
 
 
 def _error(name: str, text: str) -> AdnetError:
@@ -202,8 +142,3 @@ def _error(name: str, text: str) -> AdnetError:
     if issubclass(kind, DeviceLostError):
         return DeviceLostError(f"no worker is left that could go on: {text}")
     return kind(text)
-
-
-def _first_line(err: BaseException) -> str:
-    lines = str(err).strip().splitlines()
-    return lines[0] if lines else type(err).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ from adnet.runtime.staged import (
 )
 from adnet.runtime.summary import Summary
 
+_DIED = "written by a worker that died before it told of it"
+
 
 @dataclass(frozen=True, slots=True)
 class ImageTask:
@@ -37,11 +39,14 @@ class ImageTask:
 
     settings: Settings
     overwrite: bool
+    base: str
+    """Folder of the driver: workers run in others."""
 
     def open(self, sharers: int) -> _ImageWork:
         """See `Task`."""
         denoiser = self.settings.open_denoiser()
-        return _ImageWork(denoiser, self.settings.limits(denoiser, sharers), self.overwrite)
+        limits = self.settings.limits(denoiser, sharers)
+        return _ImageWork(denoiser, limits, self.overwrite, self.base)
 
 
 @dataclass(slots=True)
@@ -49,25 +54,35 @@ class _ImageWork:
     denoiser: Denoiser
     limits: Limits
     overwrite: bool
+    base: str
 
     def run_rows(self, rows: list[Row]) -> Answer:
         pairs = [Pair(row["source"], row["target"]) for row in rows]
-        # The driver left out what was there, so this was made by a worker that died.
-        there = set() if self.overwrite else _made_before(pairs)
-        result = Result(written=sorted(there))
+        there = set() if self.overwrite else {pair for pair in pairs if self._is_there(pair)}
+        result = Result()
+        for pair in there:
+            result.written.append(pair.target)
+            result.images.append(
+                {"input": pair.source, "output": pair.target, "status": "written", "reason": _DIED}
+            )
         lost = None
         try:
-            todo = [pair for pair in pairs if pair.target not in there]
-            denoise_pairs(todo, self.denoiser, self.limits, result=result)
+            todo = [pair for pair in pairs if pair not in there]
+            denoise_pairs(todo, self.denoiser, self.limits, result=result, base=self.base)
         except DeviceLostError as err:
             lost = err
-        finished = {*result.written, *(source for source, _ in result.failed)}
-        left = [
-            row for row in rows if row["target"] not in finished and row["source"] not in finished
-        ]
+        finished = {(one["input"], one["output"]) for one in result.images}
+        left = [row for row in rows if (row["source"], row["target"]) not in finished]
         # Only an answer that tells of some image counts as progress.
         done = asdict(result) if finished else {}
         return Answer(done, left if lost else [], lost, self.denoiser.describe())
+
+    def _is_there(self, pair: Pair) -> bool:
+        """The driver left out what was there, so this was made by a worker that died."""
+        place = pair.target
+        if not storage.is_address(place):
+            place = str(Path(self.base, place))
+        return storage.size_of(place) is not None
 
 
 @dataclass(slots=True)
@@ -77,17 +92,13 @@ class _Driver:
     summary: Summary
     listener: Listener
     skip: bool
-    waiting: dict[str, Pair] = field(default_factory=dict)
-    """Planned and not told of yet, by target."""
-    targets: dict[str, str] = field(default_factory=dict)
-    """Of those, by source."""
     looked: bool = False
 
     def rows(self, jobs: Iterable[Job | Pair], wave: int) -> Iterator[Row]:
         """Plan jobs in waves; what exists is left out, as one listing of each wave shows it."""
         batch: list[Pair] = []
         for job in jobs:
-            batch.append(Pair(_absolute(job.source), _absolute(job.target)))
+            batch.append(Pair(str(job.source), str(job.target)))
             if len(batch) == wave:
                 yield from self._plan(batch)
                 batch = []
@@ -101,29 +112,19 @@ class _Driver:
             require_writable(todo)
             self.looked = True
         for pair in todo:
-            self.waiting[pair.target] = pair
-            self.targets[pair.source] = pair.target
             yield {"source": pair.source, "target": pair.target}
 
     def on_done(self, done: dict[str, Any], models: list[dict[str, str]]) -> None:
         """Take in an answer."""
         result = Result(**done)
-        failed = dict(result.failed)
         result.add_to(self.summary)
         for one in models:
             if one["model"] not in {known["model"] for known in self.summary.models}:
                 self.summary.models.append(one)
         self.listener.on_pixels(result.pixels, max(1, result.pixels))
-        for target in result.written:
-            self._tell(self.waiting.pop(target, None), None)
-        for source, error in failed.items():
-            target = self.targets.get(source, "")
-            self._tell(self.waiting.pop(target, None), error)
-
-    def _tell(self, pair: Pair | None, error: str | None) -> None:
-        if pair is not None:
-            self.targets.pop(pair.source, None)
-            self.listener.on_image(Job(place_of(pair.source), place_of(pair.target)), error)
+        for one in result.images:
+            job = Job(place_of(one["input"]), place_of(one["output"]))
+            self.listener.on_image(job, one["reason"] if one["status"] == "failed" else None)
 
 
 def run_on_cluster(
@@ -159,25 +160,16 @@ def run_on_cluster(
     if settings.model is not None:
         resolve_model(settings.model)  # a wrong name is told at once
         if os.path.exists(settings.model):  # noqa: PTH110  (it may be a name)
-            settings = settings.with_model(_absolute(settings.model))
+            settings = settings.with_model(os.path.abspath(settings.model))  # noqa: PTH100
     driver = _Driver(summary, listener or Listener(), not overwrite)
     rows = driver.rows(jobs, options.wave)
-    task = ImageTask(settings.with_threads(options.worker_cpus), overwrite)
+    task = ImageTask(settings.with_threads(options.worker_cpus), overwrite, os.getcwd())  # noqa: PTH109
     try:
         if (first := next(rows, None)) is not None:
             execute(_chain(first, rows), task, options, driver.on_done)
     finally:
         summary.seconds += time.monotonic() - begin
     return summary
-
-
-def _made_before(pairs: list[Pair]) -> set[str]:
-    return {pair.target for pair in pairs if storage.size_of(pair.target) is not None}
-
-
-def _absolute(place: Path | str) -> str:
-    """Workers run in other folders."""
-    return str(place) if storage.is_address(place) else os.path.abspath(place)  # noqa: PTH100
 
 
 def _chain(first: Row, rest: Iterator[Row]) -> Iterator[Row]:

@@ -24,7 +24,7 @@ from adnet.images.formats.kinds import FORMATS
 from adnet.models.architecture import RECEPTIVE_RADIUS
 from adnet.models.shipped import default_model, resolve_model
 from adnet.runtime.gigapixel.grid import Cell, Grid
-from adnet.runtime.gigapixel.source import ZARR, Carried, Source, colours_of, identity_of
+from adnet.runtime.gigapixel.source import ZARR, Source, colours_of, identity_of
 from adnet.runtime.gigapixel.zarr_array import (
     OURS,
     attributes_of,
@@ -35,6 +35,10 @@ from adnet.runtime.gigapixel.zarr_array import (
     sweep,
 )
 from adnet.runtime.settings import Settings
+
+_WORDS = {"source": "image", "bytes": "image", "changed": "image", "shape": "image",
+          "dtype": "image", "settings": "options"}  # fmt: skip
+"""What users call that which differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +63,18 @@ class Plan:
         """
         if storage.suffix_of(target) != ZARR and FORMATS.get(storage.suffix_of(target)) != "TIFF":
             raise UsageError(f"{target}: by chunk, only .zarr and .tif are written.")
-        if _same(source, target):
+        read, written = storage.canonical(source), storage.canonical(target)
+        if read == written:
             raise UsageError(f"{target}: the output would replace the input. Choose another one.")
+        if written.replace(os.sep, "/").startswith(f"{read}/".replace(os.sep, "/")):
+            raise UsageError(f"{target}: the output lies inside the input. Choose another place.")
         if settings.max_memory is not None:
             raise UsageError(
                 "--max-memory: by chunk, the memory is set by --chunk and --tile; give those."
             )
         grid = Grid(image.shape[0], image.shape[1], chunk, RECEPTIVE_RADIUS)
         about = {
-            **identity_of(source),
+            **identity_of(source, image.pixels),
             "shape": list(image.shape),
             "dtype": str(image.dtype),
             "chunk": chunk,
@@ -99,9 +106,8 @@ class Plan:
             if theirs == self.about and complete is False:
                 return list(told)
             if not overwrite:
-                other = ", ".join(
-                    name for name in self.about if theirs.get(name) != self.about[name]
-                )
+                names = [name for name in self.about if theirs.get(name) != self.about[name]]
+                other = ", ".join(dict.fromkeys(_WORDS.get(name, name) for name in names))
                 raise UsageError(
                     f"{self.array}: the rest of a run with another {other or 'program'}. Remove "
                     "it, or give --overwrite."
@@ -133,18 +139,23 @@ class Plan:
         there = chunks_there(self.array, self.planes)
         return [cell for cell in self.grid.cells if cell not in there]
 
-    def finish(self, carried: Carried) -> None:
+    def finish(self, image: Source) -> None:
         """Give the result its final name.
 
         Raises:
-            ImageError: a chunk is missing.
+            ImageError: a chunk is missing, or the image was replaced while it was read.
         """
+        if not identity_of(self.source, image.pixels).items() <= self.about.items():
+            raise ImageError(
+                f"{self.source}: was changed while it was denoised. Begin anew with --overwrite."
+            )
         if missing := self.missing():
             told = f"{len(missing)} of {len(self.grid)} chunks are missing"
             raise ImageError(f"{self.array}: {told}. Run it again.")
         if storage.suffix_of(self.target) != ZARR:
             from adnet.runtime.gigapixel.tiff_target import write_tiff  # noqa: PLC0415
 
+            carried = image.carried
             if self.settings.strip_metadata:
                 carried = replace(carried, texts={})
             write_tiff(self.array, self.target, self.grid, carried)
@@ -161,12 +172,6 @@ def _sum_of_model(settings: Settings, colours: int) -> str:
     name = settings.model
     path = default_model(colours).path if name is None else resolve_model(name)
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _same(one: str, other: str) -> bool:
-    if storage.is_address(one) or storage.is_address(other):
-        return one.rstrip("/") == other.rstrip("/")
-    return os.path.realpath(one) == os.path.realpath(other)
 
 
 def _move(array: str, target: str) -> None:

@@ -88,7 +88,7 @@ def denoise_by_chunk(
     if cells:
         task = ChunkTask(source, plan.array, plan.grid, settings)
         models = runner(task, cells, on_chunk)
-    plan.finish(image.carried)
+    plan.finish(image)
     return ChunkResult(
         is_new=True, pixels=done, resumed=resumed, notes=tuple(notes), models=tuple(models)
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -43,6 +45,8 @@ class Source(Protocol):
     shape: tuple[int, ...]
     """(H, W) or (H, W, C)."""
     dtype: np.dtype[Any]
+    pixels: str
+    """The file or folder that they lie in: of a Zarr group, that of its array."""
     carried: Carried
     notes: list[str]
     """What is left out, one sentence each."""
@@ -98,23 +102,27 @@ def require_kind(place: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> No
         )
 
 
-def identity_of(place: str) -> dict[str, Any]:
-    """Describe a file so that another one of the same name is told apart.
+def identity_of(place: str, pixels: str) -> dict[str, Any]:
+    """Describe an image so that another one of the same name is told apart.
+
+    Bytes and time of change of a local file, bytes and ETag of an object (what other stores have
+    instead is in `storage`); of a Zarr array, a sum over those of all its files, for which they are
+    listed, not read.
+
+    Args:
+        pixels: where the pixels are; see `Source`.
 
     Raises:
         ImageError: there is none.
     """
-    from pathlib import Path  # noqa: PLC0415
-
+    whole = place if storage.is_address(place) else os.path.abspath(place)  # noqa: PTH100
     if storage.suffix_of(place) == ZARR:
-        return {"source": place}
-    if storage.is_address(place):
-        size = storage.size_of(place)
-        if size is None:
-            raise ImageError(f"{place}: no such file.")
-        return {"source": place, "bytes": size}
-    try:
-        about = Path(place).stat()
-    except OSError as err:
-        raise ImageError(f"{place}: cannot be read: {err.strerror or err}.") from err
-    return {"source": place, "bytes": about.st_size, "changed": about.st_mtime_ns}
+        size, digest = 0, hashlib.sha256()
+        for name, (length, version) in storage.states_below(pixels):
+            size += length
+            digest.update(f"{name}\n{length}\n{version}\n".encode("utf-8", "surrogateescape"))
+        return {"source": whole, "bytes": size, "changed": digest.hexdigest()}
+    state = storage.state_of(pixels)
+    if state is None:
+        raise ImageError(f"{place}: no such file.")
+    return {"source": whole, "bytes": state[0], "changed": state[1]}

@@ -34,7 +34,7 @@ class TiffSource:
     """
 
     def __init__(self, place: str) -> None:
-        self._place = place
+        self._place = self.pixels = place
         self._file: Any = None
         try:
             if storage.is_address(place):

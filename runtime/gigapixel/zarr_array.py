@@ -29,7 +29,7 @@ class ZarrSource:
     """
 
     def __init__(self, place: str) -> None:
-        self._place = place
+        self._place = self.pixels = place
         self.notes: list[str] = []
         try:
             found: Any = zarr.open(place, mode="r")
@@ -41,6 +41,7 @@ class ZarrSource:
                 if len(list(found)) > 1:
                     self.notes.append("the array 0 is denoised; other members are left out.")
                 found = found["0"]
+                self.pixels = storage.join(place, "0")
         except ImageError:
             raise
         except Exception as err:  # zarr and its stores have their own

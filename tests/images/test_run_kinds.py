@@ -189,3 +189,18 @@ def test_metadata_without_a_place_is_told(tmp_path):
 def _write(path, data):
     path.write_bytes(data)
     return path
+
+
+@pytest.mark.parametrize("source", ["png", "webp", "gif", "tif"])
+def test_several_frames_go_to_their_own_format_and_to_tiff(tmp_path, denoiser, source):
+    frames = [Image.fromarray(pixels_of((33, 40, 3), "u1", seed)) for seed in range(2)]
+    path = tmp_path / f"a.{source}"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
+    for target in ("png", "webp", "gif", "tif", "jpg", "bmp"):
+        summary = run_jobs(plan_jobs([path], tmp_path / f"to.{target}"), denoiser)
+        if target in (source, "tif"):
+            assert summary.failed == []
+        else:
+            ((_, error),) = summary.failed
+            assert "2 frames or pages" in error
+            assert not (tmp_path / f"to.{target}").exists()

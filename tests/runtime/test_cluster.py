@@ -97,6 +97,8 @@ def test_a_worker_and_a_node_die(images, nodes, tmp_path):
     assert sorted(report["written"]) == sorted(str(path) for path in out.rglob("*.png"))
     failed = {Path(one["input"]).name: one["error"] for one in report["failed"]}
     assert sorted(failed) == ["cut.png", "text.jpg"]
+    told = [one["input"] for one in report["images"]]
+    assert len(told) == len(set(told)) == COUNT + 2
     assert report["models"]
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
     again = finish(adnet_run(*command, env=environment), 1)
@@ -191,10 +193,20 @@ def test_one_huge_image_with_a_killed_worker(nodes, tmp_path):
 def test_plain_errors(images, nodes, tmp_path):
     source, _ = images
     wrong = nodes.environment | {"RAY_AUTH_TOKEN": "another" + "0" * 30}
-    for environment, address in ((wrong, nodes.address), (nodes.environment, "127.0.0.1:1")):
+    none = nodes.environment | {"HOME": str(tmp_path)}  # without ~/.ray/auth_token
+    del none["RAY_AUTH_TOKEN"]
+    off = none | {"RAY_AUTH_MODE": "disabled"}
+    for environment in (wrong, none, off):
+        driver = adnet_run(
+            source, "-o", tmp_path / "x", "--cluster", nodes.address, env=environment
+        )
+        (told,) = finish(driver, 2).splitlines()
+        assert told.startswith(f"error: --cluster {nodes.address}: the cluster asks for a token")
+        assert "RAY_AUTH_MODE=token" in told
+    dead = nodes.environment | {"RAY_ADDRESS": "127.0.0.1:1"}
+    for environment, address in ((nodes.environment, "127.0.0.1:1"), (dead, "auto")):
         driver = adnet_run(source, "-o", tmp_path / "x", "--cluster", address, env=environment)
         told = finish(driver, 2)
-        # Before it, Ray says what it tried.
         assert told.splitlines()[-1].startswith(f"error: --cluster {address}: "), told
     driver = adnet_run(
         source,
@@ -208,3 +220,21 @@ def test_plain_errors(images, nodes, tmp_path):
     )
     assert "error: unknown backend 'nosuch'" in finish(driver, 2)
     assert not (tmp_path / "x").exists()
+
+
+def test_workers_without_adnet(images, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Hidden:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.partition('.')[0] == 'adnet':\n"
+        "            raise ModuleNotFoundError(\"No module named 'adnet'\", name=name)\n"
+        "sys.meta_path.insert(0, Hidden())\n"
+    )
+    with ray_cluster(0) as nodes:
+        nodes.add({"PYTHONPATH": f"{tmp_path}{os.pathsep}{nodes.environment['PYTHONPATH']}"})
+        command = (images[0], "-o", tmp_path / "x", "--cluster", nodes.address)
+        driver = adnet_run(*command, env=nodes.environment)
+        told = driver.communicate(timeout=200)[1]  # after what Ray says of its workers
+    assert driver.returncode == 2, told
+    assert "the workers cannot import adnet. Install adnet on every node" in told.splitlines()[-1]

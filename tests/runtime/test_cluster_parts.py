@@ -1,10 +1,13 @@
 """What a cluster job is made of, without Ray: options, waves, parked workers, lost devices."""
 
 import json
+import os
+import socket
 
 import pytest
 
 from adnet.errors import BackendUnavailable, DeviceLostError, UsageError
+from adnet.runtime.cluster import connect
 from adnet.runtime.cluster import execute as execute_module
 from adnet.runtime.cluster import worker as worker_module
 from adnet.runtime.cluster.execute import execute
@@ -207,13 +210,77 @@ def test_the_run_ends_when_no_worker_is_left(cluster):
         execute(iter(rows_of(10)), None, ClusterOptions(), lambda *_: None)
 
 
-def test_an_address_where_nobody_answers_is_told_at_once():
-    import socket
-
+@pytest.fixture
+def dead():
+    """An address where nobody listens."""
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # and not listened to
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        with pytest.raises(UsageError, match=f"--cluster {address}: nobody answers there"):
-            execute_module._require_reachable(address)
-    for other in ("auto", "local", "ray://host:10001"):
-        execute_module._require_reachable(other)
+        taken.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_an_address_where_nobody_answers_is_told_at_once(dead):
+    with pytest.raises(UsageError, match=f"--cluster {dead}: nobody answers there"):
+        connect._require_reachable(dead)
+    for other in ("local", "ray://host:10001"):
+        connect._require_reachable(other)
+
+
+@pytest.mark.parametrize("by", ["RAY_ADDRESS", "the last start"])
+def test_auto_with_a_dead_head_is_told_at_once(dead, by, monkeypatch, tmp_path):
+    """Ray leaves the address of a head that was killed in a file, and tries it for ten minutes."""
+    pytest.importorskip("ray")
+    from ray._private import services
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(services, "find_gcs_addresses", frozenset)
+    monkeypatch.setattr(services, "find_bootstrap_address", lambda _: None)
+    connect._require_reachable("auto")  # nothing is known of: Ray tells that itself
+    if by == "RAY_ADDRESS":
+        monkeypatch.setenv("RAY_ADDRESS", dead)
+    else:
+        monkeypatch.setattr(services, "find_bootstrap_address", lambda _: dead)
+    port = dead.partition(":")[2]  # for 127.0.0.1, Ray takes the address that others know
+    told = f"--cluster auto.*:{port} .*'ray stop'.*'ray start --head'"
+    with pytest.raises(UsageError, match=told):
+        connect._require_reachable("auto")
+    with pytest.raises(UsageError, match="--cluster auto"), connect.connected(ClusterOptions()):
+        pass
+
+
+def test_another_ray_that_finds_its_cluster_in_another_way(monkeypatch):
+    services = pytest.importorskip("ray._private.services")
+    monkeypatch.delattr(services, "canonicalize_bootstrap_address")
+    connect._require_reachable("auto")
+
+
+@pytest.mark.parametrize(
+    ("said", "error", "told"),
+    [
+        ("Unauthenticated: RPC error: InvalidAuthToken", ConnectionError("Failed"), "token"),
+        ("", RuntimeError("Token authentication is enabled but no authentication token"), "token"),
+        ("no route", ConnectionError("Failed to connect"), "no Ray cluster is found .*connect"),
+        ("", RuntimeError("Version mismatch: Ray 1"), "Version mismatch.*same versions"),
+    ],
+)
+def test_why_a_cluster_refuses(monkeypatch, capfd, said, error, told):
+    """Ray's core writes the reason to stderr, again and again, and raises something general."""
+    ray = pytest.importorskip("ray")
+
+    def init(**_):
+        os.write(2, said.encode())
+        raise error
+
+    monkeypatch.setattr(ray, "init", init)
+    with pytest.raises(UsageError, match=f"--cluster h:1: .*{told}") as caught:
+        connect._join("h:1")
+    if told == "token":
+        for part in ("RAY_AUTH_MODE=token", "~/.ray/auth_token", "RAY_AUTH_TOKEN"):
+            assert part in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_what_ray_says_while_it_joins_is_not_lost(monkeypatch, caplog):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "init", lambda **_: os.write(2, b"mind the gap\n"))
+    connect._join("h:1")
+    assert "mind the gap" in caplog.text
