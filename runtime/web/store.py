@@ -14,6 +14,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from adnet.errors import UsageError
 from adnet.images.image import FORMATS
 
+_TRIES = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -97,7 +99,11 @@ class Store:
 
     def close(self) -> None:
         """Remove everything."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for _ in range(_TRIES):  # a file that is just being written can come in between
+            shutil.rmtree(self._folder, ignore_errors=True)
+            if not self._folder.exists():
+                break
+            time.sleep(0.05)
 
     def open_visit(self) -> str:
         """Begin a visit; those not heard of for long end.

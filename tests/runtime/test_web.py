@@ -230,7 +230,12 @@ def test_a_cut_off_upload_harms_nothing(server, visitor):
         time.sleep(0.05)
 
 
-def test_ctrl_c_ends_at_once_and_leaves_nothing(tmp_path):
+ENDINGS = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ENDINGS)
+def test_what_ends_it_leaves_nothing(tmp_path, name, times):
     with web_server(temporary=tmp_path) as (process, address):
         visitor = Visitor(address)
         order = visitor.order(visitor.bring("a.png", png(700, 700)), ensemble=True)
@@ -238,7 +243,8 @@ def test_ctrl_c_ends_at_once_and_leaves_nothing(tmp_path):
             time.sleep(0.01)
         assert list(tmp_path.glob("adnet*"))
         begin = time.monotonic()
-        process.send_signal(signal.SIGINT)
+        for _ in range(times):
+            process.send_signal(getattr(signal, name))
         assert process.wait(20) == 0
         assert time.monotonic() - begin < 3
         assert list(tmp_path.glob("adnet*")) == []
