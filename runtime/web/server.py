@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import time
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -108,9 +109,16 @@ class Server:
         async def look() -> None:
             self._devices = await run_in_threadpool(self._find_devices)
 
-        looking = asyncio.create_task(look())
+        async def expire() -> None:
+            while True:
+                await asyncio.sleep(min(60.0, self._store.limits.idle_seconds / 4))
+                for visit in self._store.end_idle():
+                    await run_in_threadpool(self._end, visit)
+
+        beside = [asyncio.create_task(one()) for one in (look, expire)]
         yield
-        looking.cancel()
+        for task in beside:
+            task.cancel()
 
     async def _page(self, _: Request) -> Response:
         return FileResponse(_SITE / "index.html", headers=_HEADERS)
@@ -145,10 +153,15 @@ class Server:
 
     async def _leave(self, request: Request) -> Response:
         visit = self._store.end_visit(request.path_params["visit"])
-        for order in visit.orders.values() if visit else ():
-            if isinstance(order, Order):
-                self._desk.cancel(order)
+        if visit is not None:
+            await run_in_threadpool(self._end, visit)
         return Response(status_code=204)
+
+    def _end(self, visit: Visit) -> None:
+        for order in visit.orders.values():
+            if isinstance(order, Order):
+                self._desk.drop(order, visit.folder)
+        shutil.rmtree(visit.folder, ignore_errors=True)
 
     async def _bring(self, request: Request) -> Response:
         visit, store = self._visit(request), self._store
@@ -162,6 +175,7 @@ class Server:
             size = int(told) if told.isdecimal() else 0
             with kept.path.open("wb") as file:
                 async for part in _patient(request):
+                    visit.seen = time.monotonic()
                     size = max(size, file.tell() + len(part))
                     if size > most:
                         raise TooLargeError(

@@ -106,15 +106,12 @@ class Store:
             time.sleep(0.05)
 
     def open_visit(self) -> str:
-        """Begin a visit; those not heard of for long end.
+        """Begin a visit.
 
         Raises:
             FullError: there are too many.
         """
         with self._lock:
-            old = time.monotonic() - self.limits.idle_seconds
-            for key in [key for key, one in self._visits.items() if one.seen < old]:
-                self._end(key)
             if len(self._visits) >= self.limits.visits:
                 raise FullError("too many visitors at once; try again later.")
             key = secrets.token_urlsafe(16)
@@ -137,9 +134,16 @@ class Store:
             return visit
 
     def end_visit(self, key: str) -> Visit | None:
-        """Remove what a visitor brought and got."""
+        """Take a visit out; its orders and its folder are the caller's to remove."""
         with self._lock:
-            return self._end(key)
+            return self._visits.pop(key, None)
+
+    def end_idle(self) -> list[Visit]:
+        """Take out the visits that were not heard of for long, as `end_visit` does."""
+        with self._lock:
+            old = time.monotonic() - self.limits.idle_seconds
+            keys = [key for key, one in self._visits.items() if one.seen < old]
+            return [self._visits.pop(key) for key in keys]
 
     def place(self, visit: Visit, name: str) -> tuple[str, Kept]:
         """Choose where a file of that name goes; nothing is written.
@@ -162,12 +166,6 @@ class Store:
         if kept is not None and kept.path.exists():
             visit.size -= kept.path.stat().st_size
             kept.path.unlink()
-
-    def _end(self, key: str) -> Visit | None:
-        visit = self._visits.pop(key, None)
-        if visit is not None:
-            shutil.rmtree(visit.folder, ignore_errors=True)
-        return visit
 
 
 def shown_name(name: str) -> str:

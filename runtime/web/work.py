@@ -117,6 +117,8 @@ class Order:
     fraction: float = 0.0
     results: list[Result] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
+    leftover: Path | None = None
+    """What to remove when it is no longer in work: nobody wants it any more."""
 
     def told(self) -> dict[str, Any]:
         """Return what the page is told; ready for JSON."""

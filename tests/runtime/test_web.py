@@ -1,9 +1,11 @@
 """adnet-web without a browser: its files are adnet-run's, and what it refuses."""
 
+import asyncio
 import io
 import json
 import signal
 import socket
+import threading
 import time
 import zipfile
 
@@ -21,6 +23,10 @@ from adnet.images.synthetic import render
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.folder import run_jobs
 from adnet.runtime.jobs import Job
+from adnet.runtime.web.desk import Desk
+from adnet.runtime.web.server import Server
+from adnet.runtime.web.store import Limits, Store
+from adnet.runtime.web.work import Order, Settings
 
 
 @pytest.fixture(scope="module")
@@ -248,6 +254,53 @@ def test_what_ends_it_leaves_nothing(tmp_path, name, times):
         assert process.wait(20) == 0
         assert time.monotonic() - begin < 3
         assert list(tmp_path.glob("adnet*")) == []
+
+
+@pytest.mark.parametrize("state", ["no order", "waiting", "running", "done"])
+def test_an_idle_visit_ends_by_itself(tmp_path, monkeypatch, state):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    limits = Limits(idle_seconds=1)
+    store, desk = Store(limits), Desk({}, limits)
+    going, go = threading.Event(), threading.Event()
+
+    def carry_out(order, *_):
+        order.state = "running"
+        going.set()
+        if state != "done":
+            go.wait(20)
+        (order.folder / "late" / "x.png").parent.mkdir(parents=True)  # as run_jobs makes it
+        (order.folder / "late" / "x.png").touch()
+        order.state = "cancelled" if order.stop.is_set() else "done"
+
+    monkeypatch.setattr("adnet.runtime.web.desk.carry_out", carry_out)
+    visit = store.visit(store.open_visit())
+    orders = [Order([], Settings(), visit.folder / str(number)) for number in range(2)]
+    for order in orders[: {"no order": 0, "waiting": 2}.get(state, 1)]:
+        visit.orders[order.key] = order
+        desk.take(order)
+        assert going.wait(20)
+    app = Server(store, desk, {}, list, None).app()
+
+    async def pause() -> None:
+        async with app.router.lifespan_context(app):
+            visit.seen -= 10
+            end = time.monotonic() + 10
+            while visit.folder.exists() and time.monotonic() < end:
+                await asyncio.sleep(0.05)
+
+    asyncio.run(pause())
+    assert not visit.folder.exists()
+    assert all(order.stop.is_set() for order in visit.orders.values())
+    go.set()
+    end = time.monotonic() + 10
+    while any(one.state == "running" for one in orders) or visit.folder.exists():
+        assert time.monotonic() < end  # what was written afterwards goes, too
+        time.sleep(0.02)
+    if state == "waiting":
+        assert orders[1].state == "cancelled"
+    desk.close()
+    store.close()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_port_that_is_taken(cli):
