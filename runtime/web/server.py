@@ -23,7 +23,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from adnet import __version__
@@ -33,15 +33,13 @@ from adnet.models.card import ModelCard
 from adnet.models.shipped import fast_twin
 from adnet.pages.assets import SHARED, asset_path
 from adnet.pages.samples import samples
+from adnet.runtime.web.asking import OwnPageOnly, patient, read_json
 from adnet.runtime.web.desk import Desk
 from adnet.runtime.web.facts import PICTURES, draw
 from adnet.runtime.web.store import FullError, GoneError, Kept, Store, TooLargeError, Visit
 from adnet.runtime.web.work import Order, Result, Settings
 
 _SITE = Path(__file__).parent / "site"
-_MOST_JSON = 100_000
-_SLOW_SECONDS = 60.0
-"""Without a byte of a file that is being sent, its request ends."""
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -77,10 +75,10 @@ class Server:
 
     def app(self) -> Starlette:
         """Return the application to serve."""
-        # Against pages elsewhere whose name is made to point at this machine.
-        guard = [] if self._hosts is None else [
-            Middleware(TrustedHostMiddleware, allowed_hosts=self._hosts)
-        ]  # fmt: skip
+        guard = [Middleware(OwnPageOnly)]
+        if self._hosts is not None:
+            # Against pages elsewhere whose name is made to point at this machine.
+            guard.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=self._hosts))
         visit = "/visits/{visit}"
         routes = [
             Route("/", self._page),
@@ -174,7 +172,7 @@ class Server:
         try:
             size = int(told) if told.isdecimal() else 0
             with kept.path.open("wb") as file:
-                async for part in _patient(request):
+                async for part in patient(request):
                     visit.seen = time.monotonic()
                     size = max(size, file.tell() + len(part))
                     if size > most:
@@ -207,14 +205,17 @@ class Server:
 
     async def _order(self, request: Request) -> Response:
         visit, limits = self._visit(request), self._store.limits
-        data = await _json_of(request)
-        keys = data.get("files")
+        data = await read_json(request)
+        keys, chosen, reference = (data.get(one) for one in ("files", "settings", "reference"))
         if not isinstance(keys, list) or not keys or not all(isinstance(k, str) for k in keys):
             raise UsageError("files: expected the keys of one or more files.")
         if len(keys) > limits.files:
             raise TooLargeError(f"{len(keys)} files at once are over the limit of {limits.files}.")
-        settings = Settings.read(data.get("settings") or {})
-        reference = data.get("reference")
+        if not isinstance(chosen, dict | None):
+            raise UsageError("settings: expected an object.")
+        if not isinstance(reference, str | None):
+            raise UsageError("reference: expected the key of a file.")
+        settings = Settings.read(chosen or {})
         clean = None if reference is None else visit.file(reference).path
         order = Order([visit.file(key) for key in keys], settings, visit.folder, clean)
         order.folder = visit.folder / f"order-{order.key}"
@@ -301,39 +302,13 @@ def _pack(order: Order, target: Path) -> None:
             archive.write(result.files.denoised, name)
 
 
-async def _patient(request: Request) -> AsyncIterator[bytes]:
-    """Yield the parts of a body; one that stands still for long is given up."""
-    parts = request.stream().__aiter__()
-    try:
-        while True:
-            yield await asyncio.wait_for(parts.__anext__(), _SLOW_SECONDS)
-    except StopAsyncIteration:
-        return
-    except (TimeoutError, asyncio.TimeoutError):
-        raise UsageError(f"no more of the file came for {_SLOW_SECONDS:.0f} s.") from None
-
-
-async def _json_of(request: Request) -> dict[str, Any]:
-    body = b""
-    async for part in _patient(request):
-        body += part
-        if len(body) > _MOST_JSON:
-            raise TooLargeError("the order is too long.")
-    try:
-        data = json.loads(body)
-    except ValueError as err:
-        raise UsageError(f"the order is not JSON: {err}.") from err
-    if not isinstance(data, dict):
-        raise UsageError("the order must be a JSON object.")
-    return data
-
-
 def _attachment(name: str) -> str:
     return f"attachment; filename*=UTF-8''{quote(name)}"
 
 
 def _answer(data: Any, status: int = 200) -> Response:
-    return JSONResponse(data, status, _HEADERS)
+    # Not JSONResponse: it cannot tell of half a surrogate pair, which JSON may bring.
+    return Response(json.dumps(data), status, _HEADERS, media_type="application/json")
 
 
 def _refuse(_: Request, err: Exception) -> Response:

@@ -26,6 +26,10 @@ from adnet.runtime.web.store import Kept
 State = Literal["waiting", "running", "done", "cancelled", "failed"]
 
 
+_HUGE = 1e6
+"""Beyond what any setting can be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a visitor may choose; the same words as adnet-run's options.
@@ -58,6 +62,10 @@ class Settings:
                 raise UsageError(f"{key}: no such setting, or not of its kind; got {value!r}.")
         if isinstance(given.get("sigma"), str) and given["sigma"] != "auto":
             raise UsageError(f"sigma must be a number or auto, got {given['sigma']!r}.")
+        for key, value in given.items():
+            # Written so that NaN is refused, too; and whole numbers can be beyond any float.
+            if isinstance(value, int | float) and not -_HUGE < value < _HUGE:
+                raise UsageError(f"{key}: expected a number of usual size.")
         return cls(**given)
 
     def open(self, models: Mapping[str, Path]) -> Denoiser:

@@ -189,6 +189,92 @@ def test_limits(visitor):
     assert visitor.raw("POST", f"{visitor.visit}/orders", b" " * 200_000)[0] == 413
 
 
+WRONG = [None, True, 1, 1.5, 10**400, "x", "\ud800", [], [1], [[]], {}, {"a": 1}]
+RIGHT = {
+    "files": (), "settings": (None, {}), "reference": (None,),
+    "model": (None, "x", "\ud800"), "backend": (None, "x", "\ud800"), "where": (None, "x", "\ud800"),
+    "sigma": (None, 1, 1.5), "strength": (None, 1, 1.5), "ensemble": (None, True),
+    "fast": (None, True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", RIGHT)
+def test_a_field_of_the_wrong_type_is_refused_with_a_reason(visitor, field):
+    key = visitor.bring("a.png", png())
+    for value in WRONG:
+        data = {"files": [key], "settings": {}, "reference": None}
+        (data if field in data else data["settings"])[field] = value
+        status, _, answer = visitor.raw(
+            "POST", f"{visitor.visit}/orders", json.dumps(data).encode()
+        )
+        told = json.loads(answer)
+        if repr(value) in map(repr, RIGHT[field]):
+            assert status == 202, (value, told)
+            # Whatever comes of it can be told.
+            visitor.wait(f"{visitor.visit}/orders/{told['order']}")
+        else:
+            # A key of no file is an address of nothing.
+            assert status in (400, 404), (value, told)
+            assert told["error"]
+            assert "unexpected" not in told["error"]
+
+
+BODIES = [
+    b"", b"{", b"[]", b"1", b"null", b"\xff\xfe", b"\xff", b"[" * 60_000, b'{"a":' * 12_000,
+    b"9" * 50_000, b'{"files": ' + b"[" * 50_000, b'{"files": ["\\ud800"]}', b"\0",
+    b'{"files": ["k"], "settings": {"strength": NaN}}',
+    b'{"files": ["k"], "settings": {"sigma": Infinity}}',
+    b'{"files": ["k"], "settings": {"sigma": 1e999}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("body", BODIES, ids=[str(one[:48]) for one in BODIES])
+def test_bodies_that_are_no_order(visitor, body):
+    status, _, answer = visitor.raw("POST", f"{visitor.visit}/orders", body)
+    assert status in (400, 404), answer
+    assert json.loads(answer)["error"]
+
+
+FOREIGN = [
+    {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Origin": ""}, {"Origin": "http://["},
+    {"Origin": "http://HOST.evil.example"}, {"Origin": "http://evil.example/HOST"},
+    {"Origin": "http://127.0.0.1:1"}, {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://HOST", "Sec-Fetch-Site": "cross-site"},
+]  # fmt: skip
+OWN = [
+    {}, {"Origin": "http://HOST"}, {"Origin": "https://page.example", "Sec-Fetch-Site":
+    "same-origin"}, {"Origin": "http://HOST", "Sec-Fetch-Site": "same-origin"},
+    {"Sec-Fetch-Site": "none"},
+]  # fmt: skip
+
+
+def test_pages_of_other_sites_change_nothing(server, visitor):
+    key = visitor.bring("a.png", png())
+    order = visitor.order(key)
+    visitor.wait(order)
+    changing = [
+        (method, route.path)
+        for route in Server(None, None, {}, list, None).app().routes
+        for method in route.methods - {"GET", "HEAD"}
+    ]
+    assert len(changing) >= 7
+    host = server[1].removeprefix("http://")
+    for one in FOREIGN:
+        headers = {name: text.replace("HOST", host) for name, text in one.items()}
+        headers["Content-Type"] = "text/plain"
+        for method, path in changing:
+            path = path.format(visit=visitor.visit.split("/")[-1], file=key,
+                               order=order.split("/")[-1])  # fmt: skip
+            status, _, answer = visitor.raw(method, path, b"{}", headers)
+            assert (status, "another site" in answer.decode()) == (403, True), (method, path, one)
+    assert visitor.raw("GET", f"{order}/0/file")[0] == 200
+    for one in OWN:
+        headers = {name: text.replace("HOST", host) for name, text in one.items()}
+        status, _, answer = visitor.raw("POST", "/visits", b"", headers)
+        assert status == 201, one
+        visitor.raw("DELETE", f"/visits/{json.loads(answer)['visit']}")
+
+
 def test_strangers_get_nothing(server, visitor):
     key = visitor.bring("a.png", png())
     path = visitor.order(key)
