@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -12,6 +13,11 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from urllib.parse import quote
+
+from PIL import Image
+
+from adnet.images.levels import to_levels
+from adnet.images.synthetic import render
 
 
 @contextmanager
@@ -87,3 +93,9 @@ class Visitor:
                 return told
             assert time.monotonic() < end, told
             time.sleep(0.02)
+
+
+def png(height=40, width=50, channels=3, seed=0) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(to_levels(render(height, width, channels, seed))).save(data, "PNG")
+    return data.getvalue()

@@ -156,9 +156,11 @@ class Server:
         return Response(status_code=204)
 
     def _end(self, visit: Visit) -> None:
-        for order in visit.orders.values():
-            if isinstance(order, Order):
-                self._desk.drop(order, visit.folder)
+        orders = [order for order in visit.orders.values() if isinstance(order, Order)]
+        for order in orders:
+            self._desk.cancel(order)
+        for order in orders:
+            self._desk.drop(order, visit.folder)
         shutil.rmtree(visit.folder, ignore_errors=True)
 
     async def _bring(self, request: Request) -> Response:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adnet.errors import AdnetError, UsageError
-from adnet.images.image import DEFAULT_MAX_PIXELS
 from adnet.models.shipped import require_fast_twin
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
@@ -171,7 +170,7 @@ def _denoise(order: Order, number: int, kept: Kept, denoiser: Denoiser, max_pixe
             raise CancelledError("cancelled.")
         order.fraction += done / of_image / len(order.files)
 
-    limits = Limits(min(max_pixels, DEFAULT_MAX_PIXELS), False, *memory_for_images(denoiser, None))
+    limits = Limits(max_pixels, False, *memory_for_images(denoiser, None))
     begin = time.monotonic()
     summary = run_jobs(
         [Job(kept.path, target)], denoiser, overwrite=True, limits=limits,
