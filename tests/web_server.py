@@ -46,6 +46,34 @@ def web_server(*arguments: str, temporary=None):
         process.stderr.close()
 
 
+@contextmanager
+def web_server_here(limits):
+    """Serve in this process, for limits that the program has no options for: yields the address."""
+    import socket
+    import threading
+
+    import uvicorn
+
+    from adnet.runtime.web.desk import Desk
+    from adnet.runtime.web.offers import offered
+    from adnet.runtime.web.server import Server
+    from adnet.runtime.web.store import Store
+
+    store, desk = Store(limits), Desk(offered([]), limits)
+    app = Server(store, desk, {}, list, None).app()
+    running = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            running.should_exit = True
+            thread.join()
+            desk.close()
+            store.close()
+
+
 class Visitor:
     """Speaks to the server as the page does."""
 

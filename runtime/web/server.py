@@ -7,6 +7,7 @@ browser shows can reach it. Names from a request never become part of a path on 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import shutil
 import time
@@ -36,7 +37,16 @@ from adnet.pages.samples import samples
 from adnet.runtime.web.asking import OwnPageOnly, patient, read_json
 from adnet.runtime.web.desk import Desk
 from adnet.runtime.web.facts import PICTURES, draw
-from adnet.runtime.web.store import FullError, GoneError, Kept, Store, TooLargeError, Visit
+from adnet.runtime.web.store import (
+    AGAIN,
+    ORDER,
+    FullError,
+    GoneError,
+    Kept,
+    Store,
+    TooLargeError,
+    Visit,
+)
 from adnet.runtime.web.work import Order, Result, Settings
 
 _SITE = Path(__file__).parent / "site"
@@ -169,24 +179,30 @@ class Server:
             key, kept = await run_in_threadpool(self._sample, visit, sample)
             return _answer({"file": key, "name": kept.name, "reference": True}, 201)
         key, kept = store.place(visit, request.query_params.get("name", ""))
-        most = min(store.limits.file_bytes, store.limits.visit_bytes - visit.size)
         told = request.headers.get("content-length", "0")
+        whole = int(told) if told.isdecimal() else 0
+        most = store.limits.file_bytes
+        store.require_room(visit, kept.name, min(whole, most))
+        before, size = store.used(visit) - visit.size, 0
         try:
-            size = int(told) if told.isdecimal() else 0
             with kept.path.open("wb") as file:
                 async for part in patient(request):
                     visit.seen = time.monotonic()
-                    size = max(size, file.tell() + len(part))
-                    if size > most:
+                    size += len(part)
+                    visit.size += len(part)  # at once: others may be sent beside this
+                    if max(size, whole) > most:
                         raise TooLargeError(
                             f"{kept.name}: is over the {most / 1e6:.0f} MB that are taken. Use "
-                            "adnet-run, or remove other files."
+                            "adnet-run."
                         )
+                    if before + visit.size > store.limits.visit_bytes:
+                        store.require_room(visit, kept.name)
                     file.write(part)
+            store.keep(visit, key, kept)
         except BaseException:
+            visit.size -= size
             kept.path.unlink(missing_ok=True)
             raise
-        store.keep(visit, key, kept)
         return _answer({"file": key, "name": kept.name}, 201)
 
     def _sample(self, visit: Visit, name: str) -> tuple[str, Kept]:
@@ -194,10 +210,12 @@ class Server:
         if found is None:
             raise GoneError(f"there is no sample {name!r}.")
         key, kept = self._store.place(visit, f"{name}.png")
+        self._store.require_room(visit, kept.name)
         clean = visit.folder / f"{key}-clean.png"
         Image.fromarray(found.noisy).save(kept.path)
         Image.fromarray(found.clean).save(clean)
         kept = Kept(kept.name, kept.path, clean)
+        visit.size += kept.path.stat().st_size + clean.stat().st_size
         self._store.keep(visit, key, kept)
         return key, kept
 
@@ -219,15 +237,21 @@ class Server:
             raise UsageError("reference: expected the key of a file.")
         settings = Settings.read(chosen or {})
         clean = None if reference is None else visit.file(reference).path
-        order = Order([visit.file(key) for key in keys], settings, visit.folder, clean)
-        order.folder = visit.folder / f"order-{order.key}"
+        has_room = functools.partial(self._store.make_room, visit)
+        order = Order(
+            [visit.file(key) for key in keys], settings, visit.folder, clean, has_room=has_room
+        )
+        order.folder = visit.folder / f"{ORDER}{order.key}"
+        for one in list(visit.orders.values()):  # a new order takes the place of the one before
+            if isinstance(one, Order):
+                self._forget(visit, one)
         order.folder.mkdir()
+        visit.orders[order.key] = order
         try:
             self._desk.take(order)
         except FullError:
-            order.folder.rmdir()
+            self._forget(visit, order)
             raise
-        visit.orders[order.key] = order
         return _answer({"order": order.key}, 202)
 
     async def _state(self, request: Request) -> Response:
@@ -240,7 +264,7 @@ class Server:
 
     def _forget(self, visit: Visit, order: Order) -> None:
         visit.orders.pop(order.key, None)
-        shutil.rmtree(order.folder, ignore_errors=True)
+        self._desk.drop(order, order.folder)
 
     async def _file(self, request: Request) -> Response:
         result = self._result(request)
@@ -255,14 +279,15 @@ class Server:
         picture = request.path_params["picture"]
         if picture not in PICTURES:
             raise GoneError(f"there is no picture {picture!r}; {', '.join(PICTURES)} are.")
-        target = order.folder / f"{request.path_params['number']}-{picture}.png"
+        target = order.folder / f"{AGAIN}{request.path_params['number']}-{picture}.png"
         if not target.exists():
+            self._store.make_room(self._visit(request))
             await run_in_threadpool(_draw_whole, result, picture, target, self._store.limits.pixels)
         return FileResponse(target, headers=_HEADERS)
 
     async def _zip(self, request: Request) -> Response:
         order = self._find_order(request)
-        target = order.folder / "all.zip"
+        target = order.folder / f"{AGAIN}all.zip"
         await run_in_threadpool(_pack, order, target)
         headers = _HEADERS | {"Content-Disposition": _attachment("denoised.zip")}
         return FileResponse(target, headers=headers, media_type="application/zip")

@@ -124,6 +124,8 @@ class Order:
     fraction: float = 0.0
     results: list[Result] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
+    has_room: Callable[[], bool] = lambda: True
+    """Whether the visitor may have one more result."""
     leftover: Path | None = None
     """What to remove when it is no longer in work: nobody wants it any more."""
 
@@ -164,6 +166,12 @@ def _denoise(order: Order, number: int, kept: Kept, denoiser: Denoiser, max_pixe
     clean = order.reference if number == 0 and order.reference else kept.clean
     target = order.folder / f"{number}{kept.path.suffix}"
     result = Result(kept.name, Files(kept.path, target, clean))
+    if not order.has_room():
+        result.error = (
+            f"{kept.name}: was not denoised, files and results take all the room that one visitor "
+            "has. Give fewer at once, or use adnet-run."
+        )
+        return result
 
     def on_pixels(done: int, of_image: int) -> None:
         if order.stop.is_set():

@@ -13,7 +13,7 @@ from PIL import Image
 
 pytest.importorskip("starlette", reason="needs the extra web")
 pytest.importorskip("uvicorn", reason="needs the extra web")
-from web_server import png
+from web_server import Visitor, png
 
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.folder import run_jobs
@@ -117,20 +117,26 @@ def test_what_cannot_be_done_is_said(visitor, settings, told):
     assert told in answer["error"]
 
 
-def test_the_queue_is_bounded_and_orders_can_be_cancelled(visitor):
-    long = visitor.bring("long.png", png(540, 540))  # four tiles
-    first = visitor.order(long)
+def test_the_queue_is_bounded_and_orders_can_be_cancelled(server, visitor):
+    visitors = [visitor, *(Visitor(server[1]) for _ in range(3))]
+    data = png(540, 540)  # four tiles
+    keys = [one.bring("long.png", data) for one in visitors]
+    first = visitor.order(keys[0])
     while visitor.json("GET", first)["state"] == "waiting":
         time.sleep(0.01)
-    waiting = [visitor.order(long), visitor.order(long)]
-    body = json.dumps({"files": [long]}).encode()
-    status, _, answer = visitor.raw("POST", f"{visitor.visit}/orders", body)
+    waiting = [(visitors[one], visitors[one].order(keys[one])) for one in (1, 2)]
+    body = json.dumps({"files": [keys[3]]}).encode()
+    status, _, answer = visitors[3].raw("POST", f"{visitors[3].visit}/orders", body)
     assert (status, "waiting" in answer.decode()) == (503, True)
-    assert visitor.json("GET", waiting[1])["ahead"] == 2
-    for path in waiting:
-        assert visitor.json("DELETE", path)["state"] == "cancelled"
+    assert visitors[2].json("GET", waiting[1][1])["ahead"] == 2
+    # A new order takes the place of the visitor's own.
+    waiting[0] = visitors[1], visitors[1].order(keys[1])
+    for one, path in waiting:
+        assert one.json("DELETE", path)["state"] == "cancelled"
     visitor.json("DELETE", first)
     assert visitor.wait(first)["state"] == "cancelled"
+    for one in visitors[1:]:
+        one.raw("DELETE", one.visit)
 
 
 def test_a_cut_off_upload_harms_nothing(server, visitor):
