@@ -37,10 +37,10 @@ class Files:
 
 
 def measure(files: Files, max_pixels: int) -> dict[str, Any]:
-    """Measure the first frame; ready for JSON.
+    """Measure the first frame; ready for JSON. The reference is left to `judge`.
 
     Raises:
-        ImageError: a file cannot be read, or the reference has another size.
+        ImageError: a file cannot be read.
     """
     noisy_file = read_image(files.noisy, max_pixels)
     noisy = _values(noisy_file)
@@ -53,7 +53,7 @@ def measure(files: Files, max_pixels: int) -> dict[str, Any]:
     )
     height, width = noisy.shape[:2]
     sample = noisy_file.pixels.dtype
-    facts: dict[str, Any] = {
+    return {
         "size": [width, height],
         "frames": len(noisy_file.frames),
         "format": noisy_file.format,
@@ -63,13 +63,26 @@ def measure(files: Files, max_pixels: int) -> dict[str, Any]:
         "removed": _rounded(float(removed.std()) * WHITE, 2),
         "histogram": counts.tolist(),
     }
-    if files.clean is not None:
-        clean = _reference(files.clean, noisy.shape, max_pixels)
-        for name, file in (("before", noisy_file), ("after", denoised_file)):
-            found = likeness(file.pixels, clean.pixels)
-            if found is not None:
-                facts[f"psnr_{name}"] = _rounded(found.psnr, 2)
-                facts[f"ssim_{name}"] = _rounded(found.ssim, 4)
+
+
+def judge(files: Files, max_pixels: int) -> dict[str, Any]:
+    """Compare the first frame before and after with the reference; ready for JSON.
+
+    Raises:
+        ImageError: a file cannot be read, or the reference is no picture of the same size and
+            colours.
+    """
+    facts: dict[str, Any] = {}
+    if files.clean is None:
+        return facts
+    shape = _values(read_image(files.noisy, max_pixels)).shape
+    clean = _reference(files.clean, shape, max_pixels)
+    for name, path in (("before", files.noisy), ("after", files.denoised)):
+        found = likeness(read_image(path, max_pixels).pixels, clean.pixels)
+        if found is None:
+            raise ImageError(f"{files.clean}: cannot be compared with this image.")
+        facts[f"psnr_{name}"] = _rounded(found.psnr, 2)
+        facts[f"ssim_{name}"] = _rounded(found.ssim, 4)
     return facts
 
 
@@ -124,8 +137,8 @@ def _reference(path: Path, shape: tuple[int, ...], max_pixels: int) -> ImageFile
     found = _values(file).shape
     if found != shape:
         raise ImageError(
-            f"the clean reference has {_told(found)}, the image {_told(shape)}: they cannot be "
-            "compared. Give the same picture without noise."
+            f"{path}: as a clean reference it has {_told(found)}, the image {_told(shape)}: they "
+            "cannot be compared. Give the same picture without noise."
         )
     return file
 

@@ -236,7 +236,7 @@ class Server:
         if not isinstance(reference, str | None):
             raise UsageError("reference: expected the key of a file.")
         settings = Settings.read(chosen or {})
-        clean = None if reference is None else visit.file(reference).path
+        clean = None if reference is None else visit.file(reference)
         has_room = functools.partial(self._store.make_room, visit)
         order = Order(
             [visit.file(key) for key in keys], settings, visit.folder, clean, has_room=has_room

@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from adnet.runtime.jobs import Job
 from adnet.runtime.loading import Limits, memory_for_images
 from adnet.runtime.progress import Listener
 from adnet.runtime.treatment import Treatment
-from adnet.runtime.web.facts import Files, measure
+from adnet.runtime.web.facts import Files, judge, measure
 from adnet.runtime.web.store import Kept
 
 State = Literal["waiting", "running", "done", "cancelled", "failed"]
@@ -116,7 +116,7 @@ class Order:
     files: Sequence[Kept]
     settings: Settings
     folder: Path
-    reference: Path | None = None
+    reference: Kept | None = None
     """The first file without noise."""
     key: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     state: State = "waiting"
@@ -163,7 +163,7 @@ def carry_out(order: Order, open_for: Callable[[Settings], Denoiser], max_pixels
 
 
 def _denoise(order: Order, number: int, kept: Kept, denoiser: Denoiser, max_pixels: int) -> Result:
-    clean = order.reference if number == 0 and order.reference else kept.clean
+    clean = order.reference.path if number == 0 and order.reference else kept.clean
     target = order.folder / f"{number}{kept.path.suffix}"
     result = Result(kept.name, Files(kept.path, target, clean))
     if not order.has_room():
@@ -200,4 +200,9 @@ def _denoise(order: Order, number: int, kept: Kept, denoiser: Denoiser, max_pixe
         result.facts |= measure(result.files, max_pixels)
     except AdnetError as err:  # the file is there; only its figures are not
         notes.append(str(err).replace(str(kept.path), kept.name))
+    try:
+        result.facts |= judge(result.files, max_pixels)
+    except AdnetError as err:  # nor need a wrong reference keep the other figures back
+        result.files = replace(result.files, clean=None)
+        notes.append(str(err).replace(str(clean), order.reference.name if order.reference else ""))
     return result

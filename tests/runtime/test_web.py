@@ -94,10 +94,42 @@ def test_a_reference_gives_figures_and_a_difference(visitor):
     assert facts["psnr_before"] is None  # equal: infinite
     assert facts["psnr_after"] > 20
     assert visitor.raw("GET", f"{path}/0/difference.png")[0] == 200
-    other = visitor.bring("c.png", png(height=41))
-    (result,) = visitor.wait(visitor.order(noisy, reference=other))["results"]
-    assert result["error"] is None  # the file is there, only not the figures
-    assert "cannot be compared" in " ".join(result["facts"]["notes"])
+
+
+def float_tiff(value: float) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(np.full((40, 50), value, np.float32)).save(data, "TIFF")
+    return data.getvalue()
+
+
+WRONG_REFERENCES = {
+    "higher.png": png(height=41), "narrower.png": png(width=49), "gray.png": png(channels=1),
+    "no-picture.png": b"no picture", "empty.png": b"", "cut.png": png()[:400],
+    "wrong.jpg": b"\xff\xd8\xff", "huge.png": png(600, 600, 1), "nan.tif": float_tiff(np.nan),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WRONG_REFERENCES)
+def test_a_wrong_reference_costs_the_comparison_alone(visitor, name):
+    noisy = visitor.bring("a.png", png())
+    alone = visitor.order(noisy)
+    expected = visitor.wait(alone)["results"][0]["facts"]
+    pictures = {one: visitor.raw("GET", f"{alone}/0/{one}.png") for one in ("noise", "comparison")}
+    path = visitor.order(noisy, reference=visitor.bring(name, WRONG_REFERENCES[name]))
+    (result,) = visitor.wait(path)["results"]
+    assert result["error"] is None
+    (note,) = result["facts"].pop("notes")
+    assert note.startswith(f"{name}: "), note
+    assert "adnet-web" not in note  # no path of this machine
+    assert "psnr_before" not in result["facts"]
+    for one in (expected, result["facts"]):
+        one.pop("seconds")
+        one.pop("notes", None)
+    assert result["facts"] == expected
+    for one, (status, _, data) in pictures.items():
+        assert status == 200
+        assert visitor.raw("GET", f"{path}/0/{one}.png")[::2] == (200, data)
+    assert visitor.raw("GET", f"{path}/0/difference.png")[0] == 400
 
 
 @pytest.mark.parametrize(
