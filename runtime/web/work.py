@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from adnet.errors import AdnetError, UsageError
-from adnet.models.shipped import require_fast_twin
+from adnet.images.float_range import NOMINAL, Range
+from adnet.models.shipped import fast_twin
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.folder import run_jobs
@@ -21,11 +22,12 @@ from adnet.runtime.progress import Listener
 from adnet.runtime.treatment import Treatment
 from adnet.runtime.web.facts import Files, judge, measure
 from adnet.runtime.web.store import Kept
+from adnet.runtime.web.words import on_page
 
 State = Literal["waiting", "running", "done", "cancelled", "failed"]
 
 
-_HUGE = 1e6
+_HUGE = 1e30
 """Beyond what any setting can be."""
 
 
@@ -46,6 +48,10 @@ class Settings:
     backend: str | None = None
     where: str | None = None
     """Device, or provider of ONNX Runtime."""
+    black: float | None = None
+    """Of float images; None: 0, where `white` is given."""
+    white: float | None = None
+    """Of float images; None: 1, where `black` is given."""
 
     @classmethod
     def read(cls, data: Mapping[str, Any]) -> Settings:
@@ -53,6 +59,7 @@ class Settings:
         kinds: dict[str, tuple[type, ...]] = {
             "model": (str,), "sigma": (int, float, str), "strength": (int, float),
             "ensemble": (bool,), "fast": (bool,), "backend": (str,), "where": (str,),
+            "black": (int, float), "white": (int, float),
         }  # fmt: skip
         given = {key: value for key, value in data.items() if value is not None}
         for key, value in given.items():
@@ -66,6 +73,17 @@ class Settings:
             if isinstance(value, int | float) and not -_HUGE < value < _HUGE:
                 raise UsageError(f"{key}: expected a number of usual size.")
         return cls(**given)
+
+    @property
+    def value_range(self) -> Range | None:
+        """Black and white of float images; None: as they are meant to be."""
+        if self.black is None and self.white is None:
+            return None
+        black, white = NOMINAL
+        return (
+            black if self.black is None else float(self.black),
+            white if self.white is None else float(self.white),
+        )
 
     def open(self, models: Mapping[str, Path]) -> Denoiser:
         """Open the denoiser.
@@ -81,7 +99,13 @@ class Settings:
         if self.model is not None and self.model not in models:
             raise UsageError(f"there is no model {self.model!r} here; {', '.join(models)} are.")
         if self.fast:
-            model = require_fast_twin(self.model).path
+            twin = None if self.model is None else fast_twin(self.model)
+            if twin is None:
+                raise UsageError(
+                    f"fast: {self.model or 'what suits the image by itself'} has no int8 model "
+                    "beside it. Choose another model, or leave fast out."
+                )
+            model = twin.path
         elif self.model is not None:
             model = models[self.model]
         is_provider = self.backend in (None, "onnx")
@@ -91,8 +115,9 @@ class Settings:
         )
         treatment = Treatment(strength=float(self.strength), ensemble=self.ensemble)
         return Denoiser(
-            model, sigma=self.sigma, backend=self.backend, treatment=treatment, options=options
-        )
+            model, sigma=self.sigma, backend=self.backend, treatment=treatment, options=options,
+            value_range=self.value_range,
+        )  # fmt: skip
 
 
 class CancelledError(AdnetError):
@@ -157,7 +182,7 @@ def carry_out(order: Order, open_for: Callable[[Settings], Denoiser], max_pixels
             order.fraction = (number + 1) / len(order.files)
         order.state = "cancelled" if order.stop.is_set() else "done"
     except AdnetError as err:
-        order.state, order.error = "failed", str(err)
+        order.state, order.error = "failed", on_page(str(err), {})
     except Exception as err:  # noqa: BLE001  (one order must not end the server)
         order.state, order.error = "failed", f"unexpected {type(err).__name__}: {err}"
 
@@ -165,7 +190,8 @@ def carry_out(order: Order, open_for: Callable[[Settings], Denoiser], max_pixels
 def _denoise(order: Order, number: int, kept: Kept, denoiser: Denoiser, max_pixels: int) -> Result:
     clean = order.reference.path if number == 0 and order.reference else kept.clean
     target = order.folder / f"{number}{kept.path.suffix}"
-    result = Result(kept.name, Files(kept.path, target, clean))
+    value_range = order.settings.value_range or NOMINAL
+    result = Result(kept.name, Files(kept.path, target, clean, value_range))
     if not order.has_room():
         result.error = (
             f"{kept.name}: was not denoised, files and results take all the room that one visitor "
@@ -178,7 +204,12 @@ def _denoise(order: Order, number: int, kept: Kept, denoiser: Denoiser, max_pixe
             raise CancelledError("cancelled.")
         order.fraction += done / of_image / len(order.files)
 
-    limits = Limits(max_pixels, False, *memory_for_images(denoiser, None))
+    names = {kept.path: kept.name, target: kept.name}
+    if order.reference is not None:
+        names[order.reference.path] = order.reference.name
+    limits = Limits(
+        max_pixels, False, *memory_for_images(denoiser, None), order.settings.value_range
+    )
     begin = time.monotonic()
     summary = run_jobs(
         [Job(kept.path, target)], denoiser, overwrite=True, limits=limits,
@@ -186,9 +217,9 @@ def _denoise(order: Order, number: int, kept: Kept, denoiser: Denoiser, max_pixe
     )  # fmt: skip
     seconds = time.monotonic() - begin
     if summary.failed:
-        result.error = summary.failed[0][1].replace(str(kept.path), kept.name)
+        result.error = on_page(summary.failed[0][1], names)
         return result
-    notes = [text.replace(str(kept.path), kept.name) for _, text in summary.notes]
+    notes = [on_page(text, names) for _, text in summary.notes]
     (report,) = summary.images
     by_name = {one["name"]: one for one in denoiser.describe()}
     ran = by_name.get(report.model or "", {})
@@ -199,10 +230,10 @@ def _denoise(order: Order, number: int, kept: Kept, denoiser: Denoiser, max_pixe
     try:
         result.facts |= measure(result.files, max_pixels)
     except AdnetError as err:  # the file is there; only its figures are not
-        notes.append(str(err).replace(str(kept.path), kept.name))
+        notes.append(on_page(str(err), names))
     try:
         result.facts |= judge(result.files, max_pixels)
     except AdnetError as err:  # nor need a wrong reference keep the other figures back
         result.files = replace(result.files, clean=None)
-        notes.append(str(err).replace(str(clean), order.reference.name if order.reference else ""))
+        notes.append(on_page(str(err), names))
     return result

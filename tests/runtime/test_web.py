@@ -1,10 +1,13 @@
 """adnet-web without a browser: its files are adnet-run's."""
 
+import ast
 import io
 import json
+import re
 import socket
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +18,13 @@ pytest.importorskip("starlette", reason="needs the extra web")
 pytest.importorskip("uvicorn", reason="needs the extra web")
 from web_server import Visitor, png
 
+import adnet
+from adnet.runtime import loading
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.folder import run_jobs
 from adnet.runtime.jobs import Job
+from adnet.runtime.loading import Limits
+from adnet.runtime.web.words import on_page
 
 
 def kinds() -> dict[str, bytes]:
@@ -140,6 +147,9 @@ def test_a_wrong_reference_costs_the_comparison_alone(visitor, name):
         ({"backend": "nothing"}, "nothing"),
         ({"sigma": 25, "model": "gray-25", "ensemble": True, "fast": True, "where": "tpu"}, "tpu"),
         ({"fast": True, "model": "color-blind"}, "has no int8 model"),
+        ({"fast": True}, "has no int8 model"),
+        ({"black": 1}, "expected black below white"),
+        ({"white": -0.5}, "expected black below white"),
     ],
 )
 def test_what_cannot_be_done_is_said(visitor, settings, told):
@@ -147,6 +157,7 @@ def test_what_cannot_be_done_is_said(visitor, settings, told):
     answer = visitor.wait(path)
     assert answer["state"] == "failed"
     assert told in answer["error"]
+    assert "--" not in answer["error"]
 
 
 def test_the_queue_is_bounded_and_orders_can_be_cancelled(server, visitor):
@@ -182,3 +193,46 @@ def test_a_cut_off_upload_harms_nothing(server, visitor):
     while len(list(folder.glob("*.png"))) > 1:  # the part is removed
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("white", [255.0, 4095.0, 65535.0])
+def test_float_images_of_another_range(visitor, tmp_path, white):
+    pixels = np.asarray(Image.open(io.BytesIO(png(channels=1))), np.float32) / 255
+    Image.fromarray(pixels * np.float32(white)).save(tmp_path / "f.tif")
+    key = visitor.bring("f.tif", (tmp_path / "f.tif").read_bytes())
+    (result,) = visitor.wait(visitor.order(key))["results"]
+    assert f"“Black, white”, such as 0,{white:g}" in result["error"]
+    path = visitor.order(key, black=0, white=white)
+    (result,) = visitor.wait(path)["results"]
+    assert result["error"] is None
+    assert result["facts"]["removed"] < 40  # of 255
+    with Denoiser(value_range=(0, white)) as denoiser:
+        job, limits = Job(tmp_path / "f.tif", tmp_path / "out.tif"), Limits(value_range=(0, white))
+        assert not run_jobs([job], denoiser, limits=limits).failed
+    assert visitor.raw("GET", f"{path}/0/file")[2] == (tmp_path / "out.tif").read_bytes()
+    shown = visitor.raw("GET", f"{path}/0/noisy.png")[2]
+    assert np.abs(np.asarray(Image.open(io.BytesIO(shown))) - 255 * pixels).max() < 1
+
+
+def messages() -> list[str]:
+    """Whatever the readers and the runtime say of an image with names of options in it."""
+    found = []
+    folder = Path(adnet.__file__).parent
+    for path in [*(folder / "images").rglob("*.py"), *Path(loading.__file__).parent.glob("*.py")]:
+        tree = ast.parse(path.read_text())
+        texts = (ast.unparse(one) for one in ast.walk(tree) if isinstance(one, ast.JoinedStr))
+        found += [re.sub(r"\{[^}]*\}", "x", text) for text in texts if "--" in text]
+    return found
+
+
+def test_no_message_names_an_option():
+    assert len(messages()) > 10
+    for text in messages():
+        assert " --" not in on_page(text, {})
+    path = Path("/tmp/adnet-web-x/--key/--other.png")
+    told = on_page(
+        f"{path}: 9x9 is too much. If you trust the file, pass --max-pixels 99.", {path: "a--b.png"}
+    )
+    assert told == "a--b.png: 9x9 is too much. adnet-run takes larger ones."
+    told = on_page("It takes 3G. Raise --max-memory by 1G, or run it elsewhere.", {})
+    assert told == "It takes 3G. Run it elsewhere."

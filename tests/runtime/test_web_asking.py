@@ -58,6 +58,7 @@ RIGHT = {
     "files": (), "settings": (None, {}), "reference": (None,),
     "model": TEXTS, "backend": TEXTS, "where": TEXTS,
     "sigma": (None, 1, 1.5), "strength": (None, 1, 1.5), "ensemble": (None, True),
+    "black": (None, 1, 1.5), "white": (None, 1, 1.5),
     "fast": (None, True),
 }  # fmt: skip
 
