@@ -119,6 +119,10 @@ def pictures(tmp_path_factory):
         assert max(size) > TILE
         noisy = to_levels(add_published_noise(render(*size, channels, seed=4), 25))
         Image.fromarray(noisy).save(folder / "in" / f"{name}.png")
+    noisy = np.asarray(Image.open(folder / "in" / "colour.png"))
+    opacity = np.arange(noisy[..., 0].size, dtype=np.uint32).reshape(noisy.shape[:2]) % 256
+    clear = np.dstack([noisy, opacity.astype(np.uint8)])
+    Image.fromarray(clear).save(folder / "in" / "transparent.png")
     from adnet.runtime.cli import main as run
 
     with pytest.MonkeyPatch.context() as patch:
@@ -157,7 +161,7 @@ def test_the_page_gives_what_adnet_run_gives(site, browser, pictures, isolated):
         cores = look.page.evaluate("navigator.hardwareConcurrency")
         assert threads == (min(cores, 8) if isolated else 1)
         look.context.set_offline(True)  # from here on, it needs nothing
-        for name in ("gray", "colour"):
+        for name in ("gray", "colour", "transparent"):
             shown = denoise(look.page, pictures / "in" / f"{name}.png")
             expected = Image.open(pictures / "out" / f"{name}.png")
             assert (shown.mode, shown.size) == (expected.mode, expected.size)
@@ -314,6 +318,10 @@ def test_what_is_too_large_or_broken_leaves_nothing_of_the_one_before(site, brow
         page = look.page
         page.set_default_timeout(30_000)
         start(look, host)
+        page.fill("#strength", "0")
+        widest = np.random.default_rng(0).integers(0, 256, (1, 32767), dtype=np.uint8)
+        Image.fromarray(widest).save(tmp_path / "widest.png")
+        assert np.array_equal(np.asarray(denoise(page, tmp_path / "widest.png")), widest)
         for name, (data, told) in wrong.items():
             denoise(page, tmp_path / "small.png")
             (tmp_path / name).write_bytes(data)
