@@ -214,3 +214,25 @@ def browser():
 
     with chromium() as one:
         yield one
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """adnet-web with low limits: (process, address); its files are below process.folder."""
+    from web_server import web_server
+
+    folder = tmp_path_factory.mktemp("tmp")
+    with web_server("--max-files", "5", "--max-megabytes", "1", "--max-pixels", "300000", "--queue",
+                    "2", temporary=folder) as (process, address):  # fmt: skip
+        process.folder = folder
+        yield process, address
+
+
+@pytest.fixture
+def visitor(server):
+    """A visitor of that adnet-web."""
+    from web_server import Visitor
+
+    one = Visitor(server[1])
+    yield one
+    one.raw("DELETE", one.visit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -12,6 +13,11 @@ import urllib.error
 import urllib.request
 from contextlib import contextmanager
 from urllib.parse import quote
+
+from PIL import Image
+
+from adnet.images.levels import to_levels
+from adnet.images.synthetic import render
 
 
 @contextmanager
@@ -38,6 +44,34 @@ def web_server(*arguments: str, temporary=None):
             process.send_signal(signal.SIGINT)
         process.wait(20)
         process.stderr.close()
+
+
+@contextmanager
+def web_server_here(limits):
+    """Serve in this process, for limits that the program has no options for: yields the address."""
+    import socket
+    import threading
+
+    import uvicorn
+
+    from adnet.runtime.web.desk import Desk
+    from adnet.runtime.web.offers import offered
+    from adnet.runtime.web.server import Server
+    from adnet.runtime.web.store import Store
+
+    store, desk = Store(limits), Desk(offered([]), limits)
+    app = Server(store, desk, {}, list, None).app()
+    running = uvicorn.Server(uvicorn.Config(app, log_level="critical"))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            running.should_exit = True
+            thread.join()
+            desk.close()
+            store.close()
 
 
 class Visitor:
@@ -87,3 +121,9 @@ class Visitor:
                 return told
             assert time.monotonic() < end, told
             time.sleep(0.02)
+
+
+def png(height=40, width=50, channels=3, seed=0) -> bytes:
+    data = io.BytesIO()
+    Image.fromarray(to_levels(render(height, width, channels, seed))).save(data, "PNG")
+    return data.getvalue()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Annotated, Any
 
@@ -35,7 +36,7 @@ def web(
     """Serve a page to denoise with: drop images, compare under a slider, download.
 
     What is brought stays on this machine, and is removed when the page is closed or this ends. The
-    page asks no other host for anything. Ctrl-C ends it at once.
+    page asks no other host for anything. Ctrl-C ends it at once, as SIGTERM and SIGHUP do.
     """
     import socket  # noqa: PLC0415
 
@@ -68,6 +69,7 @@ def web(
             f"warning: whoever can reach {host} can use this page; it has no login and no "
             "encryption.", err=True,
         )  # fmt: skip
+    _end_like_ctrl_c()
     store = Store(limits)
     desk = Desk(models, limits)
     try:
@@ -81,12 +83,38 @@ def web(
             typer.echo(f"serving {address} until Ctrl-C", err=True)
         _serve(uvicorn.Server(settings), listener)
     finally:
+        for which in _endings():
+            signal.signal(which, signal.SIG_IGN)  # a second one must not leave files behind
         desk.close()
         store.close()
     # Not a return: that would wait for the tile in work, and for threads of runtimes.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _endings() -> list[signal.Signals]:
+    """List the signals that end this program: Windows has no SIGHUP."""
+    names = ("SIGINT", "SIGTERM", "SIGHUP")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+def _end_like_ctrl_c() -> None:
+    """Let SIGTERM and SIGHUP end it in order, too.
+
+    uvicorn ends in order on SIGTERM, and raises it again for the handler that was there before.
+    SIGHUP it does not know. Under nohup, SIGHUP stays ignored.
+    """
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def hang_up(*_: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, hang_up)
 
 
 def _serve(server: Any, listener: Any) -> None:

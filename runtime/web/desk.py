@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections import deque
 from collections.abc import Mapping
@@ -57,6 +58,14 @@ class Desk:
                 self._waiting.remove(order)
                 order.state = "cancelled"
 
+    def drop(self, order: Order, folder: Path) -> None:
+        """Stop an order and remove a folder that it writes to: again when it no longer does."""
+        self.cancel(order)
+        with self._changed:
+            if self._running is order:
+                order.leftover = folder
+        shutil.rmtree(folder, ignore_errors=True)
+
     def ahead(self, order: Order) -> int:
         """Count the orders that come before this one."""
         with self._changed:
@@ -76,12 +85,15 @@ class Desk:
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._running = None
                 self._changed.wait_for(lambda: self._waiting or self._closed)
                 if self._closed:
                     break
                 order = self._running = self._waiting.popleft()
             carry_out(order, self._open_for, self._limits.pixels)
+            with self._changed:
+                self._running = None
+            if order.leftover is not None:
+                shutil.rmtree(order.leftover, ignore_errors=True)
         if self._opened is not None:
             self._opened[1].close()
 

@@ -14,7 +14,7 @@ from PIL import Image
 from adnet.errors import ImageError
 from adnet.images.compare import draw as draw_comparison
 from adnet.images.compare import likeness
-from adnet.images.float_range import to_nominal
+from adnet.images.float_range import NOMINAL, Range, to_nominal
 from adnet.images.image import ImageFile, read_image
 from adnet.images.levels import WHITE, to_levels
 from adnet.images.noise_level import estimate_sigma
@@ -34,18 +34,20 @@ class Files:
     noisy: Path
     denoised: Path
     clean: Path | None = None
+    value_range: Range = NOMINAL
+    """Black and white of float images."""
 
 
 def measure(files: Files, max_pixels: int) -> dict[str, Any]:
-    """Measure the first frame; ready for JSON.
+    """Measure the first frame; ready for JSON. The reference is left to `judge`.
 
     Raises:
-        ImageError: a file cannot be read, or the reference has another size.
+        ImageError: a file cannot be read.
     """
     noisy_file = read_image(files.noisy, max_pixels)
-    noisy = _values(noisy_file)
+    noisy = _values(noisy_file, files.value_range)
     denoised_file = read_image(files.denoised, max_pixels)
-    denoised = _values(denoised_file)
+    denoised = _values(denoised_file, files.value_range)
     removed = noisy - denoised
     counts = np.bincount(
         (np.clip(np.rint(removed * WHITE), -WHITE, WHITE) + WHITE).astype(np.int64).ravel(),
@@ -53,23 +55,36 @@ def measure(files: Files, max_pixels: int) -> dict[str, Any]:
     )
     height, width = noisy.shape[:2]
     sample = noisy_file.pixels.dtype
-    facts: dict[str, Any] = {
+    return {
         "size": [width, height],
         "frames": len(noisy_file.frames),
         "format": noisy_file.format,
         "depth": f"{8 * sample.itemsize} bits" + (" float" if sample.kind == "f" else ""),
         "planes": noisy.shape[2],
-        "sigma": _rounded(estimate_sigma(noisy_file.pixels), 1),
+        "sigma": _rounded(estimate_sigma(noisy_file.pixels, files.value_range), 1),
         "removed": _rounded(float(removed.std()) * WHITE, 2),
         "histogram": counts.tolist(),
     }
-    if files.clean is not None:
-        clean = _reference(files.clean, noisy.shape, max_pixels)
-        for name, file in (("before", noisy_file), ("after", denoised_file)):
-            found = likeness(file.pixels, clean.pixels)
-            if found is not None:
-                facts[f"psnr_{name}"] = _rounded(found.psnr, 2)
-                facts[f"ssim_{name}"] = _rounded(found.ssim, 4)
+
+
+def judge(files: Files, max_pixels: int) -> dict[str, Any]:
+    """Compare the first frame before and after with the reference; ready for JSON.
+
+    Raises:
+        ImageError: a file cannot be read, or the reference is no picture of the same size and
+            colours.
+    """
+    facts: dict[str, Any] = {}
+    if files.clean is None:
+        return facts
+    shape = _values(read_image(files.noisy, max_pixels), NOMINAL).shape
+    clean = _reference(files.clean, shape, max_pixels)
+    for name, path in (("before", files.noisy), ("after", files.denoised)):
+        found = likeness(read_image(path, max_pixels).pixels, clean.pixels, files.value_range)
+        if found is None:
+            raise ImageError(f"{files.clean}: cannot be compared with this image.")
+        facts[f"psnr_{name}"] = _rounded(found.psnr, 2)
+        facts[f"ssim_{name}"] = _rounded(found.ssim, 4)
     return facts
 
 
@@ -85,13 +100,14 @@ def draw(files: Files, picture: str, target: Path, max_pixels: int) -> None:
         _compare(files, max_pixels).save(target, "PNG")
         return
     if picture == "noisy":
-        values = _values(read_image(files.noisy, max_pixels))
+        values = _values(read_image(files.noisy, max_pixels), files.value_range)
     else:
-        values = _values(read_image(files.denoised, max_pixels))
+        values = _values(read_image(files.denoised, max_pixels), files.value_range)
     if picture == "noise":
-        values = 128 / WHITE + GAIN * (_values(read_image(files.noisy, max_pixels)) - values)
+        noisy = _values(read_image(files.noisy, max_pixels), files.value_range)
+        values = 128 / WHITE + GAIN * (noisy - values)
     if picture == "difference" and files.clean is not None:
-        clean = _values(_reference(files.clean, values.shape, max_pixels))
+        clean = _values(_reference(files.clean, values.shape, max_pixels), files.value_range)
         values = DIFFERENCE_GAIN * np.abs(clean - values)
     levels = to_levels(values)
     Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels).save(
@@ -99,11 +115,11 @@ def draw(files: Files, picture: str, target: Path, max_pixels: int) -> None:
     )
 
 
-def _values(file: ImageFile) -> Float32:
+def _values(file: ImageFile, value_range: Range) -> Float32:
     """Return the colours of the first frame as (H, W, C) with white at 1."""
     pixels = file.pixels.reshape(*file.pixels.shape[:2], -1)
     colours = pixels[..., : 3 if pixels.shape[2] >= 3 else 1]
-    return to_nominal(colours)
+    return to_nominal(colours, value_range)
 
 
 def _compare(files: Files, max_pixels: int) -> Image.Image:
@@ -112,20 +128,20 @@ def _compare(files: Files, max_pixels: int) -> Image.Image:
     panels.append(("after", read_image(files.denoised, max_pixels).pixels))
     if files.clean is not None:
         clean = read_image(files.clean, max_pixels).pixels
-        found = [(label, likeness(pixels, clean)) for label, pixels in panels]
+        found = [(label, likeness(pixels, clean, files.value_range)) for label, pixels in panels]
         told = {label: f"{label} {one.told()}" for label, one in found if one is not None}
         panels = [(told.get(label, label), pixels) for label, pixels in panels]
         panels.append(("reference", clean))
-    return draw_comparison(panels)
+    return draw_comparison(panels, files.value_range)
 
 
 def _reference(path: Path, shape: tuple[int, ...], max_pixels: int) -> ImageFile:
     file = read_image(path, max_pixels)
-    found = _values(file).shape
+    found = _values(file, NOMINAL).shape
     if found != shape:
         raise ImageError(
-            f"the clean reference has {_told(found)}, the image {_told(shape)}: they cannot be "
-            "compared. Give the same picture without noise."
+            f"{path}: as a clean reference it has {_told(found)}, the image {_told(shape)}: they "
+            "cannot be compared. Give the same picture without noise."
         )
     return file
 

@@ -7,8 +7,10 @@ browser shows can reach it. Names from a request never become part of a path on 
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import shutil
+import time
 import zipfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -22,7 +24,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from adnet import __version__
@@ -32,15 +34,22 @@ from adnet.models.card import ModelCard
 from adnet.models.shipped import fast_twin
 from adnet.pages.assets import SHARED, asset_path
 from adnet.pages.samples import samples
+from adnet.runtime.web.asking import OwnPageOnly, patient, read_json
 from adnet.runtime.web.desk import Desk
 from adnet.runtime.web.facts import PICTURES, draw
-from adnet.runtime.web.store import FullError, GoneError, Kept, Store, TooLargeError, Visit
+from adnet.runtime.web.store import (
+    AGAIN,
+    ORDER,
+    FullError,
+    GoneError,
+    Kept,
+    Store,
+    TooLargeError,
+    Visit,
+)
 from adnet.runtime.web.work import Order, Result, Settings
 
 _SITE = Path(__file__).parent / "site"
-_MOST_JSON = 100_000
-_SLOW_SECONDS = 60.0
-"""Without a byte of a file that is being sent, its request ends."""
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
@@ -76,10 +85,10 @@ class Server:
 
     def app(self) -> Starlette:
         """Return the application to serve."""
-        # Against pages elsewhere whose name is made to point at this machine.
-        guard = [] if self._hosts is None else [
-            Middleware(TrustedHostMiddleware, allowed_hosts=self._hosts)
-        ]  # fmt: skip
+        guard = [Middleware(OwnPageOnly)]
+        if self._hosts is not None:
+            # Against pages elsewhere whose name is made to point at this machine.
+            guard.insert(0, Middleware(TrustedHostMiddleware, allowed_hosts=self._hosts))
         visit = "/visits/{visit}"
         routes = [
             Route("/", self._page),
@@ -108,9 +117,16 @@ class Server:
         async def look() -> None:
             self._devices = await run_in_threadpool(self._find_devices)
 
-        looking = asyncio.create_task(look())
+        async def expire() -> None:
+            while True:
+                await asyncio.sleep(min(60.0, self._store.limits.idle_seconds / 4))
+                for visit in self._store.end_idle():
+                    await run_in_threadpool(self._end, visit)
+
+        beside = [asyncio.create_task(one()) for one in (look, expire)]
         yield
-        looking.cancel()
+        for task in beside:
+            task.cancel()
 
     async def _page(self, _: Request) -> Response:
         return FileResponse(_SITE / "index.html", headers=_HEADERS)
@@ -145,10 +161,17 @@ class Server:
 
     async def _leave(self, request: Request) -> Response:
         visit = self._store.end_visit(request.path_params["visit"])
-        for order in visit.orders.values() if visit else ():
-            if isinstance(order, Order):
-                self._desk.cancel(order)
+        if visit is not None:
+            await run_in_threadpool(self._end, visit)
         return Response(status_code=204)
+
+    def _end(self, visit: Visit) -> None:
+        orders = [order for order in visit.orders.values() if isinstance(order, Order)]
+        for order in orders:
+            self._desk.cancel(order)
+        for order in orders:
+            self._desk.drop(order, visit.folder)
+        shutil.rmtree(visit.folder, ignore_errors=True)
 
     async def _bring(self, request: Request) -> Response:
         visit, store = self._visit(request), self._store
@@ -156,23 +179,30 @@ class Server:
             key, kept = await run_in_threadpool(self._sample, visit, sample)
             return _answer({"file": key, "name": kept.name, "reference": True}, 201)
         key, kept = store.place(visit, request.query_params.get("name", ""))
-        most = min(store.limits.file_bytes, store.limits.visit_bytes - visit.size)
         told = request.headers.get("content-length", "0")
+        whole = int(told) if told.isdecimal() else 0
+        most = store.limits.file_bytes
+        store.require_room(visit, kept.name, min(whole, most))
+        before, size = store.used(visit) - visit.size, 0
         try:
-            size = int(told) if told.isdecimal() else 0
             with kept.path.open("wb") as file:
-                async for part in _patient(request):
-                    size = max(size, file.tell() + len(part))
-                    if size > most:
+                async for part in patient(request):
+                    visit.seen = time.monotonic()
+                    size += len(part)
+                    visit.size += len(part)  # at once: others may be sent beside this
+                    if max(size, whole) > most:
                         raise TooLargeError(
                             f"{kept.name}: is over the {most / 1e6:.0f} MB that are taken. Use "
-                            "adnet-run, or remove other files."
+                            "adnet-run."
                         )
+                    if before + visit.size > store.limits.visit_bytes:
+                        store.require_room(visit, kept.name)
                     file.write(part)
+            store.keep(visit, key, kept)
         except BaseException:
+            visit.size -= size
             kept.path.unlink(missing_ok=True)
             raise
-        store.keep(visit, key, kept)
         return _answer({"file": key, "name": kept.name}, 201)
 
     def _sample(self, visit: Visit, name: str) -> tuple[str, Kept]:
@@ -180,10 +210,12 @@ class Server:
         if found is None:
             raise GoneError(f"there is no sample {name!r}.")
         key, kept = self._store.place(visit, f"{name}.png")
+        self._store.require_room(visit, kept.name)
         clean = visit.folder / f"{key}-clean.png"
         Image.fromarray(found.noisy).save(kept.path)
         Image.fromarray(found.clean).save(clean)
         kept = Kept(kept.name, kept.path, clean)
+        visit.size += kept.path.stat().st_size + clean.stat().st_size
         self._store.keep(visit, key, kept)
         return key, kept
 
@@ -193,24 +225,33 @@ class Server:
 
     async def _order(self, request: Request) -> Response:
         visit, limits = self._visit(request), self._store.limits
-        data = await _json_of(request)
-        keys = data.get("files")
+        data = await read_json(request)
+        keys, chosen, reference = (data.get(one) for one in ("files", "settings", "reference"))
         if not isinstance(keys, list) or not keys or not all(isinstance(k, str) for k in keys):
             raise UsageError("files: expected the keys of one or more files.")
         if len(keys) > limits.files:
             raise TooLargeError(f"{len(keys)} files at once are over the limit of {limits.files}.")
-        settings = Settings.read(data.get("settings") or {})
-        reference = data.get("reference")
-        clean = None if reference is None else visit.file(reference).path
-        order = Order([visit.file(key) for key in keys], settings, visit.folder, clean)
-        order.folder = visit.folder / f"order-{order.key}"
+        if not isinstance(chosen, dict | None):
+            raise UsageError("settings: expected an object.")
+        if not isinstance(reference, str | None):
+            raise UsageError("reference: expected the key of a file.")
+        settings = Settings.read(chosen or {})
+        clean = None if reference is None else visit.file(reference)
+        has_room = functools.partial(self._store.make_room, visit)
+        order = Order(
+            [visit.file(key) for key in keys], settings, visit.folder, clean, has_room=has_room
+        )
+        order.folder = visit.folder / f"{ORDER}{order.key}"
+        for one in list(visit.orders.values()):  # a new order takes the place of the one before
+            if isinstance(one, Order):
+                self._forget(visit, one)
         order.folder.mkdir()
+        visit.orders[order.key] = order
         try:
             self._desk.take(order)
         except FullError:
-            order.folder.rmdir()
+            self._forget(visit, order)
             raise
-        visit.orders[order.key] = order
         return _answer({"order": order.key}, 202)
 
     async def _state(self, request: Request) -> Response:
@@ -223,7 +264,7 @@ class Server:
 
     def _forget(self, visit: Visit, order: Order) -> None:
         visit.orders.pop(order.key, None)
-        shutil.rmtree(order.folder, ignore_errors=True)
+        self._desk.drop(order, order.folder)
 
     async def _file(self, request: Request) -> Response:
         result = self._result(request)
@@ -238,14 +279,15 @@ class Server:
         picture = request.path_params["picture"]
         if picture not in PICTURES:
             raise GoneError(f"there is no picture {picture!r}; {', '.join(PICTURES)} are.")
-        target = order.folder / f"{request.path_params['number']}-{picture}.png"
+        target = order.folder / f"{AGAIN}{request.path_params['number']}-{picture}.png"
         if not target.exists():
+            self._store.make_room(self._visit(request))
             await run_in_threadpool(_draw_whole, result, picture, target, self._store.limits.pixels)
         return FileResponse(target, headers=_HEADERS)
 
     async def _zip(self, request: Request) -> Response:
         order = self._find_order(request)
-        target = order.folder / "all.zip"
+        target = order.folder / f"{AGAIN}all.zip"
         await run_in_threadpool(_pack, order, target)
         headers = _HEADERS | {"Content-Disposition": _attachment("denoised.zip")}
         return FileResponse(target, headers=headers, media_type="application/zip")
@@ -287,39 +329,13 @@ def _pack(order: Order, target: Path) -> None:
             archive.write(result.files.denoised, name)
 
 
-async def _patient(request: Request) -> AsyncIterator[bytes]:
-    """Yield the parts of a body; one that stands still for long is given up."""
-    parts = request.stream().__aiter__()
-    try:
-        while True:
-            yield await asyncio.wait_for(parts.__anext__(), _SLOW_SECONDS)
-    except StopAsyncIteration:
-        return
-    except (TimeoutError, asyncio.TimeoutError):
-        raise UsageError(f"no more of the file came for {_SLOW_SECONDS:.0f} s.") from None
-
-
-async def _json_of(request: Request) -> dict[str, Any]:
-    body = b""
-    async for part in _patient(request):
-        body += part
-        if len(body) > _MOST_JSON:
-            raise TooLargeError("the order is too long.")
-    try:
-        data = json.loads(body)
-    except ValueError as err:
-        raise UsageError(f"the order is not JSON: {err}.") from err
-    if not isinstance(data, dict):
-        raise UsageError("the order must be a JSON object.")
-    return data
-
-
 def _attachment(name: str) -> str:
     return f"attachment; filename*=UTF-8''{quote(name)}"
 
 
 def _answer(data: Any, status: int = 200) -> Response:
-    return JSONResponse(data, status, _HEADERS)
+    # Not JSONResponse: it cannot tell of half a surrogate pair, which JSON may bring.
+    return Response(json.dumps(data), status, _HEADERS, media_type="application/json")
 
 
 def _refuse(_: Request, err: Exception) -> Response:

@@ -14,6 +14,12 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from adnet.errors import UsageError
 from adnet.images.image import FORMATS
 
+ORDER = "order-"
+"""Begins the name of an order's folder."""
+AGAIN = "again-"
+"""Begins the name of a file in it that can be made again from the others."""
+_TRIES = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -27,7 +33,7 @@ class Limits:
     """Of one image, frames or pages together."""
     file_bytes: int = 500_000_000
     visit_bytes: int = 2_000_000_000
-    """Of all that a visitor brought and has not given back."""
+    """Of all that a visitor brought and has not given back, and of what came of it."""
     files: int = 100
     """In one order."""
     queue: int = 16
@@ -72,7 +78,9 @@ class Visit:
     folder: Path
     files: dict[str, Kept] = field(default_factory=dict)
     orders: dict[str, object] = field(default_factory=dict)
+    """One, and those that a new one took the place of just now."""
     size: int = 0
+    """Bytes of what was brought."""
     seen: float = field(default_factory=time.monotonic)
 
     def file(self, key: str) -> Kept:
@@ -97,18 +105,19 @@ class Store:
 
     def close(self) -> None:
         """Remove everything."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for _ in range(_TRIES):  # a file that is just being written can come in between
+            shutil.rmtree(self._folder, ignore_errors=True)
+            if not self._folder.exists():
+                break
+            time.sleep(0.05)
 
     def open_visit(self) -> str:
-        """Begin a visit; those not heard of for long end.
+        """Begin a visit.
 
         Raises:
             FullError: there are too many.
         """
         with self._lock:
-            old = time.monotonic() - self.limits.idle_seconds
-            for key in [key for key, one in self._visits.items() if one.seen < old]:
-                self._end(key)
             if len(self._visits) >= self.limits.visits:
                 raise FullError("too many visitors at once; try again later.")
             key = secrets.token_urlsafe(16)
@@ -131,9 +140,16 @@ class Store:
             return visit
 
     def end_visit(self, key: str) -> Visit | None:
-        """Remove what a visitor brought and got."""
+        """Take a visit out; its orders and its folder are the caller's to remove."""
         with self._lock:
-            return self._end(key)
+            return self._visits.pop(key, None)
+
+    def end_idle(self) -> list[Visit]:
+        """Take out the visits that were not heard of for long, as `end_visit` does."""
+        with self._lock:
+            old = time.monotonic() - self.limits.idle_seconds
+            keys = [key for key, one in self._visits.items() if one.seen < old]
+            return [self._visits.pop(key) for key in keys]
 
     def place(self, visit: Visit, name: str) -> tuple[str, Kept]:
         """Choose where a file of that name goes; nothing is written.
@@ -145,23 +161,66 @@ class Store:
         key = secrets.token_urlsafe(12)
         return key, Kept(shown, visit.folder / f"{key}{PurePosixPath(shown).suffix.lower()}")
 
+    def used(self, visit: Visit) -> int:
+        """Count the bytes of what was brought and of what came of it."""
+        return visit.size + sum(map(_size, _made(visit, "*")))
+
+    def make_room(self, visit: Visit, more: int = 0) -> bool:
+        """Say whether a visitor may have more; what can be made again is removed before."""
+        most = self.limits.visit_bytes - more
+        if self.used(visit) < most:
+            return True
+        for path in _made(visit, f"{AGAIN}*"):
+            path.unlink(missing_ok=True)
+        return self.used(visit) < most
+
+    def require_room(self, visit: Visit, name: str, more: int = 0) -> None:
+        """Make sure that a visitor may bring a file.
+
+        Args:
+            more: bytes of it that are not counted yet.
+
+        Raises:
+            TooLargeError: it is too much.
+        """
+        if not self.make_room(visit, more):
+            raise TooLargeError(
+                f"{name}: is too much; files and results of one visitor may take "
+                f"{self.limits.visit_bytes / 1e6:g} MB. Remove other files, or use adnet-run."
+            )
+
     def keep(self, visit: Visit, key: str, kept: Kept) -> None:
-        """Take a written file into a visit."""
-        visit.size += kept.path.stat().st_size
+        """Take a written file into a visit.
+
+        Raises:
+            GoneError: the visit ended meanwhile.
+        """
+        if not kept.path.exists():
+            raise GoneError("this visit has ended; load the page again.")
         visit.files[key] = kept
 
     def drop(self, visit: Visit, key: str) -> None:
         """Remove one file."""
         kept = visit.files.pop(key, None)
-        if kept is not None and kept.path.exists():
-            visit.size -= kept.path.stat().st_size
-            kept.path.unlink()
+        for path in () if kept is None else filter(None, (kept.path, kept.clean)):
+            visit.size -= _size(path)
+            path.unlink(missing_ok=True)
 
-    def _end(self, key: str) -> Visit | None:
-        visit = self._visits.pop(key, None)
-        if visit is not None:
-            shutil.rmtree(visit.folder, ignore_errors=True)
-        return visit
+
+def _made(visit: Visit, pattern: str) -> list[Path]:
+    """List files of a visitor's orders."""
+    try:
+        return list(visit.folder.glob(f"{ORDER}*/{pattern}"))
+    except FileNotFoundError:  # an order was removed just now
+        return []
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file; 0 of one that was removed just now."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def shown_name(name: str) -> str:

@@ -4,6 +4,7 @@ import io
 import os
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,10 @@ def pictures(tmp_path_factory):
         assert max(size) > TILE
         noisy = to_levels(add_published_noise(render(*size, channels, seed=4), 25))
         Image.fromarray(noisy).save(folder / "in" / f"{name}.png")
+    noisy = np.asarray(Image.open(folder / "in" / "colour.png"))
+    opacity = np.arange(noisy[..., 0].size, dtype=np.uint32).reshape(noisy.shape[:2]) % 256
+    clear = np.dstack([noisy, opacity.astype(np.uint8)])
+    Image.fromarray(clear).save(folder / "in" / "transparent.png")
     from adnet.runtime.cli import main as run
 
     with pytest.MonkeyPatch.context() as patch:
@@ -156,7 +161,7 @@ def test_the_page_gives_what_adnet_run_gives(site, browser, pictures, isolated):
         cores = look.page.evaluate("navigator.hardwareConcurrency")
         assert threads == (min(cores, 8) if isolated else 1)
         look.context.set_offline(True)  # from here on, it needs nothing
-        for name in ("gray", "colour"):
+        for name in ("gray", "colour", "transparent"):
             shown = denoise(look.page, pictures / "in" / f"{name}.png")
             expected = Image.open(pictures / "out" / f"{name}.png")
             assert (shown.mode, shown.size) == (expected.mode, expected.size)
@@ -242,3 +247,91 @@ def test_it_fits_a_phone(site, browser, scheme):
             look.page.screenshot(path=f"{folder}/live-390-{scheme}.png", full_page=True)
             look.page.set_viewport_size({"width": 1280, "height": 900})
             look.page.screenshot(path=f"{folder}/live-1280-{scheme}.png", full_page=True)
+
+
+def spread(kind: str) -> np.ndarray:
+    """Every opacity, with colours that a premultiplied canvas cannot hold."""
+    shades = np.random.default_rng(3).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    if kind == "gray":
+        shades = np.repeat(shades[..., :1], 3, axis=2)
+    opacity = np.arange(64 * 64, dtype=np.uint32).reshape(64, 64) % 256
+    if kind == "binary":
+        opacity = (opacity > 100) * 255
+    return np.dstack([shades, opacity.astype(np.uint8)])
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@needs_browser
+@pytest.mark.parametrize("has_decoder", [True, False])
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+@pytest.mark.parametrize("kind", ["colour", "gray", "binary"])
+def test_transparency(site, browser, tmp_path, kind, suffix, has_decoder):
+    pixels = spread(kind)
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(pixels).save(path, **({"lossless": True, "exact": True} if suffix == "webp"
+                                          else {}))  # fmt: skip
+    with served(site) as host, looks(browser) as look:
+        page = look.page
+        page.set_default_timeout(30_000)
+        if not has_decoder:
+            page.add_init_script("delete globalThis.ImageDecoder")
+        start(look, host)
+        page.fill("#strength", "0")
+        shown = denoise(page, path)
+        if has_decoder:
+            assert np.array_equal(np.asarray(shown.convert("RGBA")), pixels)
+            assert not page.is_visible("#remark")
+        else:
+            assert np.array_equal(np.asarray(shown)[..., -1], pixels[..., 3])
+            assert "rounds the colours" in page.inner_text("#remark")
+
+
+def png_of(width: int, height: int) -> bytes:
+    """A PNG that says this size, and holds it where it is small enough."""
+    data = io.BytesIO()
+    Image.new("L", (width, height) if width * height < 10**7 else (1, 1), 128).save(data, "PNG")
+    made = bytearray(data.getvalue())
+    made[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
+    made[29:33] = zlib.crc32(made[12:29]).to_bytes(4, "big")
+    return bytes(made)
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@needs_browser
+def test_what_is_too_large_or_broken_leaves_nothing_of_the_one_before(site, browser, tmp_path):
+    Image.new("L", (20, 20), 90).save(tmp_path / "small.png")
+    wrong = {
+        "wide.png": (png_of(65535, 1), "too large"), "high.png": (png_of(1, 40000), "too large"),
+        "over.png": (png_of(70000, 2), "too large"),
+        "huge.png": (png_of(60000, 60000), "too large"),
+        "giant.png": (png_of(2**31 - 1, 2**31 - 1), "too large"),
+        "side.png": (png_of(32768, 1), "too large"), "bad.png": (b"no picture", "cannot decode"),
+        "empty.png": (b"", "cannot decode"), "cut.png": (png_of(9, 9)[:30], "cannot decode"),
+        "text.txt": (b"text", "cannot decode"),
+    }  # fmt: skip
+    bmp = io.BytesIO()
+    Image.new("L", (40000, 1)).save(bmp, "BMP")
+    wrong["wide.bmp"] = (bmp.getvalue(), "too large")
+    with served(site) as host, looks(browser) as look:
+        page = look.page
+        page.set_default_timeout(30_000)
+        start(look, host)
+        page.fill("#strength", "0")
+        widest = np.random.default_rng(0).integers(0, 256, (1, 32767), dtype=np.uint8)
+        Image.fromarray(widest).save(tmp_path / "widest.png")
+        assert np.array_equal(np.asarray(denoise(page, tmp_path / "widest.png")), widest)
+        for name, (data, told) in wrong.items():
+            denoise(page, tmp_path / "small.png")
+            (tmp_path / name).write_bytes(data)
+            page.set_input_files("#file", tmp_path / name)
+            page.wait_for_selector("#error:not([hidden])")
+            assert f"{name}: " in page.inner_text("#error")
+            assert told in page.inner_text("#error"), name
+            assert not page.is_visible("#download")
+            assert not page.is_visible("#work")
+            page.select_option("#model", "gray-25")  # nothing is left to be done again
+            page.select_option("#model", "auto")
+            page.wait_for_timeout(100)
+            assert not page.is_visible("#result")

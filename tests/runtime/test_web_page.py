@@ -1,7 +1,9 @@
 """The page of adnet-web in a real browser."""
 
+import json
 import os
 import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from web_server import web_server
 from adnet.images.levels import to_levels
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
+from adnet.models.shipped import fast_twin
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.folder import run_jobs
 from adnet.runtime.jobs import Job
@@ -40,7 +43,9 @@ def pictures(tmp_path_factory):
     clean = render(80, 100, 3, seed=4)
     Image.fromarray(to_levels(add_published_noise(clean, 25))).save(folder / "colour.png")
     Image.fromarray(to_levels(clean)).save(folder / "clean.png")
+    Image.fromarray(render(50, 60, 1, seed=5)[..., 0] * 255).save(folder / "float.tif")
     (folder / "bad.png").write_bytes(b"no picture")
+    (folder / "text.txt").write_text("no picture")
     (folder / "huge.png").write_bytes(b"x" * 1_200_000)
     return folder
 
@@ -157,6 +162,145 @@ def test_bad_and_huge_files_and_several(address, browser, pictures, tmp_path):
         assert look.others(address.removeprefix("http://")) == []
 
 
+def change(page) -> None:
+    """Four changes of the settings at once, as a wheel over the slider makes them."""
+    page.evaluate(
+        """for (const value of [.9, .8, .7, .6]) {
+             const slider = document.querySelector("#strength");
+             slider.value = value;
+             for (const kind of ["input", "change"])
+               slider.dispatchEvent(new Event(kind, {bubbles: true}));
+           }"""
+    )
+
+
+@pytest.mark.parametrize("way", ["nothing", "changes", "cancel", "cancel, changes", "other files"])
+def test_every_chosen_file_is_in_the_order(address, browser, pictures, way):
+    names = ["deep.png", "colour.png", "clean.png", "text.txt", "deep.png"]
+    with looks(browser) as look:
+        page, orders, answers, removed = look.page, [], [], set()
+        page.on("request", lambda one: orders.append(json.loads(one.post_data))
+                if one.method == "POST" and one.url.endswith("/orders") else None)  # fmt: skip
+        page.on("response", lambda one: answers.append(one)
+                if one.status == 201 and "/files?" in one.url else None)  # fmt: skip
+        page.on("request", lambda one: removed.add(one.url.split("/")[-1])
+                if one.method == "DELETE" and "/files/" in one.url else None)  # fmt: skip
+        start(look, address)
+
+        held = []
+
+        def hold(route) -> None:
+            if "clean.png" in route.request.url and not held:
+                held.append(route)
+            else:
+                route.continue_()
+
+        page.set_default_timeout(20_000)
+        page.route("**/files?name=*", hold)
+        page.set_input_files("#file", [pictures / name for name in names])
+        while not held:
+            page.wait_for_timeout(20)
+        if "cancel" in way:
+            page.click("#cancel")
+            page.wait_for_timeout(500)
+            assert orders == []
+            assert not page.is_visible("#work")
+            assert "not sent" in page.inner_text("#error")
+        if way == "other files":
+            names = names[1:3]
+            page.set_input_files("#file", [pictures / name for name in names])
+        if way in ("changes", "cancel, changes", "other files"):
+            change(page)
+        if way == "cancel":  # long before the next change
+            page.wait_for_timeout(1000)
+            change(page)
+        if way in ("nothing", "changes"):
+            page.wait_for_timeout(200)
+            held[0].continue_()
+        page.wait_for_selector("body[data-drawn]")
+        page.wait_for_timeout(300)
+        rows = page.locator("#list tbody tr").all_inner_texts()
+        expected = [name for name in names if name != "text.txt"]
+        assert [row.split()[0] for row in rows] == expected
+        assert ("text.txt" in page.inner_text("#error")) == ("text.txt" in names)
+        assert [len(one["files"]) for one in orders] == [len(expected)]
+        assert orders[0]["settings"]["strength"] == (1 if way == "nothing" else 0.6)
+        assert len(answers) - len(removed) == len(
+            orders[0]["files"]
+        )  # nothing is left of what was given up
+        orders.clear()
+        before = drawn(page)
+        change(page)
+        page.wait_for_selector(f"body[data-drawn]:not([data-drawn='{before}'])")
+        assert [len(one["files"]) for one in orders] == [len(expected)]
+
+
+@pytest.mark.parametrize("name", ["deep.png", "bad.png", "text.txt", "huge.png"])
+def test_a_wrong_reference_is_told_and_taken_away(address, browser, pictures, name):
+    with looks(browser) as look:
+        page = look.page
+        start(look, address)
+        give(page, pictures / "colour.png")
+        alone, before = page.inner_text("#facts"), drawn(page)
+        page.set_input_files("#reference", pictures / name)
+        if name in ("text.txt", "huge.png"):  # not even taken
+            page.wait_for_selector("#error:not([hidden])")
+            assert name in page.inner_text("#error")
+            assert not page.is_visible("#drop-reference")
+            return
+        until_shown(page, before)
+        assert name in page.inner_text("#notes")
+        assert "/tmp" not in page.inner_text("#notes")
+        assert without_time(page.inner_text("#facts")) == without_time(alone)
+        assert page.locator("#histogram rect").count() > 5
+        give(page, pictures / "clean.png", to="#reference")
+        assert "PSNR" in page.inner_text("#facts")
+        before = drawn(page)
+        page.click("#drop-reference")
+        until_shown(page, before)
+        assert without_time(page.inner_text("#facts")) == without_time(alone)
+        assert not page.is_visible("#notes") or name not in page.inner_text("#notes")
+
+
+def without_time(facts: str) -> str:
+    return re.sub(r"Took .* s", "", facts)
+
+
+def test_fast_is_offered_where_it_is(address, browser, pictures):
+    with looks(browser) as look:
+        page = look.page
+        start(look, address)
+        models = [one.get_attribute("value") for one in page.locator("#model option").all()]
+        assert len(models) > 3
+        for model in models:
+            page.select_option("#model", model)
+            there = bool(model) and fast_twin(model) is not None
+            assert page.is_enabled("#fast") == there, model
+            if there:
+                page.check("#fast")
+            else:
+                assert not page.is_checked("#fast")  # it does not stay where it was offered
+                assert "have int8" in page.inner_text("#fast-note")
+        page.select_option("#model", "gray-25")
+        page.check("#fast")
+        give(page, pictures / "deep.png")
+        assert "gray-25-int8" in page.inner_text("#facts")
+
+
+def test_float_images_say_their_range(address, browser, pictures):
+    with looks(browser) as look:
+        page = look.page
+        start(look, address)
+        page.set_input_files("#file", pictures / "float.tif")
+        page.wait_for_selector("#error:not([hidden])")
+        assert "“Black, white”, such as 0,255" in page.inner_text("#error")
+        page.fill("#white", "255")
+        page.dispatch_event("#white", "change")
+        page.wait_for_selector("body[data-drawn]")
+        assert page.inner_text("#error") == ""
+        assert "float" in page.inner_text("#facts")
+
+
 def test_two_at_once(address, browser, pictures, tmp_path):
     with looks(browser) as one, looks(browser) as other:
         for look in (one, other):
@@ -170,7 +314,7 @@ def test_two_at_once(address, browser, pictures, tmp_path):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_screens(address, browser, scheme):
+def test_it_fits_screens(address, browser, scheme, pictures, tmp_path):
     size = {"width": 390, "height": 844}
     with looks(browser, viewport=size, color_scheme=scheme) as look:
         page = look.page
@@ -178,6 +322,17 @@ def test_it_fits_screens(address, browser, scheme):
         page.get_by_role("button", name="Leaves, colour").click()
         until_shown(page, None)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        before = drawn(page)
+        long = f"{'a name that is long ' * 4}{'x' * 60}.png"
+        for name in (long, "b.png"):
+            shutil.copyfile(pictures / "colour.png", tmp_path / name)
+        page.set_input_files("#file", [tmp_path / long, tmp_path / "b.png", pictures / "bad.png"])
+        page.wait_for_selector(f"body[data-drawn]:not([data-drawn='{before}'])")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        table = page.locator("#list").bounding_box()
+        for button in page.get_by_role("button", name="Look at").all():
+            box = button.bounding_box()
+            assert box["x"] + box["width"] <= table["x"] + table["width"] <= 390
         back = page.evaluate("getComputedStyle(document.body).backgroundColor")
         assert (back == "rgb(255, 255, 255)") == (scheme == "light")
         if folder := os.environ.get("ADNET_SCREENSHOTS"):

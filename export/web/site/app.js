@@ -1,6 +1,7 @@
 // The live page: a picture in, the same picture without noise out, nothing leaves the machine.
 import {Compare} from "./compare.js";
 import {drawHistogram, moments} from "./noise.js";
+import {decode} from "./decode.js";
 import {encodePng} from "./png.js";
 
 const $ = (id) => document.getElementById(id);
@@ -9,7 +10,7 @@ const AUTO = "auto";
 let manifest = null;
 let worker = null;
 let ready = null; // resolves to what the worker says of itself
-let picture = null; // {name, pixels, width, height, gray, alpha}
+let picture = null; // as decode.js gives it
 let denoised = null; // RGBA at full strength
 let turn = 0; // counts pictures, so that late answers are left out
 const compare = new Compare($("compare"));
@@ -49,44 +50,23 @@ function chosenModel() {
   return fitting(blind) ?? fitting(manifest.models);
 }
 
-async function decode(blob, name) {
-  const bitmap = await createImageBitmap(blob);
-  const {width, height} = bitmap;
-  if (width * height > manifest.max_pixels)
-    throw new Error(`${width} x ${height} pixels are more than the ${manifest.max_pixels / 1e6} million that this page takes; use adnet-run`);
-  const canvas = document.createElement("canvas");
-  Object.assign(canvas, {width, height});
-  const context = canvas.getContext("2d", {willReadFrequently: true});
-  context.drawImage(bitmap, 0, 0);
-  bitmap.close();
-  const pixels = context.getImageData(0, 0, width, height).data;
-  let [gray, alpha] = [true, false];
-  for (let i = 0; i < pixels.length; i += 4) {
-    if (pixels[i] !== pixels[i + 1] || pixels[i] !== pixels[i + 2]) gray = false;
-    if (pixels[i + 3] !== 255) alpha = true;
-  }
-  return {name, pixels, width, height, gray, alpha};
-}
-
-// What a PNG says of its depth; other kinds are told by their name.
-async function isDeep(blob, name) {
-  const start = new Uint8Array(await blob.slice(0, 32).arrayBuffer());
-  if (start[0] === 137 && start[1] === 80) return start[24] === 16;
-  return /\.(tiff?|exr|hdr)$/i.test(name);
-}
-
 async function take(blob, name) {
+  const mine = ++turn;
+  worker.postMessage({kind: "cancel"});
+  picture = denoised = null; // nothing of the one before stays if this one fails
+  $("result").hidden = true;
+  $("work").hidden = true;
   tell("error", "");
   tell("remark", "");
   try {
-    if (await isDeep(blob, name))
-      tell("remark", "This file has, or may have, more than 8 bits per sample; a browser hands out 8. adnet-run keeps them all.");
-    picture = await decode(blob, name);
+    const made = await decode(blob, name, manifest.max_pixels);
+    if (mine !== turn) return;
+    picture = made;
   } catch (error) {
-    const told = error.name === "InvalidStateError" || error.name === "EncodingError" ? "this browser cannot decode it" : error.message;
-    tell("error", `${name}: ${told}.`);
+    if (mine === turn) tell("error", `${name}: ${error.message}.`);
     return;
   }
+  tell("remark", picture.remarks.join(" "));
   await denoise();
 }
 

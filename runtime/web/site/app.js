@@ -8,11 +8,12 @@ compare.label("before", "denoised");
 
 let about = null;
 let visit = null; // the path of this visit
-let brought = []; // keys of the files that are shown
-let reference = null;
+let files = []; // what was chosen: {name, file or sample, key once the server has it, refused: why it has not}
+let sending = null; // the request that sends one of them, while they are being sent
+let reference = null; // {name, key}
 let order = null; // {path, answer}
 let chosen = 0; // which file of the order is shown
-let turn = 0;
+let turn = 0; // counts what was asked for, so that late answers are left out
 
 function tell(id, text) {
   $(id).hidden = !text;
@@ -31,38 +32,44 @@ async function ask(path, options) {
   return data;
 }
 
+const given = (id) => ($(id).value === "" ? null : Number($(id).value));
+
 function settings() {
   const [backend, where] = $("where").value.split("|");
   const noise = {"": null, auto: "auto", given: Number($("sigma").value)}[$("noise").value];
   return {
     model: $("model").value || null, sigma: noise, strength: Number($("strength").value), ensemble: $("ensemble").checked,
-    fast: $("fast").checked, backend: backend || null, where: where || null,
+    fast: $("fast").checked && !$("fast").disabled, backend: backend || null, where: where || null, black: given("black"), white: given("white"),
   };
 }
 
+// Only some models have an int8 form beside them.
+function offerFast() {
+  const model = $("model").value;
+  $("fast").disabled = !about.fast.includes(model);
+  if ($("fast").disabled) $("fast").checked = false;
+  const there = about.fast.length ? `only ${about.fast.join(" and ")} have int8` : "no model here has int8";
+  $("fast-note").textContent = $("fast").disabled ? there : "int8: faster, a little less exact";
+}
+
 // One file goes up; a picture of 100 MB takes a while, so the bar moves.
-function upload(file, share) {
+function upload(file, share, holds = () => {}) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", `${visit}/files?name=${encodeURIComponent(file.name)}`);
     request.responseType = "json";
     request.upload.onprogress = (event) => share(event.loaded / event.total);
     request.onload = () => request.status === 201 ? resolve(request.response) : reject(new Error(request.response?.error ?? `the server answered ${request.status}`));
-    request.onerror = () => reject(new Error(`${file.name}: could not be sent; it may be too large, or the server has ended`));
-    if (file.size > about.limits.file_bytes) reject(new Error(`${file.name}: is over the ${about.limits.file_bytes / 1e6} MB that are taken; use adnet-run`));
+    request.onerror = () => reject(new Error(`${file.name}: could not be sent; it may be too large, or the server has ended.`));
+    request.onabort = () => reject(new Error(`${file.name}: was not sent.`));
+    holds(request);
+    if (file.size > about.limits.file_bytes) reject(new Error(`${file.name}: is over the ${about.limits.file_bytes / 1e6} MB that are taken; use adnet-run.`));
     else request.send(file);
   });
 }
 
-async function begin(text) {
-  turn++;
-  tell("error", "");
-  await stop();
-  $("result").hidden = true;
-  $("work").hidden = false;
-  $("progress").value = 0;
-  $("left").textContent = text;
-  return turn;
+function remove(key) {
+  if (key) ask(`${visit}/files/${key}`, {method: "DELETE"}).catch(() => {});
 }
 
 function fail(error) {
@@ -70,64 +77,106 @@ function fail(error) {
   tell("error", error.message);
 }
 
-async function forget() {
-  const old = brought;
-  brought = [];
-  reference = null;
-  $("reference-name").textContent = "";
-  for (const key of old) await ask(`${visit}/files/${key}`, {method: "DELETE"}).catch(() => {});
+function setReference(made) {
+  remove(reference?.key);
+  reference = made;
+  $("reference-name").textContent = made?.name ?? "";
+  $("drop-reference").hidden = !made;
 }
 
-async function take(files) {
-  const list = [...files];
+const here = () => files.filter((one) => one.key);
+
+// Other files than before.
+function take(list) {
   if (!list.length) return;
-  const mine = await begin("Sending …");
+  const old = here();
+  files = list;
+  sending?.abort?.();
+  sending = null;
+  for (const {key} of old) remove(key);
+  setReference(null);
+  go();
+}
+
+function takeFiles(list) {
+  const made = [...list].map((file) => ({name: file.name, file, key: null, refused: null}));
+  if (made.length > about.limits.files) return tell("error", `${made.length} files at once are over the limit of ${about.limits.files}.`);
+  take(made);
+}
+
+// A setting has changed. While files are being sent there is nothing to do: the order comes after them.
+function again() {
+  if (files.length && !sending) go();
+}
+
+// Send what the server does not have yet, and order all of it.
+async function go() {
+  const mine = ++turn;
+  stop();
+  tell("error", "");
+  $("result").hidden = true;
+  $("choose-reference").disabled = true;
+  $("work").hidden = false;
+  $("progress").value = 0;
+  $("left").textContent = "Waiting …";
   try {
-    if (list.length > about.limits.files) throw new Error(`${list.length} files at once are over the limit of ${about.limits.files}`);
-    await forget();
-    for (const [number, file] of list.entries()) {
-      const answer = await upload(file, (part) => { $("progress").value = (number + part) / list.length; });
-      if (mine !== turn) return;
-      brought.push(answer.file);
+    await new Promise((done) => setTimeout(done, 50)); // of quick changes only the last is ordered
+    if (mine !== turn || !(await send(mine))) return;
+    if (!here().length) throw new Error(refusals());
+    $("choose-reference").disabled = here().length !== 1 || Boolean(here()[0].sample);
+    if (here()[0].sample) $("reference-name").textContent = "The sample's clean picture is known.";
+    await run(mine);
+  } catch (error) {
+    if (mine === turn) fail(error);
+  }
+}
+
+// Returns whether nothing else was asked for meanwhile.
+async function send(mine) {
+  const all = files;
+  for (const [number, one] of all.entries()) {
+    if (one.key || one.refused) continue;
+    $("left").textContent = one.sample ? "Rendering …" : `Sending ${one.name} …`;
+    sending = {};
+    try {
+      const share = (part) => { if (mine === turn) $("progress").value = (number + part) / all.length; };
+      const answer = await (one.sample ? ask(`${visit}/files?sample=${one.sample}`, {method: "POST"}) : upload(one.file, share, (request) => { sending = request; }));
+      if (one.key) remove(answer.file); // sent twice, after Cancel
+      else one.key = answer.file;
+    } catch (error) {
+      if (mine === turn) one.refused = error.message;
     }
-    $("choose-reference").disabled = brought.length !== 1;
-    await run(mine);
-  } catch (error) {
-    if (mine === turn) fail(error);
+    if (all !== files) remove(one.key);
+    if (mine !== turn) return false;
   }
+  sending = null;
+  return true;
 }
 
-async function takeSample(name) {
-  const mine = await begin("Rendering …");
-  try {
-    await forget();
-    brought = [(await ask(`${visit}/files?sample=${name}`, {method: "POST"})).file];
-    $("choose-reference").disabled = true;
-    $("reference-name").textContent = "The sample's clean picture is known.";
-    await run(mine);
-  } catch (error) {
-    if (mine === turn) fail(error);
-  }
+function refusals() {
+  const told = files.filter((one) => one.refused).map((one) => one.refused);
+  return [...told.slice(0, 5), ...(told.length > 5 ? [`And ${told.length - 5} more.`] : [])].join(" ");
 }
 
-async function again() {
-  if (!brought.length) return;
-  const mine = await begin("Waiting …");
-  await run(mine).catch((error) => mine === turn && fail(error));
+function cancel() {
+  if (order) return void ask(order.path, {method: "DELETE"}).catch(() => {}); // what was finished is shown
+  turn++;
+  const request = sending;
+  sending = null;
+  request?.abort?.();
+  $("work").hidden = true;
+  const left = files.filter((one) => !one.key && !one.refused).length;
+  tell("error", left ? `Stopped: ${left} of ${files.length} files were not sent yet. They will be when you change a setting.` : "Stopped.");
 }
 
-// Stop and remove the order before this one.
-async function stop() {
-  const old = order;
+// Remove the order before this one.
+function stop() {
+  if (order) ask(order.path, {method: "DELETE"}).catch(() => {});
   order = null;
-  if (!old) return;
-  const remove = () => ask(old.path, {method: "DELETE"}).catch(() => null);
-  const answer = await remove();
-  if (answer?.state === "running") setTimeout(remove, 5000); // the first one stops it
 }
 
 async function run(mine) {
-  const body = JSON.stringify({files: brought, settings: settings(), reference});
+  const body = JSON.stringify({files: here().map((one) => one.key), settings: settings(), reference: reference?.key ?? null});
   const path = `${visit}/orders/${(await ask(`${visit}/orders`, {method: "POST", body})).order}`;
   if (mine !== turn) return void ask(path, {method: "DELETE"}).catch(() => {});
   order = {path, answer: null};
@@ -139,10 +188,11 @@ async function run(mine) {
     $("progress").value = answer.fraction;
     $("left").textContent = answer.state === "waiting" ? `Waiting; ${answer.ahead} before this` : left(answer, start);
     if (!["waiting", "running"].includes(answer.state)) break;
-    await new Promise((go) => setTimeout(go, 150));
+    await new Promise((done) => setTimeout(done, 150));
+    if (mine !== turn) return;
   }
   $("work").hidden = true;
-  if (order.answer.state === "failed") throw new Error(order.answer.error);
+  if (order.answer.state === "failed") throw new Error([refusals(), order.answer.error].filter(Boolean).join(" "));
   if (order.answer.state === "cancelled" && !order.answer.results.some((one) => !one.error)) return;
   chosen = Math.max(0, order.answer.results.findIndex((one) => !one.error));
   show();
@@ -160,7 +210,7 @@ const NUMBER = (value, digits) => (value === null || value === undefined ? "–"
 function show() {
   const {results} = order.answer;
   const failed = results.filter((one) => one.error);
-  tell("error", failed.map((one) => one.error).join(" "));
+  tell("error", [refusals(), ...failed.map((one) => one.error)].filter(Boolean).join(" "));
   list(results);
   const one = results[chosen];
   if (!one || one.error) return;
@@ -173,7 +223,7 @@ function show() {
   $("zip").href = `${order.path}/zip`;
   const ran = facts.ran ?? {};
   const shown = [
-    ["", `${facts.format} ${facts.size?.join(" × ")}, ${facts.depth}`], ["Model", facts.model], ["Noise, estimated", NUMBER(facts.sigma, 1)],
+    ...(facts.size ? [["", `${facts.format} ${facts.size.join(" × ")}, ${facts.depth}`]] : []), ["Model", facts.model], ["Noise, estimated", NUMBER(facts.sigma, 1)],
     ["Removed", NUMBER(facts.removed, 1)], ["Took", `${NUMBER(facts.seconds, 2)} s`], ["on", [ran.backend, ran.device].filter(Boolean).join(", ")],
   ];
   if (facts.psnr_before !== undefined) {
@@ -239,28 +289,31 @@ function listen() {
   for (const button of document.querySelectorAll(".tabs button"))
     button.addEventListener("click", () => { press(button); showTab(); });
   $("settings").addEventListener("submit", (event) => event.preventDefault());
-  $("settings").addEventListener("change", () => { $("sigma").hidden = $("noise").value !== "given"; again(); });
+  $("settings").addEventListener("change", () => { $("sigma").hidden = $("noise").value !== "given"; offerFast(); again(); });
   $("strength").addEventListener("input", () => { $("strength-shown").textContent = Number($("strength").value).toFixed(2); });
   $("choose").addEventListener("click", () => $("file").click());
-  $("file").addEventListener("change", () => { const files = [...$("file").files]; $("file").value = ""; take(files); });
+  $("file").addEventListener("change", () => { const list = [...$("file").files]; $("file").value = ""; takeFiles(list); });
   $("choose-reference").addEventListener("click", () => $("reference").click());
   $("reference").addEventListener("change", async () => {
     const [file] = $("reference").files;
     $("reference").value = "";
     if (!file) return;
+    const of = files;
     try {
-      reference = (await upload(file, () => {})).file;
-      $("reference-name").textContent = file.name;
-      await again();
+      const {file: key} = await upload(file, () => {});
+      if (of !== files) return remove(key);
+      setReference({name: file.name, key});
+      again();
     } catch (error) {
-      fail(error);
+      if (of === files) fail(error);
     }
   });
+  $("drop-reference").addEventListener("click", () => { setReference(null); again(); });
   document.addEventListener("dragover", (event) => { event.preventDefault(); $("drop").classList.add("over"); });
   document.addEventListener("dragleave", () => $("drop").classList.remove("over"));
-  document.addEventListener("drop", (event) => { event.preventDefault(); $("drop").classList.remove("over"); take(event.dataTransfer.files); });
-  document.addEventListener("paste", (event) => take(event.clipboardData.files));
-  $("cancel").addEventListener("click", () => { if (order) ask(order.path, {method: "DELETE"}).catch(() => {}); else { turn++; $("work").hidden = true; } });
+  document.addEventListener("drop", (event) => { event.preventDefault(); $("drop").classList.remove("over"); takeFiles(event.dataTransfer.files); });
+  document.addEventListener("paste", (event) => takeFiles(event.clipboardData.files));
+  $("cancel").addEventListener("click", cancel);
   addEventListener("pagehide", () => navigator.sendBeacon(`${visit}/leave`));
 }
 
@@ -277,13 +330,12 @@ async function start() {
   about = await ask("about");
   visit = `visits/${(await ask("visits", {method: "POST"})).visit}`;
   for (const one of about.models) $("model").append(new Option(`${one.name} (${one.channels === 1 ? "gray" : "colour"}, ${one.sigma})`, one.name));
-  $("fast-note").textContent = about.fast.length ? `int8; ${about.fast.join(", ")}` : "int8; no model here";
-  $("fast").disabled = !about.fast.length;
+  offerFast();
   for (const one of about.samples) {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = one.title;
-    button.addEventListener("click", () => takeSample(one.name));
+    button.addEventListener("click", () => take([{name: one.title, sample: one.name, key: null, refused: null}]));
     $("samples").append(button);
   }
   $("about").textContent = `adnet ${about.adnet}. At most ${about.limits.pixels / 1e6} megapixels and ${about.limits.file_bytes / 1e6} MB a file, ${about.limits.files} files at once.`;
