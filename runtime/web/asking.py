@@ -56,7 +56,7 @@ def is_own(headers: Headers) -> bool:
     # A proxy may call us by another name than the browser does, which then vouches for the page.
     if origin is None or site == "same-origin":
         return True
-    return origin.partition("://")[2].lower() == headers.get("host", "").lower()
+    return bool(origin.partition("://")[2].lower() == headers.get("host", "").lower())
 
 
 async def patient(request: Request) -> AsyncIterator[bytes]:
