@@ -99,14 +99,15 @@ def _told(listed: str, read: Callable[[], Any]) -> Any:
 def _lines(listed: str, file: BinaryIO) -> Iterator[_Row]:
     number = 0
     try:
-        for line in io.TextIOWrapper(file, "utf-8-sig"):
-            if not line.strip():
-                continue
-            number += 1
-            source, _, target = (part.strip() for part in line.partition("\t"))
-            if not source:
-                raise UsageError(f"{listed}: row {number} names no image.")
-            yield source, target or None
+        with io.TextIOWrapper(file, "utf-8-sig") as text:
+            for line in text:
+                if not line.strip():
+                    continue
+                number += 1
+                source, _, target = (part.strip() for part in line.partition("\t"))
+                if not source:
+                    raise UsageError(f"{listed}: row {number} names no image.")
+                yield source, target or None
     except UnicodeDecodeError as err:
         raise UsageError(f"{listed}: is no text in UTF-8: {err}.") from err
 

@@ -56,7 +56,8 @@ def is_own(headers: Headers) -> bool:
     # A proxy may call us by another name than the browser does, which then vouches for the page.
     if origin is None or site == "same-origin":
         return True
-    return bool(origin.partition("://")[2].lower() == headers.get("host", "").lower())
+    own: str = headers.get("host", "")
+    return bool(origin.partition("://")[2].lower() == own.lower())
 
 
 async def patient(request: Request) -> AsyncIterator[bytes]:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 _PAGE: tuple[tuple[str, str], ...] = (
     (r"If you trust the file, (raise|pass) --max-pixels( \d+)?\.", "adnet-run takes larger ones."),
-    (r"with --range BLACK,WHITE, such as --range ([^\s;]+); with --range 0,1 they",
-     r"under “Black, white”, such as \1; with 0 and 1 they"),
+    (r"with --range BLACK,WHITE, such as --range (\S+?)(?=[;.](?:\s|$))",
+     r"under “Black, white”, such as \1"),
+    (r"with --range 0,1 they", "with 0 and 1 they"),
+    (r"--range BLACK,WHITE", "“Black, white”"),
     (r"Raise --max-memory by [^,]*, or convert", "Convert"),
     (r"Raise --max-memory by [^,]*, or run", "Run"),
     (r"use --backend (\w+)", r"let it run on \1"),

@@ -256,7 +256,7 @@ def spread(kind: str) -> np.ndarray:
         shades = np.repeat(shades[..., :1], 3, axis=2)
     opacity = np.arange(64 * 64, dtype=np.uint32).reshape(64, 64) % 256
     if kind == "binary":
-        opacity = (opacity > 100) * 255
+        opacity = np.where(opacity > 100, 255, 0)
     return np.dstack([shades, opacity.astype(np.uint8)])
 
 

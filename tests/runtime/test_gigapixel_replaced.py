@@ -8,6 +8,7 @@ from smear import install
 
 from adnet import storage
 from adnet.errors import ImageError, UsageError
+from adnet.images.levels import to_levels
 from adnet.images.synthetic import render
 from adnet.runtime.settings import Settings
 
@@ -25,7 +26,7 @@ def smear(monkeypatch, tmp_path_factory):
 
 
 def pixels_of():
-    return np.rint(render(150, 170, 1, 3).reshape(150, 170) * 255).astype(np.uint8)
+    return to_levels(render(150, 170, 1, 3).reshape(150, 170))
 
 
 class Stop(Exception):

@@ -19,6 +19,7 @@ pytest.importorskip("uvicorn", reason="needs the extra web")
 from web_server import Visitor, png
 
 import adnet
+from adnet.images.levels import WHITE
 from adnet.runtime import loading
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.folder import run_jobs
@@ -197,7 +198,7 @@ def test_a_cut_off_upload_harms_nothing(server, visitor):
 
 @pytest.mark.parametrize("white", [255.0, 4095.0, 65535.0])
 def test_float_images_of_another_range(visitor, tmp_path, white):
-    pixels = np.asarray(Image.open(io.BytesIO(png(channels=1))), np.float32) / 255
+    pixels = np.asarray(Image.open(io.BytesIO(png(channels=1))), np.float32) / WHITE
     Image.fromarray(pixels * np.float32(white)).save(tmp_path / "f.tif")
     key = visitor.bring("f.tif", (tmp_path / "f.tif").read_bytes())
     (result,) = visitor.wait(visitor.order(key))["results"]
@@ -211,7 +212,7 @@ def test_float_images_of_another_range(visitor, tmp_path, white):
         assert not run_jobs([job], denoiser, limits=limits).failed
     assert visitor.raw("GET", f"{path}/0/file")[2] == (tmp_path / "out.tif").read_bytes()
     shown = visitor.raw("GET", f"{path}/0/noisy.png")[2]
-    assert np.abs(np.asarray(Image.open(io.BytesIO(shown))) - 255 * pixels).max() < 1
+    assert np.abs(np.asarray(Image.open(io.BytesIO(shown))) - WHITE * pixels).max() < 1
 
 
 def messages() -> list[str]:

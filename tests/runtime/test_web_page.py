@@ -16,7 +16,7 @@ pytest.importorskip("starlette", reason="needs the extra web")
 pytest.importorskip("uvicorn", reason="needs the extra web")
 from web_server import web_server
 
-from adnet.images.levels import to_levels
+from adnet.images.levels import WHITE, to_levels
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
 from adnet.models.shipped import fast_twin
@@ -43,7 +43,7 @@ def pictures(tmp_path_factory):
     clean = render(80, 100, 3, seed=4)
     Image.fromarray(to_levels(add_published_noise(clean, 25))).save(folder / "colour.png")
     Image.fromarray(to_levels(clean)).save(folder / "clean.png")
-    Image.fromarray(render(50, 60, 1, seed=5)[..., 0] * 255).save(folder / "float.tif")
+    Image.fromarray(render(50, 60, 1, seed=5)[..., 0] * WHITE).save(folder / "float.tif")
     (folder / "bad.png").write_bytes(b"no picture")
     (folder / "text.txt").write_text("no picture")
     (folder / "huge.png").write_bytes(b"x" * 1_200_000)
