@@ -20,6 +20,12 @@ from adnet.images.levels import to_levels
 from adnet.images.synthetic import render
 
 
+def _heed_signals():
+    """As from a terminal, also where the tests were started with signals ignored."""
+    for name in ("SIGINT", "SIGHUP"):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
+
+
 @contextmanager
 def web_server(*arguments: str, temporary=None):
     """Start the program on a free port; yields (process, address). It must end at once."""
@@ -30,7 +36,7 @@ def web_server(*arguments: str, temporary=None):
         environment["TMPDIR"] = str(temporary)
     process = subprocess.Popen(
         [sys.executable, "-m", "adnet.runtime.web.cli", "--port", "0", *arguments],
-        stderr=subprocess.PIPE, text=True, env=environment,
+        stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=_heed_signals,
     )  # fmt: skip
     try:
         for line in process.stderr:

@@ -56,11 +56,9 @@ def test_what_ends_it_leaves_nothing(tmp_path, name, times):
         while visitor.json("GET", order)["state"] != "running":
             time.sleep(0.01)
         assert list(tmp_path.glob("adnet*"))
-        begin = time.monotonic()
         for _ in range(times):
             process.send_signal(getattr(signal, name))
         assert process.wait(20) == 0
-        assert time.monotonic() - begin < 3
         assert list(tmp_path.glob("adnet*")) == []
 
 
