@@ -36,7 +36,8 @@ def web_server(*arguments: str, temporary=None):
         environment["TMPDIR"] = str(temporary)
     process = subprocess.Popen(
         [sys.executable, "-m", "adnet.runtime.web.cli", "--port", "0", *arguments],
-        stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=_heed_signals,
+        stderr=subprocess.PIPE, text=True, env=environment,
+        preexec_fn=_heed_signals,  # noqa: PLW1509  (nothing else runs in the child before)
     )  # fmt: skip
     try:
         for line in process.stderr:
