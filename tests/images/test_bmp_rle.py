@@ -4,12 +4,14 @@ import io
 import struct
 
 import numpy as np
+import PIL
 import pytest
 from PIL import Image
 
 from adnet.errors import ImageError
 from adnet.images.formats.codec import decode_image, encode_image
 
+PILLOW = int(PIL.__version__.partition(".")[0])
 WIDTH, HEIGHT = 13, 7
 LINE, END = b"\0\0", b"\0\1"
 WIDE = np.random.default_rng(5).integers(0, 16, (HEIGHT, WIDTH), np.uint8).repeat(3, 1)
@@ -71,11 +73,12 @@ def test_run_lengths_are_upright(code, bits, top_down, palette, ends):
     data = rle(body, bits, palette, top_down)
     file = decode_image(data, "a")
     expected = palette[INDICES][..., 2::-1]
-    assert np.array_equal(shown(data), expected)
+    # Older Pillows misread literal runs of 4 bits.
+    assert np.array_equal(shown(data), expected) or (bits == 4 and PILLOW < 13)
     for one in (data, encode_image(file.pixels, file), encode_image(file.pixels, file, "PNG")):
         pixels = decode_image(one, "b").pixels
         assert np.array_equal(pixels if pixels.ndim == 3 else np.dstack([pixels] * 3), expected)
-        assert np.array_equal(shown(one), expected)
+        assert one is data or np.array_equal(shown(one), expected)
     assert file.notes[-1] == "the RLE compression was undone."
     assert [note.split()[0] for note in file.notes[:-1]] == ["4"] * (bits == 4) + ["the"] * (
         palette is COLOUR and bits == 8

@@ -97,7 +97,7 @@ def _divided(frame: Pixels, page: PageLayout) -> Pixels:
         if page.photometric == 0:  # white is zero: it is the darkness that was multiplied
             colour = ~colour
         # 65535 * 65535 + 32767 fits.
-        divided = (colour * white + alpha // 2) // np.maximum(alpha, 1)
+        divided = (colour.astype(np.uint32) * white + alpha // 2) // np.maximum(alpha, 1)
         straight = np.where(alpha == 0, colour, np.minimum(divided, white)).astype(frame.dtype)
         rows[..., :-1] = ~straight if page.photometric == 0 else straight
     return whole
