@@ -74,6 +74,8 @@ def told(summary):
 
 def jobs_of(kind, here):
     names = ["a.png", "palette.png", "cut.png", "missing.png", "sub/b.png"]
+    if "memory" in kind:
+        pytest.importorskip("fsspec")
     store = f"memory://{here.name}"
     base, out = {
         "relative": ("in", "out"), "dotted": ("./in", "./sub/../out"),
