@@ -160,6 +160,15 @@ def _let_second_interrupt_end() -> None:
     signal.signal(signal.SIGINT, stop)
 
 
+def end_like_ctrl_c() -> None:
+    """Let what ends services, SIGTERM, end the work in order, too."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+
+
 def print_json(data: Any) -> None:
     r"""Print JSON on stdout; paths become text.
 

@@ -6,6 +6,7 @@ import codecs
 import io
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -94,6 +95,29 @@ def own_stderr() -> Iterator[None]:
     finally:
         sys.stderr = before
         after.close()
+
+
+@contextmanager
+def descriptor_2_into(lines: list[bytes]) -> Iterator[None]:
+    """Keep the lines, ends included, that go to descriptor 2 while a block runs.
+
+    C libraries write there. A pipe would have to be emptied by a thread of its own, or a library
+    that says a lot would wait for ever; so it is a file. Where 2 is closed, nothing is kept.
+    """
+    try:
+        before = os.dup(2)
+    except OSError:
+        yield
+        return
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
+            file.seek(0)
+            lines += file.read().splitlines(keepends=True)
 
 
 class _Pipe(io.FileIO):

@@ -12,6 +12,7 @@ from adnet._cli import (
     JsonOption,
     QuietOption,
     VersionOption,
+    end_like_ctrl_c,
     make_app,
     print_json,
     progress_bar,
@@ -199,7 +200,7 @@ def _run_shown(request: Request, summary: Summary, quiet: bool, *, watch: bool) 
 
     with progress_bar("denoising", quiet, lines=True) as bar:
         if watch:
-            _end_like_ctrl_c()
+            end_like_ctrl_c()
             show = _Shown(bar, watched=not quiet)
             go_on(request, Position(0, show), summary, bar.message)
             return
@@ -235,16 +236,6 @@ class _Shown:
             self._bar.message(f"done: {step.image}")
         rate = step.megapixels_per_second
         self._bar.show(step.fraction, f"{step.done}/{step.images} images, {rate:.2f} MPix/s")
-
-
-def _end_like_ctrl_c() -> None:
-    """Let what ends services end a watch in order, too."""
-    import signal  # noqa: PLC0415
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
 
 
 def _sigma(text: str | None) -> Any:

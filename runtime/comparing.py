@@ -60,7 +60,7 @@ class Comparison:
                     "Choose another folder for --compare."
                 )
             other = drawn.setdefault(key, job.source)
-            if identity(other) != identity(job.source):
+            if other is not job.source and identity(other) != identity(job.source):
                 raise UsageError(
                     f"the pictures of {other} and {job.source} would both be {picture}. "
                     "Compare them in different runs."

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-from adnet._streams import own_stderr
+from adnet._streams import descriptor_2_into, own_stderr
 
 _MOST = 3
 """Lines of one file."""
@@ -91,28 +90,15 @@ def listening(found: list[str], *, to_c: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _descriptor_read(lines: list[str]) -> Iterator[None]:
-    """Send descriptor 2 into a file for a while; what is no decoder's goes on to where it was to.
-
-    A pipe would have to be emptied by a thread of its own, or a decoder that says a lot would wait
-    for ever.
-    """
+    """Hear descriptor 2 for a while; what is no decoder's goes on to where it was to."""
+    said: list[bytes] = []
     try:
-        kept = os.dup(2)
-    except OSError:  # it is closed
-        yield
-        return
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-        try:
+        with descriptor_2_into(said):
             yield
-        finally:
-            os.dup2(kept, 2)
-            file.seek(0)
-            text = file.read().decode(errors="backslashreplace")
-            rest: list[str] = []
-            for line in text.splitlines(keepends=True):
-                (lines if _C_LINE.search(line) else rest).append(line)
-            if rest:
-                with suppress(OSError):
-                    os.write(kept, "".join(rest).encode(errors="backslashreplace"))
-            os.close(kept)
+    finally:
+        rest: list[str] = []
+        for line in (one.decode(errors="backslashreplace") for one in said):
+            (lines if _C_LINE.search(line) else rest).append(line)
+        if rest:
+            with suppress(OSError):
+                os.write(2, "".join(rest).encode(errors="backslashreplace"))

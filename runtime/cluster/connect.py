@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
+from adnet._streams import descriptor_2_into
 from adnet.errors import UsageError
 from adnet.extras import install_extra
 from adnet.runtime.cluster.options import ClusterOptions
@@ -53,10 +52,11 @@ def _join(address: str) -> None:
     import ray
     import ray.exceptions
 
-    said: list[str] = []
+    written: list[bytes] = []
     try:
-        # What a cluster of our own writes goes on after this.
-        with nullcontext() if address == "local" else _stderr_into(said):
+        # Ray's core tells there alone why it is refused. What a cluster of our own writes goes on
+        # after this.
+        with nullcontext() if address == "local" else descriptor_2_into(written):
             ray.init(
                 address=address,
                 log_to_driver=False,
@@ -64,7 +64,7 @@ def _join(address: str) -> None:
                 include_dashboard=False if address == "local" else None,
             )
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as err:
-        told = "\n".join((*said, str(err)))
+        told = "\n".join((*_lines_of(written), str(err)))
         if re.search("authentication|unauthenticated|token", told, re.IGNORECASE):
             raise UsageError(
                 f"--cluster {address}: the cluster asks for a token, and the one of this machine "
@@ -81,27 +81,12 @@ def _join(address: str) -> None:
             f"--cluster {address}: {_first_line(err)} All nodes need the same versions of Python "
             "and Ray, and the same token; see docs/cluster.md."
         ) from err
-    for line in said:
+    for line in _lines_of(written):
         _log.warning("%s", line)
 
 
-@contextmanager
-def _stderr_into(lines: list[str]) -> Iterator[None]:
-    """Keep what is written to file descriptor 2: Ray's core tells there alone why it is refused."""
-    try:
-        before = os.dup(2)
-    except OSError:  # it is closed
-        yield
-        return
-    with tempfile.TemporaryFile() as file:
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(before, 2)
-            os.close(before)
-            file.seek(0)
-            lines += file.read().decode(errors="replace").splitlines()
+def _lines_of(written: list[bytes]) -> list[str]:
+    return b"".join(written).decode(errors="replace").splitlines()
 
 
 def _require_reachable(address: str) -> None:

@@ -9,7 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from adnet._cli import DebugOption, QuietOption, VersionOption, make_app, reports_errors
+from adnet._cli import (
+    DebugOption,
+    QuietOption,
+    VersionOption,
+    end_like_ctrl_c,
+    make_app,
+    reports_errors,
+)
 
 app = make_app("Serve a page to denoise with and to look at the result.")
 
@@ -69,7 +76,7 @@ def web(
             f"warning: whoever can reach {host} can use this page; it has no login and no "
             "encryption.", err=True,
         )  # fmt: skip
-    _end_like_ctrl_c()
+    _end_in_order()
     store = Store(limits)
     desk = Desk(models, limits)
     try:
@@ -99,20 +106,17 @@ def _endings() -> list[signal.Signals]:
     return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
-def _end_like_ctrl_c() -> None:
+def _end_in_order() -> None:
     """Let SIGTERM and SIGHUP end it in order, too.
 
     uvicorn ends in order on SIGTERM, and raises it again for the handler that was there before.
     SIGHUP it does not know. Under nohup, SIGHUP stays ignored.
     """
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
     def hang_up(*_: object) -> None:
         signal.raise_signal(signal.SIGTERM)
 
-    signal.signal(signal.SIGTERM, stop)
+    end_like_ctrl_c()
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, hang_up)
 
