@@ -103,3 +103,19 @@ def test_every_package_says_what_it_is_for():
             places = [ROOT / room / f"{name}.py", ROOT / room / name, ROOT / room / f"../{name}.py"]
             is_extra = f"the extra `{name}`" in text.lower().replace("\n", " ")
             assert is_extra or any(place.exists() for place in places), f"{room}: {name}"
+
+
+def test_what_is_said_of_color_real_is_its_record():
+    (card,) = [one.card for one in pretrained_models() if one.name == "color-real"]
+    measured = card.training["test_pairs"]["PolyU-test"]
+    gain = measured["denoised"] - measured["noisy"]
+    pages = {one: (ROOT / one).read_text().replace("\n", " ")
+             for one in ("README.md", "docs/questions.md", "docs/run.md", "docs/numbers.md")}  # fmt: skip
+    assert f"{gain:.1f} dB gained on" in pages["README.md"]
+    assert f"gains {gain:.1f} dB where" in pages["docs/questions.md"]
+    assert f"it gains {gain:.2f} dB" in pages["docs/run.md"]
+    assert f"On {measured['pairs']} pairs of six scenes" in pages["docs/run.md"]
+    assert len(measured["scenes"]) == 6
+    assert (
+        f"{measured['denoised']:.2f} dB (noisy {measured['noisy']:.2f}" in pages["docs/numbers.md"]
+    )

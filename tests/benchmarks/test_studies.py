@@ -96,3 +96,15 @@ def test_noise_levels(folder):
         f"{model}, sigma {sigma}"
         for model in ("color-blind", "gray-blind") for sigma in (10, 25)
     ]  # fmt: skip
+
+
+@pytest.mark.dataset
+def test_what_is_said_of_color_blind_beside_color_real(shared, tmp_path, cli):
+    """1.1 dB on real noise, by scenes that neither model was trained on."""
+    split = cli("adnet-data", "split-pairs", shared / "data" / "PolyU", "-o", tmp_path)
+    assert split.returncode == 0, split.stderr
+    result = cli("adnet-bench", "tables", "--pairs", "--data", tmp_path / "PolyU-test",
+                 "--model", "color-blind")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    (row,) = [line for line in result.stdout.splitlines() if "all 21 pairs" in line]
+    assert row.split("|")[-2].strip() == "+1.105"
