@@ -109,8 +109,8 @@ def test_what_is_said_of_color_real_is_its_record():
     (card,) = [one.card for one in pretrained_models() if one.name == "color-real"]
     measured = card.training["test_pairs"]["PolyU-test"]
     gain = measured["denoised"] - measured["noisy"]
-    pages = {one: (ROOT / one).read_text().replace("\n", " ")
-             for one in ("README.md", "docs/questions.md", "docs/run.md", "docs/numbers.md")}  # fmt: skip
+    names = ("README.md", "docs/questions.md", "docs/run.md", "docs/numbers.md")
+    pages = {one: (ROOT / one).read_text().replace("\n", " ") for one in names}
     assert f"{gain:.1f} dB gained on" in pages["README.md"]
     assert f"gains {gain:.1f} dB where" in pages["docs/questions.md"]
     assert f"it gains {gain:.2f} dB" in pages["docs/run.md"]
