@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,18 @@ class _ModuleThatMayNeedTorch(pytest.Module):
             if isinstance(cause, ModuleNotFoundError) and cause.name == "torch":
                 pytest.skip("needs torch: it or what it tests imports it", allow_module_level=True)
             raise
+
+
+def pytest_configure():
+    """Let programs that tests start heed Ctrl-C and hang-up, though the tests were told not to.
+
+    Started in the background, tests have signals ignored, and what they start inherits that; a
+    handler, even one that does nothing, is not inherited.
+    """
+    for name in ("SIGINT", "SIGHUP"):
+        which = getattr(signal, name, None)  # Windows has no SIGHUP
+        if which is not None and signal.getsignal(which) is signal.SIG_IGN:
+            signal.signal(which, lambda *_: None)
 
 
 def pytest_pycollect_makemodule(module_path, parent):

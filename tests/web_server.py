@@ -20,12 +20,6 @@ from adnet.images.levels import to_levels
 from adnet.images.synthetic import render
 
 
-def _heed_signals():
-    """As from a terminal, also where the tests were started with signals ignored."""
-    for name in ("SIGINT", "SIGHUP"):
-        signal.signal(getattr(signal, name), signal.SIG_DFL)
-
-
 @contextmanager
 def web_server(*arguments: str, temporary=None):
     """Start the program on a free port; yields (process, address). It must end at once."""
@@ -37,7 +31,6 @@ def web_server(*arguments: str, temporary=None):
     process = subprocess.Popen(
         [sys.executable, "-m", "adnet.runtime.web.cli", "--port", "0", *arguments],
         stderr=subprocess.PIPE, text=True, env=environment,
-        preexec_fn=_heed_signals,  # noqa: PLW1509  (nothing else runs in the child before)
     )  # fmt: skip
     try:
         for line in process.stderr:
