@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from adnet import __version__
@@ -22,6 +24,17 @@ PROGRAMS = {
 def main() -> None:
     """List the programs, and how they are started without being on the path."""
     secure_streams()
+    asked = sys.argv[1:]
+    if asked == ["--version"]:
+        typer.echo(f"adnet {__version__}")
+        return
+    if asked and asked not in (["-h"], ["--help"]):
+        typer.echo(
+            "error: python -m adnet only lists the programs, and takes no arguments. Start one by "
+            "its name, or by python -m MODULE as listed there.",
+            err=True,
+        )
+        raise SystemExit(2)
     typer.echo(f"adnet {__version__}, the ADNet image denoiser. Programs, each with --help:\n")
     for name, (module, job) in PROGRAMS.items():
         typer.echo(f"  {name:<13} {job:<41} python -m {module}")

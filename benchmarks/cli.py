@@ -196,6 +196,8 @@ def report(
     from adnet.benchmarks.results_json import read_result  # noqa: PLC0415
 
     _check_target(output, "--output")
+    if output.suffix.lower() not in (".html", ".htm", ".png", ".svg"):
+        raise UsageError(f"{output}: reports are .html files, plots .png or .svg.")
     write = write_front if output.suffix.lower() in (".png", ".svg") else write_report
     write(read_result(result), output)
     typer.echo(f"report: {output}")
@@ -285,7 +287,10 @@ def tables(
         return
     entries = list(measure_tables(names, [find_dataset(one) for one in data], backend, images))
     if not entries:
-        raise UsageError("none of the models takes these images: gray and colour do not match.")
+        raise UsageError(
+            "none of the models takes these images: gray and colour do not match, or the models "
+            "are for real noise, which is measured on pairs: --pairs."
+        )
     if json_output:
         print_json([asdict(entry) for entry in entries])
         return

@@ -255,14 +255,15 @@ def om(
 @app.command()
 @reports_errors
 def inspect(
-    file: Annotated[Path, typer.Argument(help="Checkpoint, ONNX or OM file.")],
+    file: Annotated[str, typer.Argument(help="Checkpoint, ONNX or OM file, or a shipped name.")],
     json_output: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Tell what a model file is, without running it."""
     from adnet.export.inspect_model import describe, inspect_file  # noqa: PLC0415
+    from adnet.models.shipped import resolve_model  # noqa: PLC0415
 
-    facts = inspect_file(file)
+    facts = inspect_file(resolve_model(file))
     if json_output:
         print_json(facts)
     else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from os import PathLike, fspath
 from pathlib import Path
@@ -16,28 +17,36 @@ from adnet.images.float_range import extent, require_data
 from adnet.images.formats.colour import cmyk_to_rgb, srgb_profile, stored_lab_to_rgb
 from adnet.images.formats.tiff import no_data_of
 from adnet.images.image import read_image
+from adnet.models.shipped import require_fast_twin
 from adnet.runtime.backend import RunOptions
+from adnet.runtime.choices import AUTO
 from adnet.runtime.denoiser import Denoiser
+from adnet.runtime.fastest import choose_backend
 from adnet.runtime.naming import Naming
 from adnet.runtime.progress import Position, Progress
 from adnet.runtime.request import Request, run
 from adnet.runtime.summary import Summary
 from adnet.runtime.treatment import Treatment
+from adnet.storage import is_address
 
+_OF_DENOISER = {"sigma", "backend", "tile", "batch", "pad", "value_range", "treatment", "options"}
 _AS_THEY_ARE = ("L", "LA", "RGB", "RGBA", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _DEEP = "I;16"
 _DEEP_RAW = {"I;16B": ">u2", "I;16N": "=u2"}
 
 
-def denoise(image: Any, model: str | Path | None = None, **asked: Any) -> Any:
+def denoise(
+    image: Any, model: str | Path | None = None, *, fast: bool = False, **asked: Any
+) -> Any:
     """Denoise one image, or each of a list.
 
     Args:
         image: an array (see `Denoiser.__call__`), a Pillow image, the path of an image file, or a
             list or tuple of these.
         model: name of a shipped model or path of a model file; None: the shipped blind one.
+        fast: take the int8 twin of the model.
         asked: words of `Denoiser`: sigma, strength, ensemble, color_mode, value_range, threads,
-            device ...
+            device ...; backend="auto" takes the fastest.
 
     Returns:
         For an array, one of the same shape and dtype. For a Pillow image, of several frames the
@@ -49,7 +58,18 @@ def denoise(image: Any, model: str | Path | None = None, **asked: Any) -> Any:
         ImageError: a file cannot be read, or holds several frames or pages (`denoise_folder` keeps
             them); floats that are not finite, or not in the range that was said.
         ShapeError, UsageError, ModelError: see `Denoiser`.
+        TypeError: there is no such word, or what is given is no image.
     """
+    options = {one.name for one in fields(RunOptions)}
+    _require_words(asked, options | {one.name for one in fields(Treatment)} | _OF_DENOISER)
+    if fast:
+        if asked.get("sigma") is not None:
+            raise UsageError("fast takes the twin of the model, so sigma cannot choose one.")
+        model = require_fast_twin(None if model is None else str(model)).name
+    if asked.get("backend") == AUTO:
+        wanted = RunOptions(**{name: asked[name] for name in options & set(asked)})
+        name = None if model is None else str(model)
+        asked["backend"] = choose_backend(name, wanted, asked.get("tile")).backend
     with Denoiser(model, **asked) as denoiser:
         if isinstance(image, list | tuple):
             return [_denoise_one(one, denoiser) for one in image]
@@ -85,6 +105,9 @@ def denoise_folder(
         TypeError: there is no such option.
     """
     several = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
+    for place in map(str, (*several, output)):
+        if is_address(place):
+            raise UsageError(f"{place}: addresses are for the program: adnet-run {place} ...")
     if "-" in (str(output), *map(str, several)):
         raise UsageError("-: pipes are for adnet-run; give the names of files or folders.")
     request = make_request(
@@ -108,10 +131,25 @@ def make_request(**asked: Any) -> Request:
         words = {one.name for one in fields(kind)} & set(asked)
         if words and name not in asked:
             asked[name] = kind(**{word: asked.pop(word) for word in words})
+    _require_words(asked, {one.name for one in fields(Request)})
     for name in ("compare", "reference"):
         if asked.get(name) is not None:
             asked[name] = Path(asked[name])
     return Request(**asked)
+
+
+def _require_words(asked: Mapping[str, Any], known: Iterable[str]) -> None:
+    """Refuse a word that is no option.
+
+    Raises:
+        TypeError: naming those that are like it.
+    """
+    known = sorted(known)
+    for word in asked:
+        if word not in known:
+            close = difflib.get_close_matches(word, known, n=3)
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            raise TypeError(f"there is no option {word!r}.{hint} Options: {', '.join(known)}.")
 
 
 def _denoise_one(image: Any, denoiser: Denoiser) -> Any:
@@ -130,7 +168,14 @@ def _denoise_one(image: Any, denoiser: Denoiser) -> Any:
         return denoiser(file.pixels)
     if isinstance(image, Image.Image):
         return _denoise_pillow(image, denoiser)
-    return denoiser(np.asarray(image))
+    if isinstance(image, np.ndarray):
+        return denoiser(image)
+    if hasattr(image, "__array__"):  # a tensor, a data frame's values
+        return denoiser(np.asarray(image))
+    raise TypeError(
+        "expected an array, a Pillow image, a path, or a list or tuple of these, got "
+        f"{type(image).__name__}."
+    )
 
 
 def _denoise_pillow(image: Image.Image, denoiser: Denoiser) -> Image.Image:

@@ -16,7 +16,7 @@ from adnet.errors import ModelError, PrecisionError, ShapeError, UsageError
 from adnet.images.levels import to_levels
 from adnet.models.card import ModelCard
 from adnet.provenance import usable_cores
-from adnet.runtime.choices import Precision
+from adnet.runtime.choices import Precision, is_whole
 from adnet.runtime.fork import OfOneProcess
 
 if TYPE_CHECKING:
@@ -115,8 +115,8 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         for name, value in (("threads", self.threads), ("streams", self.streams)):
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value}.")
+            if not is_whole(value, 1):
+                raise UsageError(f"{name} must be a whole number of at least 1, got {value!r}.")
 
     def given(self) -> dict[str, Any]:
         """Return what is asked for, by name."""

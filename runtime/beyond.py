@@ -34,7 +34,11 @@ _ZARR_NAMES = ("zarr.json", ".zarray", ".zgroup")
 
 @dataclass(frozen=True, slots=True)
 class Beyond:
-    """What adnet-run is asked for; None or False is not."""
+    """What adnet-run is asked for; None or False is not.
+
+    Raises:
+        UsageError: a side of chunks, but nothing goes by chunk.
+    """
 
     inputs: Sequence[str]
     output: str | None
@@ -44,6 +48,12 @@ class Beyond:
     by_chunk: bool = False
     chunk: int | None = None
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.chunk is not None and not self.goes_by_chunk:
+            raise UsageError(
+                "--chunk goes with --by-chunk, or with an input or output named .zarr."
+            )
 
     @property
     def is_wanted(self) -> bool:
@@ -133,8 +143,6 @@ def run(
     Raises:
         AdnetError: see `run_on_cluster`, `run_pairs` and `denoise_by_chunk`.
     """
-    if beyond.chunk is not None and not beyond.goes_by_chunk:
-        raise UsageError("--chunk goes with --by-chunk, or with an input or output named .zarr.")
     settings, measured = Settings.of(request), ""
     if beyond.cluster is None:  # on a cluster, each worker chooses for its own machine
         settings, measured = settings.settled()

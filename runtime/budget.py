@@ -71,13 +71,13 @@ class ByteBudget:
             self._changed.notify_all()
 
 
-def parse_size(text: str) -> int:
+def parse_size(text: str | int) -> int:
     """Read a size such as 500M, 2G, 1.5GiB or a number of bytes; units are powers of 1024.
 
     Raises:
         UsageError: it is none.
     """
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:I?B)?", text.strip().upper())
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:I?B)?", str(text).strip().upper())
     if found is None or float(found[1]) <= 0:
         raise UsageError(f"--max-memory: expected a size such as 500M or 2G, got {text!r}.")
     return int(float(found[1]) * _UNITS[found[2]])
@@ -151,6 +151,8 @@ def _wanted_pixels(at_once: int) -> int:
 
 def told_size(count: float) -> str:
     """Write a number of bytes as `parse_size` reads it, rounded up."""
+    if count < 1 << 20:
+        return f"{count:.0f}"
     if count >= 10 << 30:
         return f"{-(-count // (1 << 30)):.0f}G"
     return f"{-(-count // (1 << 20)):.0f}M"

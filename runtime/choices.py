@@ -1,11 +1,12 @@
-"""What options may be that are one of a few words.
+"""What options may be: of a few words one, or whole numbers.
 
 Here, and not where they are used, since adnet-run's help needs no NumPy.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from numbers import Integral
+from typing import Any, Literal
 
 Precision = Literal["fp32", "fp16", "bf16", "int8"]
 """Of the arithmetic, on a backend that leaves a choice; int8 is a file's, and asks for no other."""
@@ -21,3 +22,11 @@ FileFormat = Literal["png", "jpg", "tiff", "webp", "bmp", "gif"]
 
 AUTO = "auto"
 """What stands for the fastest backend, see `fastest`."""
+
+
+def is_whole(value: Any, least: int, most: int | None = None) -> bool:
+    """Tell whether a number from Python, where anything may come, is left out or a whole one."""
+    if value is None:
+        return True
+    is_in = isinstance(value, Integral) and not isinstance(value, bool)
+    return is_in and least <= int(value) and (most is None or int(value) <= most)

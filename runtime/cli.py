@@ -251,7 +251,7 @@ def _sigma(text: str | None) -> Any:
 
 
 def _listed(files_from: Path) -> list[str]:
-    """Read a list of paths, one a line; empty lines are left out."""
+    """Read a list of paths, one a line, or parted by NUL bytes; empty lines are left out."""
     import os  # noqa: PLC0415
     import sys  # noqa: PLC0415
     from codecs import BOM_UTF8  # noqa: PLC0415
@@ -262,7 +262,11 @@ def _listed(files_from: Path) -> list[str]:
         data = sys.stdin.buffer.read() if str(files_from) == "-" else files_from.read_bytes()
     except OSError as err:
         raise UsageError(f"{files_from}: cannot be read: {err.strerror or err}.") from err
-    lines = [line.removesuffix(b"\r") for line in data.removeprefix(BOM_UTF8).split(b"\n")]
+    data = data.removeprefix(BOM_UTF8)
+    if b"\0" in data:
+        lines = data.split(b"\0")
+    else:
+        lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
     found = [os.fsdecode(line) for line in lines if line.strip()]
     if not found:
         raise UsageError(f"{files_from}: the list names no file.")

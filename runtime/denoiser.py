@@ -114,7 +114,7 @@ class Denoiser(OfOneProcess):
         self._model = None if model is None else resolve_model(model)
         if self._model is not None:
             card = self._open(self._model).backend.card
-            if isinstance(sigma, int | float) and (told := beyond(card, sigma)):
+            if sigma is not None and sigma != "auto" and (told := beyond(card, sigma)):
                 raise UsageError(
                     f"sigma {sigma:g} does not suit the model {model}{told}. Leave out one of the "
                     "two: a model is chosen by sigma alone."
@@ -153,9 +153,15 @@ class Denoiser(OfOneProcess):
             ShapeError: the array is no image, or does not fit the model.
             ImageError: floats that are not finite, or not in the range that was said.
             PrecisionError: the result is not finite.
-            UsageError: it is closed, or this process was forked from its own.
+            UsageError: it is closed, this process was forked from its own, or `sigma` is given
+                without sigma="auto".
         """
         planes = _check_image(image)
+        if sigma is not None and self.sigma != "auto":
+            raise UsageError(
+                'sigma of one image is for Denoiser(sigma="auto"); here the model is chosen '
+                "already. Use Denoiser(sigma=...), or leave it out."
+            )
         result: Image = np.empty_like(image)
         colour = planes.shape[2] - (planes.shape[2] % 2 == 0)
         out = result.reshape(planes.shape)
@@ -373,6 +379,16 @@ class Denoiser(OfOneProcess):
 
 def _check_image(image: NDArray[Any]) -> NDArray[Any]:
     """Return `image` as (H, W, C)."""
+    if not isinstance(image, np.ndarray):
+        raise ShapeError(
+            f"expected a NumPy array, got {type(image).__name__}. adnet.denoise also takes paths, "
+            "Pillow images and lists of these."
+        )
+    if np.ma.is_masked(image):
+        raise ShapeError(
+            "some pixels of the array are masked, and what is under the mask would spread to its "
+            "neighbours. Fill it with values of the surroundings first, and mask the result."
+        )
     if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[2] > 4):
         raise ShapeError(
             f"expected an image (H, W) or (H, W, C) with C from 1 to 4, got shape {image.shape}."

@@ -67,6 +67,11 @@ def run_jobs(
     summary = Summary() if summary is None else summary
     summary.skipped += len(jobs) - len(todo)
     left = {job.target for job in todo}
+    if comparison is not None and len(todo) < len(jobs):
+        summary.remark(
+            f"no picture was drawn of {len(jobs) - len(todo)} images whose results exist; "
+            "--overwrite makes both again."
+        )
     summary.images += [
         ImageReport(job.source, job.target, "skipped", "the output exists")
         for job in jobs
@@ -298,6 +303,9 @@ def _attempt(action: Callable[[], Result], job: Job) -> tuple[Result | None, str
     except AdnetError as err:
         text = str(err)
         return None, text if str(job.source) in text else f"{job.source}: {text}"
+    except OSError as err:
+        where = f" ({err.filename})" if err.filename else ""
+        return None, f"{job.source}: {err.strerror or err}{where}."
     except Exception as err:  # noqa: BLE001  (one bad image must not stop the folder)
         return None, f"{job.source}: unexpected {type(err).__name__}: {err}"
 

@@ -6,10 +6,14 @@ from pathlib import Path
 
 from adnet.images.image import ImageFile, target_format
 from adnet.images.noise_level import HARDLY_ANY
+from adnet.models.for_sigma import beyond
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.jobs import Job
+from adnet.runtime.pixels import LUMA_NOISE
 from adnet.runtime.summary import ImageReport, Summary
 
+_SLACK = 1.1
+"""So far off an estimate may be; its mean error is 1 to 3 %, see docs/run.md."""
 _WITH_QUALITY = ("JPEG", "WEBP")
 
 
@@ -43,6 +47,14 @@ def report_image(
             f"hardly any noise was found (sigma {sigma:.1f}), so what was removed may be fine "
             "detail. Leave it out, or give a lower --strength."
         )
+    elif sigma is not None and denoiser.choice(channels, sigma) is None:  # a model was named
+        level = sigma * LUMA_NOISE if denoiser.color_mode == "luma" and channels == 3 else sigma
+        around = (level / _SLACK, level, level * _SLACK)
+        if all(beyond(backend.card, one) for one in around):
+            notes.append(
+                f"noise of sigma {level:.1f} was found, but {backend.card.name or 'the model'} is "
+                f"for {backend.card.describe_sigma()}. Without --model, one is chosen by the noise."
+            )
     if file.quality is not None and target_format(file, named or job.target) not in _WITH_QUALITY:
         summary.remark("--quality is of JPEG and lossy WebP; the other formats lose nothing.")
     choice = denoiser.choice(channels, sigma)

@@ -25,7 +25,12 @@ _FILE_SUFFIXES = frozenset(
         ".pnm", ".pfm", ".pam", ".exr", ".hdr", ".dds", ".xpm", ".xbm", ".psd", ".xcf", ".svg",
         ".pdf", ".eps", ".ps", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf",
         ".fits", ".dcm", ".npy", ".npz", ".mat", ".h5", ".mp4", ".mov", ".avi", ".mkv", ".webm",
-        ".zip", ".tar", ".gz", ".tgz", ".7z",
+        ".zip", ".tar", ".gz", ".tgz", ".7z", ".raw", ".bin", ".txt", ".csv", ".tsv", ".json",
+        ".jsonl", ".xml", ".yaml", ".yml", ".toml", ".ini", ".log", ".md", ".html", ".htm", ".doc",
+        ".docx", ".xls", ".xlsx", ".ppt", ".pptx", ".odt", ".py", ".sh", ".m4v", ".mpg", ".mpeg",
+        ".wmv", ".flv", ".mp3", ".wav", ".flac", ".ogg", ".m4a", ".aac", ".onnx", ".om", ".pth",
+        ".pt", ".ckpt", ".safetensors", ".nii", ".nrrd", ".mrc", ".czi", ".lif", ".nd2", ".ply",
+        ".qoi", ".ktx", ".cur", ".wbmp", ".svgz", ".ai", ".indd", ".rw1", ".srw", ".pef", ".x3f",
     }
 )  # fmt: skip
 """Suffixes that a file has, and hardly ever a folder: with them, an output is no new folder."""

@@ -80,7 +80,7 @@ BandRows = Callable[[tuple[int, int], int, "int | None"], int]
 """Given a size, the colour planes and the most rows that are wanted: rows of the largest band."""
 
 
-def memory_for_images(denoiser: Denoiser, max_memory: str | None) -> tuple[int, int]:
+def memory_for_images(denoiser: Denoiser, max_memory: str | int | None) -> tuple[int, int]:
     """Return `memory` and `most` of `Limits`.
 
     Args:

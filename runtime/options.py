@@ -94,9 +94,7 @@ Sigma = Annotated[
 ]
 Strength = Annotated[
     float,
-    typer.Option(
-        help="0 to 1: how much of the result is blended with the input; 0 changes nothing."
-    ),
+    typer.Option(help="0 to 1: how much of the result is blended with the input; 0: none of it."),
 ]
 Ensemble = Annotated[
     bool,
@@ -142,14 +140,16 @@ ExecutionProvider = Annotated[
 ]
 Arithmetic = Annotated[
     Precision | None,
-    typer.Option(help="Arithmetic, on torch and OpenVINO. Default: fp32, or the file's int8."),
+    typer.Option(
+        help="Arithmetic, as far as the backend has it. Default: fp32, or the file's int8."
+    ),
 ]
 Threads = Annotated[
     int | None, typer.Option(help="CPU threads, of each stream. Default: the runtime decides.")
 ]
 Streams = Annotated[
     int | None,
-    typer.Option(help="On ONNX Runtime and OpenVINO: batches in work at once. Default: 1."),
+    typer.Option(help="On ONNX Runtime, OpenVINO and MNN: batches in work at once. Default: 1."),
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="On torch: use torch.compile.")]
 Cache = Annotated[

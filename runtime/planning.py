@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from adnet.errors import ShapeError, UsageError
 from adnet.models.architecture import RECEPTIVE_RADIUS
 from adnet.runtime.backend import InputSpec
+from adnet.runtime.choices import is_whole
 from adnet.runtime.tiling import (
     Tile,
     balanced_tile,
@@ -48,13 +49,13 @@ class Wishes:
 
     def __post_init__(self) -> None:
         smallest = 2 * RECEPTIVE_RADIUS + 1
-        if self.tile is not None and self.tile < smallest:
+        if not is_whole(self.tile, smallest):
             raise UsageError(
-                f"tile must be at least {smallest} pixels (a halo of {RECEPTIVE_RADIUS} on each "
-                f"side and a core), got {self.tile}."
+                f"tile must be a whole number of at least {smallest} pixels (a halo of "
+                f"{RECEPTIVE_RADIUS} on each side and a core), got {self.tile!r}."
             )
-        if self.batch is not None and self.batch < 1:
-            raise UsageError(f"batch must be at least 1, got {self.batch}.")
+        if not is_whole(self.batch, 1):
+            raise UsageError(f"batch must be a whole number of at least 1, got {self.batch!r}.")
         if self.pad not in (None, "reflect"):
             raise UsageError(f"pad must be 'reflect' or left out, got {self.pad!r}.")
 

@@ -59,7 +59,8 @@ def _tried(session: Session, job: Job) -> Preview:
     try:
         return _look(session, job)
     except AdnetError as err:
-        return Preview(job.source, job.target, "fail", reason=str(err))
+        reason = str(err).removeprefix(f"{job.source}: ")
+        return Preview(job.source, job.target, "fail", reason=reason)
 
 
 def _look(session: Session, job: Job) -> Preview:

@@ -45,8 +45,9 @@ def as_text(summary: Summary, *, only_notes: bool = False) -> str:
     """Build the lines that a finished run ends with."""
     rate = summary.pixels / 1e6 / summary.seconds if summary.seconds else 0.0
     found = summary.found
+    again = "; --overwrite makes them again" if summary.skipped else ""
     done = (
-        f"{len(summary.written)} denoised, {summary.skipped} skipped (output exists), "
+        f"{len(summary.written)} denoised, {summary.skipped} skipped (output exists{again}), "
         f"{len(summary.failed)} failed; {summary.pixels / 1e6:.2f} MPix in "
         f"{summary.seconds:.1f} s, {rate:.2f} MPix/s"
     )

@@ -12,7 +12,7 @@ from adnet.images.float_range import Range
 from adnet.images.image import DEFAULT_MAX_PIXELS
 from adnet.models.shipped import loss_of_fast, require_fast_twin
 from adnet.runtime.backend import RunOptions
-from adnet.runtime.choices import Pad
+from adnet.runtime.choices import Pad, is_whole
 from adnet.runtime.comparing import Comparison
 from adnet.runtime.denoiser import Denoiser, Sigma
 from adnet.runtime.folder import run_jobs
@@ -50,7 +50,7 @@ class Request:
     pad: Pad | None = None
     overwrite: bool = False
     max_pixels: int = DEFAULT_MAX_PIXELS
-    max_memory: str | None = None
+    max_memory: str | int | None = None
     """Such as 2G, of the whole program."""
     value_range: Range | None = None
     strip_metadata: bool = False
@@ -62,8 +62,12 @@ class Request:
     def __post_init__(self) -> None:
         if self.fast and self.sigma is not None:
             raise UsageError("--fast takes the twin of --model, so --sigma cannot choose one.")
-        if self.quality is not None and not 1 <= self.quality <= 100:
-            raise UsageError(f"quality must be from 1 to 100, got {self.quality}.")
+        if not is_whole(self.quality, 1, 100):
+            raise UsageError(f"quality must be a whole number from 1 to 100, got {self.quality!r}.")
+        if self.max_pixels is None or not is_whole(self.max_pixels, 1):
+            raise UsageError(
+                f"max_pixels must be a whole number of at least 1, got {self.max_pixels!r}."
+            )
         if self.reference is not None and self.compare is None:
             raise UsageError("--reference is for the pictures of --compare DIR; give that, too.")
         if self.reference is not None and not self.reference.is_dir():

@@ -32,7 +32,7 @@ class Settings:
     options: RunOptions = field(default_factory=RunOptions)
     max_pixels: int = DEFAULT_MAX_PIXELS
     strip_metadata: bool = False
-    max_memory: str | None = None
+    max_memory: str | int | None = None
     """Of each process that denoises, such as 2G."""
     sigma: Sigma | None = None
     treatment: Treatment = field(default_factory=Treatment)

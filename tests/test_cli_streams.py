@@ -55,7 +55,8 @@ def test_any_name_on_any_stdout(tmp_path, make_image, encoding):
     assert [os.fsencode(suffix) for suffix in report["not_taken"]["by_suffix"]] == [b".t\xe9t"]
     text = run(*arguments)
     assert text.returncode == 1
-    assert b"0 denoised, 2 skipped (output exists), 1 failed" in text.stdout
+    assert b"0 denoised, 2 skipped (output exists; --overwrite" in text.stdout
+    assert b"1 failed" in text.stdout
     assert b"ignored: 1 .t" in text.stdout
     for one in (result, text):
         assert b"Traceback" not in one.stderr

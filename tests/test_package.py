@@ -123,3 +123,15 @@ def test_imports_point_one_way():
                 if words[:1] in (["from"], ["import"]) and words[1].startswith(packages):
                     assert words[1].startswith(own), f"{path}: {line}"
                     assert not words[1].endswith("cli"), f"{path}: {line}"
+
+
+@pytest.mark.parametrize("words", [["run"], ["--verson"], ["adnet-run", "in", "-o", "out"]])
+def test_the_list_of_programs_takes_no_arguments(words):
+    command = [sys.executable, "-m", "adnet"]
+    result = subprocess.run([*command, *words], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "only lists the programs" in result.stderr
+    for asked, part in ((["--version"], f"adnet {__version__}"), (["--help"], "adnet-run ")):
+        result = subprocess.run([*command, *asked], capture_output=True, text=True, check=False)
+        assert result.returncode == 0
+        assert part in result.stdout

@@ -58,15 +58,20 @@ def require_range(value_range: Range) -> Range:
     """Return a range that is one.
 
     Raises:
-        UsageError: black is not below white, or one of them is not finite.
+        UsageError: it is no two numbers, black is not below white, or one of them is not finite.
     """
-    black, white = value_range
+    try:
+        black, white = (float(one) for one in tuple(value_range))
+    except (TypeError, ValueError) as err:
+        raise UsageError(
+            f"the range of float images: expected two numbers (black, white), got {value_range!r}."
+        ) from err
     if not (-np.inf < black < white < np.inf and white - black < np.inf):
         raise UsageError(
             "the range of float images: expected black below white, both finite and their "
             f"difference, too; got {black:g} and {white:g}."
         )
-    return value_range
+    return black, white
 
 
 def parse_no_data(text: bytes | str, dtype: np.dtype[Any]) -> float | None:

@@ -108,8 +108,10 @@ def loss_of_fast(twin: PretrainedModel) -> str:
     if whole is None or own is None:
         return "its loss was not recorded"
     sigma = training.get("val_sigma")
-    return f"{own - whole:+.3f} dB against {twin.name.removesuffix(FAST_SUFFIX)}" + (
-        "" if sigma is None else f" at sigma {sigma:g}"
+    return (
+        f"{own - whole:+.3f} dB against {twin.name.removesuffix(FAST_SUFFIX)}"
+        + ("" if sigma is None else f" at sigma {sigma:g}")
+        + ", on images held out of training"
     )
 
 

@@ -52,6 +52,10 @@ floats, mean over the images); `adnet-bench tables` measures it again. Published
 a table has them, were measured by us; they are not part of this project. No model was trained or
 tuned on a test image. So far all were trained on two CPU cores, beside other work; the paper's
 schedule sees about 94 million patches. They are trained further when there is time.
+
+The commands under each model are those of its runs, one after the other: `--init NAME` means what
+the run before had made of that model, or the `NAME` of that day, and where fewer steps were taken
+than `--steps` says, the weights are from the middle of a run.
 """
 
 SCENES_TEXT = """Rendered scenes, pixel for pixel: with noise of sigma {sigma:g}, denoised by the
@@ -217,7 +221,9 @@ def _comparison(entries: Sequence[Entry], theirs: dict[Entry, float]) -> list[st
         ]
         for one in entries
     ]  # fmt: skip
-    head = ["model", "data", "sigma", "ours", "published", "ours by it", "paper", "ours by it"]
+    head = [
+        "model", "data", "sigma", "ours", "published", "ours - published", "paper", "ours - paper",
+    ]  # fmt: skip
     if not theirs:
         head, rows = head[:4] + head[6:], [row[:4] + row[6:] for row in rows]
     return table(head, rows)

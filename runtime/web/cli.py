@@ -25,7 +25,11 @@ app = make_app("Serve a page to denoise with and to look at the result.")
 @reports_errors
 def web(
     host: Annotated[
-        str, typer.Option(help="Address to listen on; others than this machine's need no login.")
+        str,
+        typer.Option(
+            help="Address to listen on. There is no login: on any but this machine's own, all who "
+            "reach it can use the page."
+        ),
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port; 0: any that is free.")] = 7860,
     model: Annotated[

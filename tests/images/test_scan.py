@@ -221,7 +221,8 @@ def test_adnet_run_tells_all_of_it(cli_without_rights, tmp_path, make_image):
     assert {Path(one["path"]).name for one in report["not_taken"]["left_out"]} == {"b", "pipe.png"}
     for one in (result, text):
         assert f"failed: {folder / 'locked'}: cannot be read: Permission denied" in one.stderr
-    assert "0 denoised, 1 skipped (output exists), 1 failed" in text.stdout
+    assert "0 denoised, 1 skipped (output exists; --overwrite makes them again)" in text.stdout
+    assert "1 failed" in text.stdout
     assert "ignored: 1 .txt" in text.stdout
     assert f"left out: {folder / 'pipe.png'}: a named pipe, not a file" in text.stdout
     assert f"left out: {folder / 'b'}: a link to" in text.stdout

@@ -230,3 +230,66 @@ print(json.dumps(before[0] is after[0] and before[2:] == after[2:]))
     )
     assert json.loads(result.stdout)
     assert Path(tmp_path / "out" / "a.png").exists()
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [b"a.png", 3, None, object(), (x for x in "a"), {"a": 1}],
+    ids=lambda x: type(x).__name__,
+)
+def test_what_is_no_image_is_named(denoiser, thing):
+    with pytest.raises(TypeError, match="expected an array, a Pillow image, a path"):
+        adnet.denoise(thing, "gray-blind")
+    with pytest.raises(ShapeError, match=f"got {type(thing).__name__}"):
+        denoiser(thing)
+
+
+def test_words_that_are_no_options(tmp_path):
+    with pytest.raises(TypeError, match="no option 'strenght'. Did you mean strength"):
+        adnet.denoise(noisy_image(), strenght=0.5)
+    with pytest.raises(TypeError, match="no option 'overwrte'. Did you mean overwrite"):
+        adnet.denoise_folder(tmp_path, tmp_path / "out", overwrte=True)
+    with pytest.raises(UsageError, match="addresses are for the program"):
+        adnet.denoise_folder("s3://bucket/a.png", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"tile": "512"}, {"tile": 99.5}, {"batch": 1.5}, {"threads": "2"}, {"streams": True},
+        {"value_range": "0,1"}, {"value_range": 5}, {"value_range": (0, 1, 2)},
+        {"sigma": "25"}, {"strength": "1"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_options_of_other_types(words):
+    with pytest.raises(UsageError):
+        adnet.denoise(noisy_image(), "gray-blind", **words)
+
+
+def test_options_of_other_types_of_folders(tmp_path):
+    Image.fromarray(noisy_image()).save(tmp_path / "a.png")
+    for words in ({"quality": "9"}, {"max_pixels": 1.5}, {"max_pixels": None}):
+        with pytest.raises(UsageError):
+            adnet.denoise_folder(tmp_path / "a.png", tmp_path / "out", **words)
+    done = adnet.denoise_folder(tmp_path / "a.png", tmp_path / "out", max_memory=1 << 30)
+    assert len(done.written) == 1
+
+
+def test_the_fast_twin():
+    image = noisy_image()
+    assert np.array_equal(
+        adnet.denoise(image, "gray-25", fast=True), adnet.denoise(image, "gray-25-int8")
+    )
+    with pytest.raises(UsageError, match="sigma cannot choose one"):
+        adnet.denoise(image, fast=True, sigma=25)
+
+
+def test_masked_pixels(denoiser):
+    image = noisy_image()
+    whole = np.ma.masked_array(image, np.zeros_like(image, bool))
+    assert np.array_equal(denoiser(whole), denoiser(image))
+    hidden = np.ma.masked_array(image, image > 200)
+    for call in (denoiser, lambda x: adnet.denoise(x, "gray-blind")):
+        with pytest.raises(ShapeError, match="are masked"):
+            call(hidden)

@@ -36,6 +36,7 @@ def contents(folder):
         (["in", "-o", "out", "--compare", "here", "--reference", "ref"], "would replace a ref"),
         (["in/a.png", "two/a.png", "--suffix", "_c", "--compare", "cmp"], "would both be cmp"),
         (["in", "-o", "out", "--compare", "c.png"], "needs a folder, and this is a file"),
+        (["in", "-o", "out", "--compare", "look.png"], "mkdir look.png"),
     ],
 )
 def test_what_pictures_would_replace_is_refused(run, here, arguments, part, overwrite):  # noqa: F811

@@ -40,6 +40,12 @@ def test_auto_is_the_estimate_of_each_image():
         assert len(auto.describe()) == 2
 
 
+def test_the_sigma_of_one_image_without_auto_is_refused():
+    for denoiser in (Denoiser(), Denoiser("gray-25"), Denoiser(sigma=25)):
+        with denoiser, pytest.raises(UsageError, match="sigma of one image is for"):
+            denoiser(noisy_image(25), sigma=25)
+
+
 def test_luma_has_less_noise_than_the_planes():
     with Denoiser(sigma=37.4, color_mode="luma") as denoise:  # the luma's noise is 25
         assert denoise.choice(3).model.name == "gray-25"
@@ -56,6 +62,9 @@ def test_a_model_and_a_level_must_agree():
         assert denoise.model_for(1, 25.0).card.name == "gray-blind"
     with pytest.raises(UsageError, match="sigma 40 does not suit the model gray-25, which was tra"):
         Denoiser("gray-25", sigma=40)
+    for kind in (int, float, np.int64, np.float32):
+        with pytest.raises(UsageError, match="sigma 50 does not suit the model gray-25"):
+            Denoiser("gray-25", sigma=kind(50))
     for sigma in (-1, 300):
         with pytest.raises(UsageError, match="sigma must be from 0 to 255"):
             Denoiser(sigma=sigma)

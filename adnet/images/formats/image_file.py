@@ -130,12 +130,16 @@ def require_pixels(frames: Sequence[tuple[int, int]], limit: int) -> None:
         width, height = frames[0]
         several = f" in {len(frames)} frames or pages" if len(frames) > 1 else ""
         raise TooManyPixels(
-            f"{width}x{height}{several} is {count / 1e6:.0f} megapixels, more than the limit of "
-            f"{limit / 1e6:.0f} that guards against decompression bombs. If you trust the file, "
+            f"{width}x{height}{several} is {_megapixels(count)}, more than the limit of "
+            f"{_megapixels(limit)} that guards against decompression bombs. If you trust the file, "
             f"pass --max-pixels {count}."
         )
     if any(width < 1 or height < 1 for width, height in frames) or not frames:
         raise ImageError("the file holds no pixels; it may be damaged.")
+
+
+def _megapixels(count: int) -> str:
+    return f"{count / 1e6:.0f} megapixels" if count >= 10_000_000 else f"{count} pixels"
 
 
 def upright(pixels: Pixels, orientation: int) -> Pixels:
