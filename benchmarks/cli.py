@@ -208,7 +208,10 @@ def report(
 def compare(
     before: Annotated[Path, typer.Argument(help="JSON of the first run.")],
     after: Annotated[Path, typer.Argument(help="JSON of the second run.")],
-    slower: Annotated[float, typer.Option(help="Loss of throughput that counts.")] = 0.05,
+    slower: Annotated[
+        float,
+        typer.Option(help="Share of throughput whose loss counts, if the whole interval says so."),
+    ] = 0.05,
     worse: Annotated[float, typer.Option(help="Loss of PSNR in dB that counts.")] = 0.01,
     debug: DebugOption = False,
 ) -> None:
@@ -217,6 +220,7 @@ def compare(
         compare_results,
         differences,
         lost_figures,
+        unlike,
     )
     from adnet.benchmarks.results_json import read_result  # noqa: PLC0415
     from adnet.benchmarks.sections import markdown_changes  # noqa: PLC0415
@@ -230,6 +234,8 @@ def compare(
             typer.echo(f"note: {path} is of a run that was interrupted or failed", err=True)
     for difference in differences(first, second):
         typer.echo(f"note: the machines differ, {difference}", err=True)
+    for one in unlike(first, second):
+        typer.echo(f"note: {one}", err=True)
     typer.echo(markdown_changes(changes))
     lost = lost_figures(first, second)
     for figure in lost:
@@ -318,6 +324,8 @@ def _recorded(
     from adnet.benchmarks.results_json import write_result  # noqa: PLC0415
     from adnet.benchmarks.sections import markdown  # noqa: PLC0415
 
+    if report is not None and report.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"--report {report}: a report is an .html file.")
     for path, option in ((json_file, "--json"), (report, "--report")):
         if path is not None:
             _check_target(path, option)

@@ -9,6 +9,7 @@ import numpy as np
 
 from adnet.benchmarks.results import QualityRecord, Result
 from adnet.benchmarks.timing import Interval, between_runs, bootstrap_medians
+from adnet.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,14 @@ def compare_results(
         slower: share of the throughput whose loss is a regression, if all of its 95 % interval says
             so. Peers and their versions are not ours to answer for: they are shown only.
         worse: dB of PSNR whose loss is a regression.
+
+    Raises:
+        UsageError: a limit is out of range.
     """
+    if not 0 <= slower < 1:
+        raise UsageError(f"slower: expected a share from 0 to 1, such as 0.05, got {slower:g}.")
+    if not 0 <= worse < np.inf:
+        raise UsageError(f"worse: expected dB, 0 or more, such as 0.01, got {worse:g}.")
     changes = []
     old_speed, new_speed = _timed(before), _timed(after)
     for what, (is_peer, seconds, work) in new_speed.items():
@@ -69,6 +77,23 @@ def lost_figures(before: Result, after: Result) -> list[str]:
     known = [*_timed(before), *map(_quality_name, before.quality)]
     there = {*_timed(after), *map(_quality_name, after.quality)}
     return [what for what in known if what not in there]
+
+
+def unlike(before: Result, after: Result) -> list[str]:
+    """Tell where figures of one name are of other weights or other images."""
+    weights = {one.name: one.weights_sha256 or one.model_sha256 for one in before.candidates}
+    told = [
+        f"{one.name}: other weights"
+        for one in after.candidates
+        if weights.get(one.name) not in (None, one.weights_sha256 or one.model_sha256)
+    ]
+    images = {_quality_name(one): set(one.per_image) for one in before.quality}
+    told += [
+        f"{_quality_name(one)}: other images"
+        for one in after.quality
+        if images.get(_quality_name(one)) not in (None, set(one.per_image))
+    ]
+    return told
 
 
 def differences(before: Result, after: Result) -> list[str]:

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 
 from adnet.benchmarks.results import (
+    CandidateRecord,
     EndToEndRecord,
     Environment,
     Latency,
@@ -24,6 +25,13 @@ SAMPLES = Path(__file__).parent / "samples"
 
 def empty_result(**environment) -> Result:
     return Result(dataclasses.replace(ENVIRONMENT, **environment))
+
+
+def candidate_record(name):
+    return CandidateRecord(
+        name=name, backend=name, model="m.onnx", model_sha256="f", weights_sha256="w", channels=1,
+        device="cpu", precision="fp32", is_peer=False, is_simulated=False,
+    )  # fmt: skip
 
 
 def speed_record(candidate, seconds, is_peer=False):

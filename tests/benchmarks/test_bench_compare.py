@@ -1,14 +1,18 @@
 """Comparing two results of adnet-bench."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from bench_helpers import (
+    candidate_record,
     empty_result,
     end_to_end_record,
     quality_record,
     scaling_record,
     speed_record,
 )
+from conftest import assert_clean_error
 
 from adnet.benchmarks import compare
 from adnet.benchmarks.cli import main
@@ -88,3 +92,36 @@ def test_machines_that_differ_are_noted(cli_here, tmp_path):
     write_result(made_up({"onnx": 2.0}, cpu="y"), tmp_path / "b.json")
     result = cli_here(main, "adnet-bench", "compare", tmp_path / "a.json", tmp_path / "b.json")
     assert "the machines differ, cpu: x before, y after" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "words", [("--slower", one) for one in ("10", "1", "-0.1", "nan", "inf")]
+    + [("--worse", one) for one in ("-1", "nan", "inf")],
+)  # fmt: skip
+def test_limits_that_would_let_everything_pass_are_refused(cli_here, tmp_path, words):
+    write_result(made_up({"onnx": 2.0}), tmp_path / "a.json")
+    both = (tmp_path / "a.json", tmp_path / "a.json")
+    result = cli_here(main, "adnet-bench", "compare", *both, *words)
+    assert_clean_error(result, 2, f"{words[0][2:]}: expected")
+
+
+def test_other_weights_and_other_images_are_told():
+    before, after = made_up({"onnx": 2.0, "torch": 1.0}), made_up({"onnx": 2.0, "torch": 1.0})
+    for result in (before, after):
+        result.candidates += [candidate_record(name) for name in ("onnx", "torch")]
+    assert compare.unlike(before, after) == []
+    after.candidates[1] = dataclasses.replace(after.candidates[1], weights_sha256="other")
+    after.quality[0] = dataclasses.replace(after.quality[0], per_image={"b": 29.0})
+    assert compare.unlike(before, after) == [
+        "torch: other weights", "onnx BSD68 sigma 25, PSNR: other images",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["x.pdf", "x.txt", "x", "x.json"])
+def test_reports_are_pages_and_plots(cli_here, tmp_path, name):
+    write_result(made_up({"onnx": 2.0}), tmp_path / "a.json")
+    words = ("report", tmp_path / "a.json", "-o", tmp_path / name)
+    assert_clean_error(cli_here(main, "adnet-bench", *words), 2, "reports are .html files")
+    run = ("--data", tmp_path, "--report", tmp_path / name)
+    assert_clean_error(cli_here(main, "adnet-bench", *run), 2, "a report is an .html file")
+    assert not (tmp_path / name).exists()
