@@ -234,8 +234,8 @@ def compare(
             typer.echo(f"note: {path} is of a run that was interrupted or failed", err=True)
     for difference in differences(first, second):
         typer.echo(f"note: the machines differ, {difference}", err=True)
-    for one in unlike(first, second):
-        typer.echo(f"note: {one}", err=True)
+    for told in unlike(first, second):
+        typer.echo(f"note: {told}", err=True)
     typer.echo(markdown_changes(changes))
     lost = lost_figures(first, second)
     for figure in lost:
