@@ -15,6 +15,11 @@ _NEAR = (0.96, 1.06)
 held-out training images, see docs/run.md. Above it more is lost than is gained below: noise is
 left."""
 
+_CLIPPED = {1: 255.0, 3: 30.0}
+"""Planes -> the level above which the blind model is taken all the same: noise of integer pixels is
+clipped at black and white, of which the single-level models saw nothing. For 8-bit colour images that
+costs more than they gain from about here, see docs/run.md."""
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -44,6 +49,7 @@ def model_for_sigma(sigma: float, channels: int) -> Choice:
         one for one in pretrained_models()
         if one.card.channels == blind.card.channels and one.card.is_blind is False
         and not one.name.endswith(FAST_SUFFIX) and is_near(one.card, sigma)
+        and one_level(one.card) <= _CLIPPED[blind.card.channels]
     ]  # fmt: skip
     if single:
         best = min(single, key=lambda one: abs(one.card.noise_range()[0] - sigma))

@@ -1,15 +1,18 @@
-"""How well noise is estimated, and what choosing a model by the estimate gains over the blind one.
+r"""How well noise is estimated, and what choosing a model by the estimate gains over the blind one.
 
-    python -m adnet.benchmarks.studies.noise_levels PATH/BSD432 [--sigma 5,15,25,50] [--held 6]
+    python -m adnet.benchmarks.studies.noise_levels PATH/BSD432 [--sigma 5,15,25,50] [--held 6] \
+        [--channels 3] [--seen 12]
     python -m adnet.benchmarks.studies.noise_levels PATH/BSD432 --jpeg 80
 
 With --jpeg, instead: what the blind models gain on white noise of sigma 10 and 25, and what is left
 of that after a JPEG of that quality with and without chroma subsampling.
 
-On the images that training on that folder holds out for validation; none was trained on. Images are
+On the images that training on that folder holds out for validation; none was trained on. With
+--seen N, on parts of 128x128 pixels of every Nth of the others, which all models were trained on: few
+images tell little of how often noise is clipped. Images are
 rounded to 8 bits after the noise, as files are. Printed for each level: the estimate of `auto`, its
-error beside that of Donoho's estimate of the whole image, and the PSNR of the blind gray model, of
-the one that `auto` chose and of every gray model of a single level.
+error beside that of Donoho's estimate of the whole image, and the PSNR of the blind model for gray
+(or for colour), of the one that `auto` chose and of every such model of a single level.
 """
 
 from __future__ import annotations
@@ -39,6 +42,7 @@ app = make_app("Measure the estimate of noise, and what choosing a model by it g
 Images = list[NDArray[np.float32]]
 
 _PART = (slice(80, 240), slice(120, 280))
+_SMALL_PART = (slice(80, 208), slice(120, 248))
 
 
 def errors(found: list[float], sigma: float) -> str:
@@ -96,21 +100,27 @@ def main(
     data: Annotated[Path, typer.Argument(help="Folder that was trained on, such as BSD432.")],
     sigma: Annotated[str, typer.Option(help="Noise levels.")] = "5,15,25,50",
     held: Annotated[int, typer.Option(help="How many images are held out.")] = 6,
+    channels: Annotated[int, typer.Option(help="1: gray, 3: colour.")] = 1,
+    seen: Annotated[int | None, typer.Option(help="Every so many of the others instead.")] = None,
     threads: Annotated[int, typer.Option(help="Threads.")] = 1,
     jpeg: Annotated[int | None, typer.Option(help="Quality of a JPEG after the noise.")] = None,
 ) -> None:
     """Print a table of estimates and of PSNR."""
     paths = find_images(data)
     if jpeg is not None:
-        chosen = [paths[one] for one in sorted(hold_out(len(paths), held))[:4]]
-        for line in after_jpeg(chosen, jpeg, threads):
+        parts = [paths[one] for one in sorted(hold_out(len(paths), held))[:4]]
+        for line in after_jpeg(parts, jpeg, threads):
             typer.echo(line)
         return
-    clean = [from_levels(load_image(paths[one], 1)) for one in sorted(hold_out(len(paths), held))]
+    chosen = sorted(hold_out(len(paths), held))
+    clean = [from_levels(load_image(paths[one], channels)) for one in chosen]
+    if seen is not None:
+        others = [one for one in range(len(paths)) if one not in chosen][::seen]
+        clean = [from_levels(load_image(paths[one], channels))[_SMALL_PART] for one in others]
     single = [one.name for one in pretrained_models()
-              if one.card.channels == 1 and one.card.is_blind is False
+              if one.card.channels == channels and one.card.is_blind is False
               and not one.name.endswith(FAST_SUFFIX)]  # fmt: skip
-    blind = default_model(1).name
+    blind = default_model(channels).name
     typer.echo(f"sigma | estimate  bias  |e| | plain: bias  |e| | {blind} | auto | {single}")
     for level in (float(part) for part in sigma.split(",")):
         noisy = [

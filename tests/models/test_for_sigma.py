@@ -25,7 +25,12 @@ def test_near_its_level_a_single_one_is_taken(sigma):
     found = model_for_sigma(sigma, 1)
     assert found.model.name == "gray-25"
     assert "is near 25" in found.reason
-    assert model_for_sigma(sigma, 3).model.name in ("color-blind", "color-25")
+    assert model_for_sigma(sigma, 3).model.name == "color-25"
+
+
+@pytest.mark.parametrize("sigma", [33.6, 35, 50, 52, 75])
+def test_strong_noise_of_colour_files_is_for_the_blind_one(sigma):
+    assert model_for_sigma(sigma, 3).model.name == "color-blind"
 
 
 def test_beyond_all_levels_it_is_told():
