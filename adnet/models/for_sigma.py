@@ -16,9 +16,9 @@ held-out training images, see docs/run.md. Above it more is lost than is gained 
 left."""
 
 _CLIPPED = {1: 255.0, 3: 30.0}
-"""Planes -> the level above which the blind model is taken all the same: noise of integer pixels is
-clipped at black and white, of which the single-level models saw nothing. For 8-bit colour images that
-costs more than they gain from about here, see docs/run.md."""
+"""Planes -> the level above which the blind model is taken all the same: noise of integer pixels
+is clipped at black and white, of which the single-level models saw nothing. For 8-bit colour images
+that costs more than they gain from about here, see docs/run.md."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ With --jpeg, instead: what the blind models gain on white noise of sigma 10 and 
 of that after a JPEG of that quality with and without chroma subsampling.
 
 On the images that training on that folder holds out for validation; none was trained on. With
---seen N, on parts of 128x128 pixels of every Nth of the others, which all models were trained on: few
-images tell little of how often noise is clipped. Images are
-rounded to 8 bits after the noise, as files are. Printed for each level: the estimate of `auto`, its
+--seen N, on parts of 128x128 pixels of every Nth of the others, which all models were trained on:
+few images tell little of how often noise is clipped. Images are rounded to 8 bits after the noise,
+as files are. Printed for each level: the estimate of `auto`, its
 error beside that of Donoho's estimate of the whole image, and the PSNR of the blind model for gray
 (or for colour), of the one that `auto` chose and of every such model of a single level.
 """
