@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from adnet.data.folders import find_data
 from adnet.errors import TrainingError, UsageError
-from adnet.images.image import find_images, load_image
+from adnet.images.image import load_image
 
 _SUFFIXES = {"_real": "_mean", "_noisy": "_clean"}
 """End of a noisy image's name -> end of its clean one's, where both lie in one folder."""
@@ -41,7 +42,7 @@ def find_pairs(folder: Path) -> dict[str, tuple[Path, Path]]:
         UsageError: no such folder, or no image in it.
         TrainingError: an image without its counterpart, or no pair at all.
     """
-    found = find_images(folder)
+    found = find_data(folder)
     noisy: dict[str, Path] = {}
     clean: dict[str, Path] = {}
     for path in found:
@@ -71,7 +72,7 @@ def holds_pairs(folder: Path) -> bool:
         pairs = find_pairs(folder)
     except TrainingError:
         return False
-    return 2 * len(pairs) == len(find_images(folder))
+    return 2 * len(pairs) == len(find_data(folder))
 
 
 def load_pairs(folder: Path, channels: int) -> list[Pair]:

@@ -21,9 +21,10 @@ import numpy as np
 
 from adnet import __version__
 from adnet.atomic import atomic_path
+from adnet.data.folders import find_data
 from adnet.data.held_out import UInt8, hold_out, rescaled, split
 from adnet.errors import TrainingError, UsageError
-from adnet.images.image import find_images, load_image
+from adnet.images.image import load_image
 from adnet.images.levels import to_levels
 
 MODES = {"S": (40, 1), "B": (10, 2)}
@@ -96,9 +97,9 @@ def prepare_stores(
     for path in (train_path, val_path):
         if path.exists() and not overwrite:
             raise UsageError(f"{path}: exists. Add --overwrite to replace it.")
-    found = find_images(images)
+    found = find_data(images)
     if val is not None:
-        training, validation = found, find_images(val)
+        training, validation = found, find_data(val)
     else:
         held = hold_out(len(found), options.val_images)
         training, validation = split(found, held)

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adnet.data.folders import find_data
 from adnet.data.held_out import UInt8, hold_out, rescaled, split
 from adnet.data.pairs import Pair, hold_out_scenes, load_pairs
 from adnet.errors import TrainingError, UsageError
-from adnet.images.image import find_images, load_folder
+from adnet.images.image import load_image
 from adnet.images.levels import WHITE
 from adnet.training.config import STORE_SUFFIXES, TrainConfig, store_at
 from adnet.training.patches import PatchSampler, Sampler, StoreSampler, step_generator
@@ -78,7 +79,7 @@ def _only_store(path: Path, config: TrainConfig) -> Path | None:
     if store is None or not path.is_dir():
         return store
     try:
-        images = len(find_images(path))
+        images = len(find_data(path))
     except UsageError:
         return store
     if config.noise == "pairs":
@@ -119,7 +120,7 @@ def _from_folders(
 ) -> TrainingData:
     images: list[UInt8] = []
     for folder in folders:
-        images += load_folder(folder, config.channels).values()
+        images += [load_image(path, config.channels) for path in find_data(folder)]
     if config.val:
         validation = _load_validation(config)
     else:
@@ -200,7 +201,7 @@ def _load_validation(config: TrainConfig) -> list[ValidationImage]:
         elif config.noise == "pairs":
             images += [ValidationImage(p.clean, p.noisy) for p in load_pairs(path, config.channels)]
         else:
-            images += map(ValidationImage, load_folder(path, config.channels).values())
+            images += [ValidationImage(load_image(one, config.channels)) for one in find_data(path)]
     for image in images:
         channels = 1 if image.clean.ndim == 2 else image.clean.shape[2]
         if channels != config.channels:

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 
+from adnet.data.folders import find_data
 from adnet.data.held_out import hold_out
 from adnet.data.pairs import Pair, hold_out_scenes, load_pairs
 from adnet.errors import UsageError
-from adnet.images.image import find_images, load_image
+from adnet.images.image import load_image
 from adnet.models.checkpoint import load_checkpoint
 from adnet.training.config import STORE_SUFFIXES
 from adnet.training.data import ValidationImage, fingerprint, pixels_of
@@ -123,7 +124,7 @@ def validation_set(config: Mapping[str, Any], roots: Sequence[Path]) -> Validati
             pairs = [pairs[index] for index in sorted(held)]
         images = [ValidationImage(pair.clean, pair.noisy) for pair in pairs]
     else:
-        paths = [path for one in folders for path in find_images(one)]
+        paths = [path for one in folders for path in find_data(one)]
         if count is not None:
             paths = [paths[index] for index in sorted(hold_out(len(paths), count))]
         images = [ValidationImage(load_image(path, channels)) for path in paths]

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from adnet.atomic import write_atomically
+from adnet.data.folders import SAMPLES
 from adnet.errors import UsageError
 from adnet.pages.curve import curve
 from adnet.pages.document import compare_figure, document
 from adnet.training.command import train_command
 
 REPORT = "report.html"
-SAMPLES = "samples"
 INDEX = "samples.json"
 START = 0
 """The step of the network that a run starts from."""

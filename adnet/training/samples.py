@@ -15,11 +15,12 @@ from PIL import Image
 from torch import nn
 
 from adnet.atomic import atomic_path, write_atomically
+from adnet.data.folders import SAMPLES
 from adnet.images.levels import from_levels, to_levels
 from adnet.images.metrics import psnr
 from adnet.images.noise import add_published_noise
 from adnet.training.data import ValidationImage
-from adnet.training.report import INDEX, SAMPLES
+from adnet.training.report import INDEX
 
 log = logging.getLogger(__name__)
 
