@@ -39,12 +39,18 @@ class RunDirectory:
         Raises:
             UsageError: says what to do instead.
         """
+        others = [path for path in (self.best, *self.path.glob("step-*.pth")) if path.exists()]
+        if resume and not self.last.exists():
+            raise UsageError(f"{self.path}: nothing to resume, last.pth is missing.")
         if self.last.exists() and not resume:
             raise UsageError(
                 f"{self.path}: holds a training run. Add --resume, or choose another -o."
             )
-        if resume and not self.last.exists():
-            raise UsageError(f"{self.path}: nothing to resume, last.pth is missing.")
+        if others and not resume:
+            raise UsageError(
+                f"{self.path}: holds {others[0].name} of an earlier run, which would be replaced. "
+                "Choose another -o, or move it away."
+            )
 
     def write_config(self, config: TrainConfig) -> None:
         """Create the directory with config.json."""

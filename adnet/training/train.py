@@ -177,6 +177,7 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
         val_psnr: float | None = None
         float_psnr: float | None = None  # of the network that is quantised
         rate, logged_step = 0.0, learner.step
+        can_resume = resume
 
         def judge_losses() -> None:
             """Fetch the losses of the last steps; go back to earlier weights when they ran away."""
@@ -211,6 +212,9 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
             finished = fraction >= 1
             if learner.step and (finished or learner.step % config.val_every == 0):
                 judge_losses()
+                if not can_resume:  # a run that is killed with a best.pth can be resumed
+                    save_last()
+                    can_resume = True
                 val_psnr = validate(learner.averaged, data.val_images, config.val_sigma, world)
                 if whole is not None and float_psnr is None:
                     float_psnr = validate(whole.network, data.val_images, config.val_sigma, world)

@@ -111,3 +111,10 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_accident(tmp_path):
     directory.check(resume=True)
     with pytest.raises(UsageError, match="Add --resume"):
         directory.check(resume=False)
+
+
+@pytest.mark.parametrize("name", ["last.pth", "best.pth", "step-00000005.pth"])
+def test_no_checkpoint_of_an_earlier_run_is_replaced(tmp_path, name):
+    (tmp_path / name).write_bytes(b"precious")
+    with pytest.raises(UsageError, match="choose another -o|Choose another -o"):
+        RunDirectory(tmp_path).check(resume=False)

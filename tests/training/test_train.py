@@ -46,7 +46,9 @@ def test_a_run_leaves_everything_that_is_promised(config, tmp_path):
     progress = []
     best = train(config, tmp_path / "run", on_progress=progress.append)
     names = {path.name.split(".")[0] for path in (tmp_path / "run").iterdir()}
-    assert names == {"best", "last", "config", "metrics", "events", "samples", "report"}
+    assert names == {
+        "best", "last", "step-00000003", "config", "metrics", "events", "samples", "report",
+    }  # fmt: skip
     loaded = load_checkpoint(best)
     assert loaded.card.sigma_range == (0.0, 55.0)
     assert loaded.card.training["steps"] in (3, 6)
@@ -82,6 +84,25 @@ def test_resume_is_exact(config, tmp_path, stop_at):
         assert all(torch.equal(expected[key], got[key]) for key in expected)
     lines = read_metrics(tmp_path / "broken" / "metrics.jsonl")
     assert [line["step"] for line in lines if "val_psnr" in line] == [3, 6]
+
+
+def test_a_run_that_is_killed_with_a_best_checkpoint_can_be_resumed(config, tmp_path):
+    train(config, tmp_path / "straight")
+
+    class Killed(BaseException):
+        pass
+
+    def kill(progress):
+        if progress.step == 4:  # one validation, and no save by time, is behind it
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(config, tmp_path / "run", on_progress=kill)
+    assert (tmp_path / "run" / "best.pth").exists()
+    train(config, tmp_path / "run", resume=True)
+    for name in ("last.pth", "best.pth"):
+        expected, got = weights(tmp_path / "straight" / name), weights(tmp_path / "run" / name)
+        assert all(torch.equal(expected[key], got[key]) for key in expected)
 
 
 def test_resume_with_other_settings_names_them(config, tmp_path):
