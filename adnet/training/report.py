@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def _series(metrics: list[dict[str, Any]], name: str) -> list[tuple[float, float
 def _facts(metrics: list[dict[str, Any]]) -> str:
     found = []
     if validated := _series(metrics, "val_psnr"):
-        step, best = max(validated, key=lambda one: one[1])
+        step, best = max(validated, key=lambda one: (not math.isnan(one[1]), one[1]))
         found.append(("Best validation PSNR", f"{best:.3f} dB, at step {step:,}"))
         found.append(("Last", f"{validated[-1][1]:.3f} dB"))
     if speed := _series(metrics, "patches_per_s"):

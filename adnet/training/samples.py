@@ -53,6 +53,7 @@ class Samples:
             entries = json.loads(index.read_text(encoding="utf-8"))["validations"]
             self._index = [one for one in entries if one["step"] <= step]
 
+    @np.errstate(invalid="ignore")  # of a network that has run away: the validation tells it
     def draw(self, network: nn.Module, device: torch.device, step: int) -> list[NDArray[np.uint8]]:
         """Denoise the details and write them; a full disk costs the pictures, not the run.
 

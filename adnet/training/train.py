@@ -27,6 +27,7 @@ from adnet.training.config import TrainConfig, refuse_changes
 from adnet.training.data import TrainingData, load_training_data, make_batch
 from adnet.training.guard import LossGuard
 from adnet.training.learner import Learner
+from adnet.training.outcome import require_result
 from adnet.training.progress import TrainProgress, describe_start, describe_time
 from adnet.training.quantization import quantized_from
 from adnet.training.report import write_report
@@ -223,8 +224,9 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
                     pictures = samples.draw(learner.averaged, world.device, learner.step)
                     metrics.write_pictures(learner.step, pictures)
                     log.info("step %d: validation PSNR %.3f dB", learner.step, val_psnr)
-                if not val_psnr <= best_psnr:  # nan is better than no file
-                    best_psnr = val_psnr
+                # What is no number is better than no file, and worse than any number.
+                if val_psnr > best_psnr or best_psnr == -math.inf:
+                    best_psnr = -math.inf if math.isnan(val_psnr) else val_psnr
                     with world.together():
                         if world.is_main:
                             directory.save_best(learner.averaged.state_dict(), card())
@@ -269,6 +271,7 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
             if agreed:
                 raise KeyboardInterrupt
         save_last()
+        require_result(val_psnr, best_psnr, learner.step, directory.best)
         if world.is_main:
             if float_psnr is not None and val_psnr is not None:
                 log.info(

@@ -1,0 +1,25 @@
+"""Whether a run that came to its end has made something."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from adnet.errors import TrainingError
+
+
+def require_result(val_psnr: float | None, best_psnr: float, step: int, best: Path) -> None:
+    """Make sure that a run does not end well with a network that computes no image.
+
+    Raises:
+        TrainingError: the last validation gave no number.
+    """
+    if val_psnr is None or val_psnr > -math.inf:  # infinite is perfect; nan is not above it
+        return
+    kept = f"the best before it, {best_psnr:.3f} dB, is in {best}"
+    if best_psnr == -math.inf:
+        kept = "and so did every validation before it"
+    raise TrainingError(
+        f"step {step}: the validation gave no finite PSNR, {kept}. The network has run away though "
+        "its loss had not: use a lower --lr, --precision bf16 or fp32, or check the data."
+    )
