@@ -2,5 +2,5 @@
 
 `cli` is adnet-data. `datasets` fetches public image sets, `patch_store` cuts images into HDF5
 stores, `pairs` reads photographs of one scene, noisy and clean, `folders` says which images of a
-folder are data, `held_out` keeps some aside.
+folder are data, `distinct` leaves out what comes twice, `held_out` keeps some aside.
 """

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from adnet.data.distinct import distinct, pixel_key
 from adnet.data.folders import find_data
 from adnet.errors import TrainingError, UsageError
 from adnet.images.image import load_image
@@ -97,6 +98,16 @@ def load_pairs(folder: Path, channels: int) -> list[Pair]:
                 f"and {pair.clean.shape[1]}x{pair.clean.shape[0]} clean; a pair has one size."
             )
     return pairs
+
+
+def distinct_pairs(folders: Sequence[Path], channels: int) -> dict[bytes, Pair]:
+    """Read the pairs of several folders, by `pixel_key`; a pair that comes again is left out.
+
+    Raises:
+        AdnetError: as `load_pairs`.
+    """
+    pairs = (pair for folder in folders for pair in load_pairs(folder, channels))
+    return distinct(pairs, lambda pair: pixel_key(pair.noisy, pair.clean), "pairs")
 
 
 def scene_of(name: str) -> str:

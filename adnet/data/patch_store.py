@@ -21,6 +21,7 @@ import numpy as np
 
 from adnet import __version__
 from adnet.atomic import atomic_path
+from adnet.data.distinct import distinct, pixel_key, refuse_shared
 from adnet.data.folders import find_data
 from adnet.data.held_out import UInt8, hold_out, rescaled, split
 from adnet.errors import TrainingError, UsageError
@@ -81,15 +82,16 @@ def prepare_stores(
 ) -> StoreReport:
     """Cut the images of a folder into train.h5 and val.h5; both appear whole or not at all.
 
-    One image is in memory at a time. Images are resized by Pillow's bicubic filter, which
-    anti-aliases when it shrinks (OpenCV's, in the ModelZoo script, does not).
+    One image is in memory at a time. An image that comes again is left out; to know that, each is
+    read twice, which is little beside cutting it. Images are resized by Pillow's bicubic filter,
+    which anti-aliases when it shrinks (OpenCV's, in the ModelZoo script, does not).
 
     Args:
         val: folder of validation images; None holds some of `images` out.
         on_progress: gets the share of images done and the patches so far.
 
     Raises:
-        UsageError: no image, too few of them, or stores that exist already.
+        UsageError: no image, stores that exist already, or `val` shares images with `images`.
         ImageError: an image cannot be decoded.
         TrainingError: no image is as large as a patch.
     """
@@ -97,9 +99,15 @@ def prepare_stores(
     for path in (train_path, val_path):
         if path.exists() and not overwrite:
             raise UsageError(f"{path}: exists. Add --overwrite to replace it.")
-    found = find_data(images)
+
+    def key(path: Path) -> bytes:
+        return pixel_key(load_image(path, options.channels))
+
+    by_pixels = distinct(find_data(images), key)
+    found = list(by_pixels.values())
     if val is not None:
         training, validation = found, find_data(val)
+        refuse_shared(by_pixels, {str(path): key(path) for path in validation})
     else:
         held = hold_out(len(found), options.val_images)
         training, validation = split(found, held)

@@ -171,9 +171,11 @@ def test_a_store_beside_images_is_not_guessed(photos, tmp_path, make_image):
     # Pairs are never in a store.
     for kind in ("noisy", "clean"):
         make_image(photos / kind / "a.png")
+        make_image(tmp_path / "val" / kind / "b.png", seed=1)
     pairs = TrainConfig(
-        data=(str(photos),), noise="pairs", scales=(1.0,), steps=2, patch=16, val=(str(photos),)
-    )
+        data=(str(photos),), noise="pairs", scales=(1.0,), steps=2, patch=16,
+        val=(str(tmp_path / "val"),),
+    )  # fmt: skip
     assert load_training_data(pairs, torch.device("cpu")).description == "1 pairs"
     with pytest.raises(UsageError, match="--val-images 0"):
         dataclasses.replace(pairs, val=(), val_images=0)
@@ -201,8 +203,10 @@ def test_training_refuses_unfit_stores(cli_here, photos, tmp_path, arguments, st
     assert not (tmp_path / "run").exists()
 
 
-def test_program_prepares(cli, photos, tmp_path):
-    result = cli("adnet-data", "prepare", photos, "-o", tmp_path / "h5", "--val", photos)
+def test_program_prepares(cli, photos, tmp_path, make_image):
+    for index in range(4):
+        make_image(tmp_path / "val" / f"{index}.png", seed=10 + index)
+    result = cli("adnet-data", "prepare", photos, "-o", tmp_path / "h5", "--val", tmp_path / "val")
     assert result.returncode == 0, result.stderr
     assert "patches of 50x50, mode S" in result.stdout
     assert len(read_images(tmp_path / "h5" / "val.h5")) == 4

@@ -116,7 +116,7 @@ def test_resume_with_other_settings_names_them(config, tmp_path):
 
 def test_training_learns(folder, tmp_path):
     config = TrainConfig(
-        data=(str(folder),), val=(str(folder),), patch=32, batch=4, steps=40, warmup_steps=5,
+        data=(str(folder),), val_images=1, patch=32, batch=4, steps=40, warmup_steps=5,
         lr=2e-3, sigma=(25.0, 25.0), val_every=40, log_every=10, ema=0.9,
     )  # fmt: skip
     train(config, tmp_path / "run")
@@ -186,7 +186,7 @@ def test_impossible_settings_are_refused(config, change, message):
         (["empty", "-o", "run", "--steps", "1"], 2, "no image"),
         (["bad", "-o", "run", "--steps", "1"], 1, "text.png: not an image"),
         (["data", "-o", "run", "--steps", "1"], 1, "too few to hold out 8"),
-        (["data", "-o", "run", "--steps", "1", "--val", "data", "--patch", "99"], 1, "99x99"),
+        (["data", "-o", "run", "--steps", "1", "--val-images", "1", "--patch", "99"], 1, "99x99"),
         (["data", "-o", "run"], 2, "give --steps, --epochs or"),
         (["data", "-o", "run", "--steps", "1", "--sigma", "300"], 2, "0..255"),
         (["data", "-o", "run", "--steps", "1", "--sigma", "a,b"], 2, "--sigma: expected 2 numbers"),
