@@ -71,6 +71,7 @@ def refuse_shared(training: Mapping[bytes, object], validation: Mapping[str, byt
     names = ", ".join(shared[:3]) + (" ..." if len(shared) > 3 else "")
     raise UsageError(
         f"--val: {len(shared)} of {len(validation)} validation images are trained on, too: "
-        f"{names}; the first is {same}, pixel for pixel. Such a validation tells nothing. Take them out of "
-        "one of the two, or leave --val out: then some of the training images are held out."
+        f"{names}; the first is {same}, pixel for pixel. Such a validation tells nothing. Take "
+        "them out of one of the two, or leave --val out: then some of the training images are held "
+        "out."
     )
