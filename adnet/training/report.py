@@ -15,6 +15,7 @@ from adnet.errors import UsageError
 from adnet.pages.curve import curve
 from adnet.pages.document import compare_figure, document
 from adnet.training.command import train_command
+from adnet.training.run_log import read_metrics
 
 REPORT = "report.html"
 INDEX = "samples.json"
@@ -31,10 +32,9 @@ def write_report(run: Path) -> Path:
     """
     try:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        metrics = read_metrics(run / "metrics.jsonl")
     except OSError as err:
         raise UsageError(f"{run}: holds no training run ({err.strerror}: {err.filename}).") from err
-    metrics = [json.loads(line) for line in lines if line.endswith("}")]
     index = run / SAMPLES / INDEX
     samples = json.loads(index.read_text(encoding="utf-8")) if index.exists() else None
     parts = [
