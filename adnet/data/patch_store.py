@@ -91,11 +91,17 @@ def prepare_stores(
         on_progress: gets the share of images done and the patches so far.
 
     Raises:
-        UsageError: no image, stores that exist already, or `val` shares images with `images`.
+        UsageError: no image, none to validate on, stores that exist already, or `val` shares images
+            with `images`.
         ImageError: an image cannot be decoded.
         TrainingError: no image is as large as a patch.
     """
     train_path, val_path = output / "train.h5", output / "val.h5"
+    if val is None and options.val_images < 1:
+        raise UsageError(
+            f"--val-images: hold out at least 1 image for val.h5, got {options.val_images}; or "
+            "give --val FOLDER."
+        )
     for path in (train_path, val_path):
         if path.exists() and not overwrite:
             raise UsageError(f"{path}: exists. Add --overwrite to replace it.")
@@ -173,6 +179,11 @@ def read_images(path: Path) -> list[UInt8]:
             [np.asarray(dataset[...]) for dataset in group.values()]
             if isinstance(group, h5py.Group)
             else list(_modelzoo_images(file, path))
+        )
+    if not found:
+        raise TrainingError(
+            f"{path}: holds no image to validate on. Make it again with 'adnet-data prepare', or "
+            "give --val."
         )
     return [planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0) for planes in found]
 

@@ -10,6 +10,7 @@ import torch
 from conftest import assert_clean_error
 from PIL import Image
 
+from adnet.data.cli import main as data_main
 from adnet.data.patch_store import StoreOptions, prepare_stores, read_images, read_patches
 from adnet.errors import ImageError, TrainingError, UsageError
 from adnet.images.levels import WHITE, from_levels
@@ -226,3 +227,24 @@ def test_program_refuses_bad_input(cli, photos, tmp_path, arguments, status, par
     result = cli("adnet-data", "prepare", *arguments, "-o", "h5", cwd=tmp_path)
     assert_clean_error(result, status, part)
     assert not (tmp_path / "h5").exists()
+
+
+@pytest.mark.parametrize("count", ["0", "-1"])
+def test_a_store_has_images_to_validate_on(cli_here, photos, tmp_path, make_image, count):
+    make = ["adnet-data", "prepare", photos, "-o", tmp_path / "h5", "--val-images", count]
+    result = cli_here(data_main, *make)
+    assert_clean_error(result, 2, "--val-images: hold out at least 1")
+    assert not (tmp_path / "h5").exists()
+    make_image(tmp_path / "val" / "v.png", seed=9)
+    assert cli_here(data_main, *make, "--val", tmp_path / "val").returncode == 0
+    # As an earlier version made it, and one in ModelZoo's layout.
+    for group in (True, False):
+        with h5py.File(tmp_path / "h5" / "val.h5", "w") as file:
+            if group:
+                file.create_group("images")
+        for more in ([], ["--val", tmp_path / "h5" / "val.h5"]):
+            result = cli_here(
+                main, "adnet-train", tmp_path / "h5", "-o", tmp_path / "run", "--steps", 1, *more
+            )
+            assert_clean_error(result, 1, "holds no image" if group else "an empty HDF5 file")
+    assert not (tmp_path / "run").exists()
