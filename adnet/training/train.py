@@ -109,6 +109,10 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
         learner.step = directory.last_step = state["step"]
         guard.load_state_dict(state["guard"])
         elapsed_before, best_psnr, origin = state["elapsed_s"], state["best_psnr"], state["origin"]
+        has_best = not math.isnan(best_psnr) and (not world.is_main or directory.has_best())
+        if best_psnr != -math.inf and world.any(not has_best):
+            log.warning("%s: missing or damaged; the next validation makes it anew", directory.best)
+            best_psnr = -math.inf
 
     if not guard.snapshots:
         guard.keep(learner.state_dict())

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import signal
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -103,6 +104,40 @@ def test_a_run_that_is_killed_with_a_best_checkpoint_can_be_resumed(config, tmp_
     for name in ("last.pth", "best.pth"):
         expected, got = weights(tmp_path / "straight" / name), weights(tmp_path / "run" / name)
         assert all(torch.equal(expected[key], got[key]) for key in expected)
+
+
+@pytest.mark.parametrize("stopped_at", [4, None])
+@pytest.mark.parametrize("how", ["missing", "empty", "cut", "other", "folder", "fine"])
+def test_a_resumed_run_ends_with_a_best_checkpoint(
+    config, tmp_path, monkeypatch, caplog, how, stopped_at
+):
+    """Whatever became of the one that there was; a later, worse one is better than none."""
+    found = iter([40.0, 20.0, 20.0])
+    monkeypatch.setattr(loop, "validate", lambda *_: next(found))
+
+    def interrupt(progress):
+        if progress.step == stopped_at:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) if stopped_at else nullcontext():
+        train(config, tmp_path / "run", on_progress=interrupt)
+    best = tmp_path / "run" / "best.pth"
+    whole = best.read_bytes()
+    best.unlink()
+    if how == "folder":
+        best.mkdir()
+    elif how == "other":
+        torch.save({"a": torch.zeros(1)}, best)
+    elif how != "missing":
+        content = {"empty": b"", "cut": whole[:9000], "fine": whole}[how]
+        best.write_bytes(content)
+    if how == "folder":
+        with pytest.raises(OSError, match="best.pth"):
+            train(config, tmp_path / "run", resume=True)
+        return
+    assert train(config, tmp_path / "run", resume=True) == best
+    assert load_checkpoint(best).card.training["val_psnr"] == (40 if how == "fine" else 20)
+    assert ("missing or damaged" in caplog.text) == (how != "fine")
 
 
 def test_resume_with_other_settings_names_them(config, tmp_path):
