@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import platform
@@ -18,18 +17,15 @@ from torch import Tensor
 
 from adnet.errors import AdnetError, TrainingError, UsageError
 from adnet.models.card import ModelCard
-from adnet.models.checkpoint import Checkpoint, load_checkpoint
-from adnet.models.network import ADNet
-from adnet.models.quantized import QuantizedADNet
-from adnet.models.shipped import resolve_model
+from adnet.models.checkpoint import Checkpoint
 from adnet.provenance import git_revision, versions
-from adnet.training.config import TrainConfig, refuse_changes
+from adnet.training.config import TrainConfig
 from adnet.training.data import TrainingData, load_training_data, make_batch
 from adnet.training.guard import LossGuard
+from adnet.training.initial import starting_weights
 from adnet.training.learner import Learner
 from adnet.training.outcome import require_result
 from adnet.training.progress import TrainProgress, describe_start, describe_time
-from adnet.training.quantization import quantized_from
 from adnet.training.report import write_report
 from adnet.training.run_directory import RunDirectory
 from adnet.training.run_log import RunLog
@@ -40,8 +36,6 @@ from adnet.training.validation import validate
 from adnet.training.world import World
 
 log = logging.getLogger(__name__)
-
-_CALIBRATION_PATCHES = 64
 
 _AGREE_EVERY = 10
 """Steps between exchanges about time and stopping on an accelerator, where each one waits for the
@@ -81,12 +75,7 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
         world.rows(config.batch)
         data = load_training_data(config, world.device)
         length = _steps_of(config, data)
-        start = _load_start(config, directory, resume)
-        whole = None if config.quantize is None else _load_start(config, directory, resume=False)
-        if whole is not None and not resume:
-            start = dataclasses.replace(
-                whole, network=_quantized(config, data, world, whole.network)
-            )
+        start, whole = starting_weights(config, data, world, directory.last if resume else None)
         learner = Learner(config, world, start, None if whole is None else whole.network)
     guard = LossGuard()
     elapsed_before, best_psnr, origin = 0.0, -math.inf, None
@@ -304,39 +293,6 @@ def _steps_of(config: TrainConfig, data: TrainingData) -> int | None:
         return config.steps
     assert data.sampler.patches_per_epoch is not None  # checked when loaded: a store
     return config.epochs * max(1, data.sampler.patches_per_epoch // config.batch)
-
-
-def _load_start(config: TrainConfig, directory: RunDirectory, resume: bool) -> Checkpoint | None:
-    """Load what the run begins with: its own last.pth, another checkpoint, or nothing."""
-    source = directory.last if resume else resolve_model(config.init) if config.init else None
-    if source is None:
-        return None
-    start = load_checkpoint(source)
-    if start.network.channels != config.channels:
-        raise TrainingError(
-            f"{source}: has {start.network.channels} channels, the run {config.channels}."
-        )
-    if not resume and isinstance(start.network, QuantizedADNet):
-        raise UsageError(
-            f"{config.init}: is an int8 model. Give --init the float one that it was made from."
-        )
-    if resume:
-        if start.training is None:
-            raise TrainingError(f"{source}: holds weights only, no training state to resume.")
-        if "learner" not in start.training:
-            raise TrainingError(
-                f"{source}: written by an older adnet. Start a new run with --init {source}."
-            )
-        refuse_changes(start.training["config"], config, source)
-    return start
-
-
-def _quantized(config: TrainConfig, data: TrainingData, world: World, network: ADNet) -> ADNet:
-    """Quantise the network to begin with, alike in every worker."""
-    alone = World(world.device)
-    noisy = [make_batch(config, data, alone, step)[0]
-             for step in range(-(-_CALIBRATION_PATCHES // config.batch))]  # fmt: skip
-    return quantized_from(network.to(world.device), noisy, config.weight_bits)
 
 
 def _refuse_other_data(expected: str, data: TrainingData, checkpoint: Path) -> None:

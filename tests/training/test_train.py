@@ -1,7 +1,9 @@
+import copy
 import dataclasses
 import json
 import signal
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +12,11 @@ from conftest import assert_clean_error
 from adnet.errors import TrainingError, UsageError
 from adnet.models.checkpoint import load_checkpoint
 from adnet.models.shipped import WEIGHTS
+from adnet.training import benchmark
 from adnet.training import train as loop
 from adnet.training.cli import main
 from adnet.training.config import TrainConfig
+from adnet.training.learner import Learner
 from adnet.training.world import World
 
 
@@ -263,6 +267,52 @@ def test_program_measures_and_saves_nothing(cli, tmp_path, folder):
     assert result.returncode == 0, result.stderr
     assert "patches/s of 16x16 in total" in result.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize(
+    ("more", "network", "taught"),
+    [
+        ({}, "ADNet", False),
+        ({"init": "gray-blind"}, "ADNet", False),
+        ({"init": "gray-blind", "quantize": "int8"}, "QuantizedADNet", True),
+    ],
+)
+def test_what_is_measured_is_what_would_be_trained(config, monkeypatch, more, network, taught):
+    made = []
+
+    class Watched(Learner):
+        def __init__(self, *args):
+            super().__init__(*args)
+            state = copy.deepcopy(self.averaged.state_dict())
+            made.append((type(self.averaged).__name__, self._teacher is not None, state))
+
+    config = dataclasses.replace(config, steps=1, **more)
+    for module in (benchmark, loop):
+        monkeypatch.setattr(module, "Learner", Watched)
+    benchmark.benchmark_training(config, None)
+    train(config, Path(config.data[0]).parent / "run")
+    (*measured, before), (*trained, after) = made
+    assert measured == trained == [network, taught]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    shipped = weights(WEIGHTS / "gray-blind.onnx")["conv3.weight"]
+    begun = torch.equal(before["conv3.weight"], shipped)
+    assert begun == ("init" in more)
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "part"),
+    [
+        (["--init", "none.pth"], 2, "none.pth"),
+        (["--init", "color-blind"], 1, "has 3 channels, the run 1"),
+        (["--init", "gray-25-int8", "--quantize", "int8"], 2, "int8"),
+        (["--quantize", "int8"], 2, "give --init"),
+    ],
+)
+def test_a_measurement_refuses_what_training_would(cli_here, folder, tmp_path, more, status, part):
+    common = [folder, "--batch", 2, "--patch", 16, "--val-images", 1, *more]
+    for length in (["--benchmark", 1], ["--steps", 1, "-o", tmp_path / "run"]):
+        result = cli_here(main, "adnet-train", *common, *length, cwd=tmp_path)
+        assert_clean_error(result, status, part)
 
 
 @pytest.mark.slow
