@@ -20,6 +20,9 @@ _FREE_TO_CHANGE = {
 `data` holds the same pixels is checked by their fingerprint; what a recipe sets are fields of their
 own.)"""
 
+SET_BY_STORES = {"scales", "val_images"}
+"""Fields that change nothing where stores are trained on: that was decided when they were made."""
+
 STORE_SUFFIXES = (".h5", ".hdf5")
 
 
@@ -163,7 +166,7 @@ class TrainConfig:
             (not 0 <= self.val_sigma <= 255, f"val sigma must lie in 0..255, got {self.val_sigma}"),
             (self.val_images < 0, f"val images must not be negative, got {self.val_images}"),
             (
-                self.val_images == 0 and not self.val and not self._is_store,
+                self.val_images == 0 and not self.val and not self.has_stores,
                 "without held-out images (--val-images 0) give --val",
             ),
             (
@@ -242,7 +245,8 @@ class TrainConfig:
                 raise UsageError(f"training: {problem}.")
 
     @property
-    def _is_store(self) -> bool:
+    def has_stores(self) -> bool:
+        """Whether all of the data are HDF5 stores."""
         return self.noise != "pairs" and all(store_at(Path(path)) for path in self.data)
 
     def to_dict(self) -> dict[str, Any]:
@@ -263,13 +267,17 @@ CHOICES = choices(FIELDS.values())
 """Field -> what it may be, where that is one of a few."""
 
 
-def store_at(path: Path) -> Path | None:
-    """Return the HDF5 store that a path of training data means, None for a folder of images.
+def store_at(path: Path, name: str = "train.h5") -> Path | None:
+    """Return the HDF5 store that a path of data means, None for a folder of images.
 
-    A store is named itself, or is the train.h5 in the folder that `adnet-data prepare` made.
+    A store is named itself, or lies in the folder that `adnet-data prepare` made.
+
+    Args:
+        name: of a store in such a folder: train.h5, or val.h5 where images to validate on are
+            meant.
     """
     if path.is_dir():
-        inside = path / "train.h5"
+        inside = path / name
         return inside if inside.is_file() else None
     return path if path.suffix.lower() in STORE_SUFFIXES else None
 
@@ -291,10 +299,11 @@ def refuse_changes(before: Mapping[str, Any], now: TrainConfig, checkpoint: Path
     """
     # A run from before there was a field had its default.
     then = json.loads(json.dumps(dict(DEFAULTS))) | dict(before)
+    free = _FREE_TO_CHANGE | (SET_BY_STORES if now.has_stores else set())
     changed = [
         f"{name} was {then.get(name)}, is {value}"
         for name, value in now.to_dict().items()
-        if name not in _FREE_TO_CHANGE and then.get(name) != value
+        if name not in free and then.get(name) != value
     ]
     if changed:
         raise UsageError(

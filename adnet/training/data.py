@@ -19,7 +19,7 @@ from adnet.data.pairs import distinct_pairs, hold_out_scenes, load_pairs
 from adnet.errors import TrainingError, UsageError
 from adnet.images.image import load_image
 from adnet.images.levels import WHITE
-from adnet.training.config import STORE_SUFFIXES, TrainConfig, store_at
+from adnet.training.config import TrainConfig, store_at
 from adnet.training.patches import PatchSampler, Sampler, StoreSampler, step_generator
 from adnet.training.world import World
 
@@ -74,9 +74,13 @@ def load_training_data(config: TrainConfig, device: torch.device) -> TrainingDat
     return _from_folders(config, paths, device)
 
 
-def _only_store(path: Path, config: TrainConfig) -> Path | None:
-    """Return the store that a path means; refuse to choose between a store and images beside it."""
-    store = store_at(path)
+def _only_store(path: Path, config: TrainConfig, name: str = "train.h5") -> Path | None:
+    """Return the store that a path means; refuse to choose between a store and images beside it.
+
+    Args:
+        name: of a store in a folder.
+    """
+    store = store_at(path, name)
     if store is None or not path.is_dir():
         return store
     try:
@@ -86,7 +90,7 @@ def _only_store(path: Path, config: TrainConfig) -> Path | None:
     if config.noise == "pairs":
         return None  # they are never in a store, so the images are meant
     raise UsageError(
-        f"{path}: holds a store, train.h5, and {images} images: which are meant? Give {store}, or "
+        f"{path}: holds a store, {name}, and {images} images: which are meant? Give {store}, or "
         "a folder with the images alone."
     )
 
@@ -207,11 +211,12 @@ def _load_validation(
     """
     images: dict[str, ValidationImage] = {}
     for path in map(Path, config.val):
-        if path.suffix.lower() in STORE_SUFFIXES:
+        store = _only_store(path, config, "val.h5")
+        if store is not None:
             from adnet.data.patch_store import read_images  # noqa: PLC0415  (needs h5py)
 
-            for number, image in enumerate(read_images(path), 1):
-                images[f"image {number} of {path}"] = ValidationImage(image)
+            for number, image in enumerate(read_images(store), 1):
+                images[f"image {number} of {store}"] = ValidationImage(image)
         elif config.noise == "pairs":
             for pair in load_pairs(path, config.channels):
                 images[str(path / pair.name)] = ValidationImage(pair.clean, pair.noisy)

@@ -16,8 +16,10 @@ from adnet.errors import ImageError, TrainingError, UsageError
 from adnet.images.levels import WHITE, from_levels
 from adnet.models.checkpoint import load_checkpoint
 from adnet.training.cli import main
-from adnet.training.config import TrainConfig
+from adnet.training.command import train_command
+from adnet.training.config import TrainConfig, refuse_changes
 from adnet.training.data import load_training_data
+from adnet.training.recipes import make_config
 from adnet.training.start import run_training
 
 
@@ -248,3 +250,46 @@ def test_a_store_has_images_to_validate_on(cli_here, photos, tmp_path, make_imag
             )
             assert_clean_error(result, 1, "holds no image" if group else "an empty HDF5 file")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("data", ["h5", "h5/train.h5"])
+def test_what_changes_nothing_with_a_store_is_refused(photos, tmp_path, monkeypatch, data):
+    prepare_stores(photos, tmp_path / "h5", options())
+    monkeypatch.chdir(tmp_path)
+    for given in ({"scales": (1.0,)}, {"val_images": 3}, {"val_images": 0}):
+        (name,) = given
+        flag = f"--{name.replace('_', '-')}"
+        with pytest.raises(UsageError, match=f"{flag} has no effect with a store"):
+            make_config([data], steps=1, **given)
+        assert make_config(["photos"], steps=1, **given | {"val": ("photos",)})
+    config = make_config([data], steps=1)
+    # A run from when they were let pass goes on; its line names them no more.
+    before = config.to_dict() | {"scales": [1.0], "val_images": 3, "data": ["train.h5"]}
+    refuse_changes(before, config, tmp_path)
+    assert train_command(before) == "adnet-train train.h5 -o RUN --steps 1"
+    with pytest.raises(UsageError, match="scales was"):
+        refuse_changes(before, make_config(["photos"], steps=1), tmp_path)
+
+
+@pytest.mark.parametrize("val", ["h5", "h5/val.h5"])
+@pytest.mark.parametrize("data", ["others", "lone.h5"])
+def test_a_store_is_validated_on_by_its_folder_or_its_file(
+    photos, tmp_path, monkeypatch, make_image, val, data
+):
+    prepare_stores(photos, tmp_path / "h5", options(val_images=2))
+    monkeypatch.chdir(tmp_path)
+    for index in range(2):
+        make_image(tmp_path / "others" / f"{index}.png", size=(60, 60), seed=20 + index)
+    (tmp_path / "lone.h5").write_bytes((tmp_path / "h5" / "train.h5").read_bytes())
+    config = make_config([data], steps=1, val=(val,))
+    assert len(load_training_data(config, torch.device("cpu")).val_images) == 2
+    make_image(tmp_path / "h5" / "image.png", size=(60, 60), seed=30)
+    if val == "h5":
+        with pytest.raises(
+            UsageError, match=r"val\.h5, and 1 images: which are meant\? Give"
+        ):
+            load_training_data(config, torch.device("cpu"))
+    (tmp_path / "h5" / "image.png").unlink()
+    (tmp_path / "h5" / "val.h5").unlink()
+    with pytest.raises((UsageError, TrainingError), match="no image in this|no such HDF5 store"):
+        load_training_data(config, torch.device("cpu"))
