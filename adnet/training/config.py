@@ -59,7 +59,7 @@ class TrainConfig:
         Option("Noise level (25), or LOW,HIGH for a blind model, 0-255 scale."),
     ] = (0.0, 55.0)
     """Noise range; equal ends train for one known level."""
-    val_sigma: Annotated[float, Option("Validation noise; SIGMA, if that is one level.")] = 25.0
+    val_sigma: Annotated[float, Option("Validation noise; 25, or what SIGMA has nearest.")] = 25.0
     patch: Annotated[int, Option("Side of a patch in pixels.")] = 50
     batch: Annotated[int, Option("Patches a step, over all workers.")] = 128
     scales: Annotated[tuple[float, ...], Option("Scales of the images; 1 for pairs.")] = (

@@ -118,7 +118,7 @@ def complete_options(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
     options |= given
     _refuse(without_effect(options) & given.keys(), "in such a run")
     low, high = options.get("sigma", DEFAULTS["sigma"])
-    options.setdefault("val_sigma", low if low == high else DEFAULTS["val_sigma"])
+    options.setdefault("val_sigma", min(max(DEFAULTS["val_sigma"], low), high))
     if options.get("noise") == "pairs":
         options.setdefault("scales", (1.0,))
     # A length that is asked for replaces the recipe's.

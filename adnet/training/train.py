@@ -167,6 +167,12 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
                 parameters=sum(weight.numel() for weight in learner.network.parameters()),
                 data=f"{data.description}, {len(data.val_images)} for validation",
             ))  # fmt: skip
+            low, high = config.sigma
+            if config.noise != "pairs" and not low <= config.val_sigma <= high:
+                log.warning(
+                    "validated at sigma %g, which is not trained for (%g to %g): best.pth "
+                    "may not be the best there", config.val_sigma, low, high,
+                )  # fmt: skip
         loss: float | None = None
         val_psnr: float | None = None
         float_psnr: float | None = None  # of the network that is quantised

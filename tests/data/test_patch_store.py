@@ -285,9 +285,7 @@ def test_a_store_is_validated_on_by_its_folder_or_its_file(
     assert len(load_training_data(config, torch.device("cpu")).val_images) == 2
     make_image(tmp_path / "h5" / "image.png", size=(60, 60), seed=30)
     if val == "h5":
-        with pytest.raises(
-            UsageError, match=r"val\.h5, and 1 images: which are meant\? Give"
-        ):
+        with pytest.raises(UsageError, match=r"val\.h5, and 1 images: which are meant\? Give"):
             load_training_data(config, torch.device("cpu"))
     (tmp_path / "h5" / "image.png").unlink()
     (tmp_path / "h5" / "val.h5").unlink()
