@@ -57,6 +57,8 @@ class StoreOptions:
             raise UsageError(f"patch must be at least 8 pixels, got {self.patch}.")
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
             raise UsageError(f"scales must lie in 0..1, got {self.scales}.")
+        if self.seed < 0:
+            raise UsageError(f"seed must not be negative, got {self.seed}.")
 
 
 @dataclass(frozen=True, slots=True)

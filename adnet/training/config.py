@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,9 @@ own.)"""
 
 SET_BY_STORES = {"scales", "val_images"}
 """Fields that change nothing where stores are trained on: that was decided when they were made."""
+
+SEEDS = 2**63
+"""How many seeds there are: what torch's generators take, of one sign."""
 
 STORE_SUFFIXES = (".h5", ".hdf5")
 
@@ -183,7 +187,23 @@ class TrainConfig:
             ),
             (self.patch < 8, f"patch must be at least 8 pixels, got {self.patch}"),
             (self.batch < 1, f"batch must be at least 1, got {self.batch}"),
-            (not self.lr > 0, f"lr must be above 0, got {self.lr}"),
+            (not 0 < self.lr < math.inf, f"lr must be above 0 and finite, got {self.lr}"),
+            (
+                not 0 <= self.weight_decay < math.inf,
+                f"weight decay must not be negative, and finite, got {self.weight_decay}",
+            ),
+            (
+                not 0 <= self.momentum < 1,
+                f"momentum must lie in 0..1, below 1, got {self.momentum}",
+            ),
+            (
+                self.warmup_steps < 0,
+                f"warmup steps must not be negative, got {self.warmup_steps}",
+            ),
+            (
+                not 0 <= self.seed < SEEDS,
+                f"seed must lie in 0..{SEEDS - 1}, got {self.seed}",
+            ),
             (not 0 < self.decay <= 1, f"decay must lie in 0..1, got {self.decay}"),
             (
                 not 0 <= self.final_lr_ratio <= 1,
@@ -191,8 +211,8 @@ class TrainConfig:
             ),
             (not 0 <= self.ema < 1, f"ema must lie in 0..1, got {self.ema}"),
             (
-                self.clip_norm is not None and not self.clip_norm > 0,
-                f"clip norm must be above 0, got {self.clip_norm}",
+                self.clip_norm is not None and not 0 < self.clip_norm < math.inf,
+                f"clip norm must be above 0 and finite, got {self.clip_norm}",
             ),
             (not self.scales, "no scale is given"),
             (not all(0 < s <= 1 for s in self.scales), f"scales must lie in 0..1: {self.scales}"),
@@ -214,16 +234,16 @@ class TrainConfig:
                 f"epochs must be above 0, got {self.epochs}",
             ),
             (
-                self.max_minutes is not None and not self.max_minutes > 0,
-                f"max minutes must be above 0, got {self.max_minutes}",
+                self.max_minutes is not None and not 0 < self.max_minutes < math.inf,
+                f"max minutes must be above 0 and finite, got {self.max_minutes}",
             ),
             (
                 not all(0 < share < 1 for share in self.milestones),
                 f"milestones are shares of the run in 0..1, got {self.milestones}",
             ),
             (
-                self.loss_scale is not None and not self.loss_scale > 0,
-                f"loss scale must be above 0, got {self.loss_scale}",
+                self.loss_scale is not None and not 0 < self.loss_scale < math.inf,
+                f"loss scale must be above 0 and finite, got {self.loss_scale}",
             ),
             (
                 self.loss_scale is not None and self.precision != "fp16",
@@ -235,8 +255,8 @@ class TrainConfig:
                 f"save every must be at least 1, got {self.save_every}",
             ),
             (
-                not self.save_minutes > 0,
-                f"save minutes must be above 0, got {self.save_minutes}",
+                not 0 < self.save_minutes < math.inf,
+                f"save minutes must be above 0 and finite, got {self.save_minutes}",
             ),
             (self.val_every < 1, f"val every must be at least 1, got {self.val_every}"),
             (self.log_every < 1, f"log every must be at least 1, got {self.log_every}"),

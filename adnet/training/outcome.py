@@ -8,12 +8,24 @@ from pathlib import Path
 from adnet.errors import TrainingError
 
 
-def require_result(val_psnr: float | None, best_psnr: float, step: int, best: Path) -> None:
-    """Make sure that a run does not end well with a network that computes no image.
+def require_result(
+    val_psnr: float | None, best_psnr: float, step: int, learned: int, best: Path
+) -> None:
+    """Make sure that a run does not end well that learned nothing, or computes no image.
+
+    Args:
+        learned: steps that the weights have learned from, of all `step` steps.
 
     Raises:
-        TrainingError: the last validation gave no number.
+        TrainingError: none, or the last validation gave no number.
     """
+    if not learned:
+        raise TrainingError(
+            f"nothing was learned: each of the {step} steps was skipped, because its gradients "
+            "overflowed or vanished in half precision, or was taken back after the loss ran away. "
+            f"{best} holds the weights of the start. Use a lower --lr, more steps, --precision "
+            "bf16 or fp32, or another --loss-scale."
+        )
     if val_psnr is None or val_psnr > -math.inf:  # infinite is perfect; nan is not above it
         return
     kept = f"the best before it, {best_psnr:.3f} dB, is in {best}"

@@ -167,6 +167,11 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
                 parameters=sum(weight.numel() for weight in learner.network.parameters()),
                 data=f"{data.description}, {len(data.val_images)} for validation",
             ))  # fmt: skip
+            if length is not None and config.warmup_steps >= length:
+                log.info(
+                    "note: the learning rate rises for %d steps (--warmup-steps), the whole run",
+                    config.warmup_steps,
+                )
             low, high = config.sigma
             if config.noise != "pairs" and not low <= config.val_sigma <= high:
                 log.warning(
@@ -270,7 +275,7 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
             if agreed:
                 raise KeyboardInterrupt
         save_last()
-        require_result(val_psnr, best_psnr, learner.step, directory.best)
+        require_result(val_psnr, best_psnr, learner.step, learner.learned, directory.best)
         if world.is_main:
             if float_psnr is not None and val_psnr is not None:
                 log.info(

@@ -223,6 +223,9 @@ def test_program_prepares(cli, photos, tmp_path, make_image):
         (["photos", "--mode", "X"], 2, "'S', 'B'"),
         (["photos", "--scales", "1,2"], 2, "scales must lie in 0..1"),
         (["photos", "--channels", "4"], 2, "'1', '3'"),
+        (["photos", "--seed", "-1", "--mode", "B"], 2, "seed must not be negative"),
+        (["photos", "--patch", "-1"], 2, "patch must be at least 8"),
+        (["photos", "--scales", "nan"], 2, "scales must lie in 0..1"),
     ],
 )
 def test_program_refuses_bad_input(cli, photos, tmp_path, arguments, status, part):

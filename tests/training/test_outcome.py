@@ -1,6 +1,7 @@
 """A run whose network computes nothing, or that learned nothing, does not end well."""
 
 import dataclasses
+import logging
 import math
 import warnings
 
@@ -12,6 +13,7 @@ from adnet.models.checkpoint import load_checkpoint
 from adnet.training import train as loop
 from adnet.training.cli import main
 from adnet.training.config import TrainConfig
+from adnet.training.learner import Learner
 from adnet.training.world import World
 
 NAN, INF = math.nan, math.inf
@@ -115,3 +117,49 @@ def test_the_program_says_so(cli_here, config, tmp_path, monkeypatch):
     assert result.returncode == 1
     assert "no finite PSNR" in result.stderr
     assert "best checkpoint" not in result.stdout
+
+
+@pytest.mark.parametrize("skipped", ["all", "all but one", "taken back", "none"])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_run_that_learned_nothing_does_not_end_well(
+    config, tmp_path, monkeypatch, skipped, resumed
+):
+    run = tmp_path / "run"
+    if skipped == "taken back":
+        original = Learner.learn
+        # The weights move, and every loss says that they should not have.
+        monkeypatch.setattr(Learner, "learn", lambda *args: original(*args) * NAN)
+    elif skipped != "none":
+        keep = 4 if skipped == "all but one" else 9
+        monkeypatch.setattr(
+            Learner, "_gradients_are_usable", lambda learner: learner.step + 1 >= keep
+        )
+
+    def interrupt(progress):
+        if resumed and progress.step == 2:
+            raise KeyboardInterrupt
+
+    if resumed:
+        with pytest.raises(KeyboardInterrupt):
+            train(dataclasses.replace(config, save_every=2), run, on_progress=interrupt)
+    if skipped in ("none", "all but one"):
+        train(config, run, resume=resumed)
+    else:
+        with pytest.raises(TrainingError, match="nothing was learned: each of the 4 steps"):
+            train(config, run, resume=resumed)
+
+
+@pytest.mark.parametrize(
+    ("length", "warmup", "told"),
+    [
+        ({"steps": 2}, 1, False),
+        ({"steps": 2}, 2, True),
+        ({"steps": 2}, 500, True),
+        ({"steps": 2}, 0, False),
+        ({"steps": None, "max_minutes": 0.001}, 500, False),
+    ],
+)
+def test_a_warm_up_as_long_as_the_run_is_told(config, tmp_path, caplog, length, warmup, told):
+    caplog.set_level(logging.INFO)
+    train(dataclasses.replace(config, warmup_steps=warmup, **length), tmp_path / "run")
+    assert (f"rises for {warmup} steps (--warmup-steps), the whole run" in caplog.text) == told

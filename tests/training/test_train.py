@@ -15,7 +15,7 @@ from adnet.models.shipped import WEIGHTS
 from adnet.training import benchmark
 from adnet.training import train as loop
 from adnet.training.cli import main
-from adnet.training.config import TrainConfig
+from adnet.training.config import FIELDS, TrainConfig
 from adnet.training.learner import Learner
 from adnet.training.world import World
 
@@ -194,6 +194,46 @@ def test_time_budget_ends_the_run(config, tmp_path):
     assert load_checkpoint(tmp_path / "run" / "best.pth").card.training["steps"] >= 1
 
 
+NAN, INF = float("nan"), float("inf")
+NONSENSE = {
+    "lr": (0.0, -1.0, NAN, INF),
+    "weight_decay": (-1.0, NAN, INF),
+    "momentum": (-0.1, 1.0, 2.0, NAN, INF),
+    "warmup_steps": (-1,),
+    "seed": (-1, 2**63),
+    "clip_norm": (-1.0, 0.0, NAN, INF),
+    "loss_scale": (-1.0, NAN, INF),
+    "max_minutes": (0.0, -1.0, NAN, INF),
+    "save_minutes": (0.0, -1.0, NAN, INF),
+    "sigma": ((NAN, NAN), (0.0, INF)),
+    "val_sigma": (NAN, -1.0, 256.0),
+    "scales": ((NAN,), (0.0,), (-1.0,)),
+    "decay": (0.0, NAN, 2.0),
+    "final_lr_ratio": (-1.0, NAN, INF),
+    "ema": (-0.1, 1.0, NAN),
+    "patch": (0, 7, -8),
+    "batch": (0, -1),
+    "steps": (0, -1),
+    "keep": (0,),
+    "save_every": (0, -1),
+    "val_every": (0, -1),
+    "log_every": (0, -1),
+    "val_images": (-1,),
+}
+"""Values that no run can have, of every field of numbers."""
+
+
+def test_every_number_has_its_range():
+    """But those that tests of their own refuse."""
+    fields = [one for one in FIELDS.values() if one.kind in (int, float) or one.numbers]
+    assert {one.name for one in fields} - NONSENSE.keys() == {"epochs", "milestones"}
+
+
+def test_the_largest_seed_trains(config, tmp_path):
+    seeded = dataclasses.replace(config, seed=2**63 - 1, steps=2)
+    train(seeded, tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -211,6 +251,11 @@ def test_time_budget_ends_the_run(config, tmp_path):
         ({"precision": "fp8"}, "precision must be one of fp32, bf16, fp16"),
         ({"loss_scale": 8.0}, "a loss scale is for precision fp16"),
         ({"epochs": 2}, "--steps or --epochs, not both"),
+        *(
+            ({name: value}, f"{name.replace('_', ' ')} must ")
+            for name, values in NONSENSE.items()
+            for value in values
+        ),
     ],
 )
 def test_impossible_settings_are_refused(config, change, message):

@@ -30,8 +30,9 @@ def folder(tmp_path, make_image):
 @pytest.fixture
 def config(folder):
     return TrainConfig(
-        data=(str(folder),), val_images=1, patch=16, batch=2, steps=4, val_every=2, scales=(1.0,)
-    )
+        data=(str(folder),), val_images=1, patch=16, batch=2, steps=4, val_every=2, scales=(1.0,),
+        warmup_steps=0,
+    )  # fmt: skip
 
 
 def train(config, run, **options):
