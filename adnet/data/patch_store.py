@@ -22,8 +22,8 @@ import numpy as np
 from adnet import __version__
 from adnet.atomic import atomic_path
 from adnet.data.distinct import distinct, pixel_key, refuse_shared
-from adnet.data.folders import find_data
 from adnet.data.held_out import UInt8, hold_out, rescaled, split
+from adnet.data.pairs import find_clean
 from adnet.errors import TrainingError, UsageError
 from adnet.images.image import load_image
 from adnet.images.levels import to_levels
@@ -93,8 +93,8 @@ def prepare_stores(
         on_progress: gets the share of images done and the patches so far.
 
     Raises:
-        UsageError: no image, none to validate on, stores that exist already, or `val` shares images
-            with `images`.
+        UsageError: no image, none to validate on, pairs among them, stores that exist already, or
+            `val` shares images with `images`.
         ImageError: an image cannot be decoded.
         TrainingError: no image is as large as a patch.
     """
@@ -111,10 +111,10 @@ def prepare_stores(
     def key(path: Path) -> bytes:
         return pixel_key(load_image(path, options.channels))
 
-    by_pixels = distinct(find_data(images), key)
+    by_pixels = distinct(find_clean(images), key)
     found = list(by_pixels.values())
     if val is not None:
-        training, validation = found, find_data(val)
+        training, validation = found, find_clean(val)
         refuse_shared(by_pixels, {str(path): key(path) for path in validation})
     else:
         held = hold_out(len(found), options.val_images)

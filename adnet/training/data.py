@@ -15,7 +15,7 @@ from torch import Tensor
 from adnet.data.distinct import distinct, pixel_key, refuse_shared
 from adnet.data.folders import find_data
 from adnet.data.held_out import UInt8, hold_out, rescaled, split
-from adnet.data.pairs import distinct_pairs, hold_out_scenes, load_pairs
+from adnet.data.pairs import distinct_pairs, find_clean, hold_out_scenes, load_pairs
 from adnet.errors import TrainingError, UsageError
 from adnet.images.image import load_image
 from adnet.images.levels import WHITE
@@ -127,7 +127,7 @@ def _from_folders(
         (
             (path, load_image(path, config.channels))
             for folder in folders
-            for path in find_data(folder)
+            for path in find_clean(folder)
         ),
         lambda one: pixel_key(one[1]),
     )
@@ -221,7 +221,7 @@ def _load_validation(
             for pair in load_pairs(path, config.channels):
                 images[str(path / pair.name)] = ValidationImage(pair.clean, pair.noisy)
         else:
-            for one in find_data(path):
+            for one in find_clean(path):
                 images[str(one)] = ValidationImage(load_image(one, config.channels))
     for image in images.values():
         channels = 1 if image.clean.ndim == 2 else image.clean.shape[2]

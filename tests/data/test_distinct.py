@@ -137,7 +137,8 @@ def test_validation_images_that_are_trained_on_are_refused(
         load_training_data(config, CPU)
     for index, kind in enumerate(("noisy", "clean")):
         make_image(tmp_path / "fresh" / kind / "a.png", size=(40, 36), seed=90 + index)
-    fresh = dataclasses.replace(config, val=(str(tmp_path / "fresh"),))
+    fresh = tmp_path / "fresh" / ("clean" if noise == "awgn" else "")
+    fresh = dataclasses.replace(config, val=(str(fresh),))
     assert load_training_data(fresh, CPU).description.startswith("6 ")
 
 
@@ -150,15 +151,15 @@ def test_the_fingerprint_of_data_without_repetition_is_as_ever(
     for index, kind in enumerate(("noisy", "clean")):
         make_image(tmp_path / "val" / kind / "v.png", size=(40, 36), seed=90 + index)
     data = pairs if pair else photos
-    config = settings(data, noise="pairs" if pair else "awgn", val=("val",) if given else ())
-    config = dataclasses.replace(config, val=(str(tmp_path / "val"),) if given else ())
+    val = tmp_path / "val" / ("" if pair else "clean")
+    config = settings(data, noise="pairs" if pair else "awgn", val=(str(val),) if given else ())
     if pair:
         found = [np.dstack([one.noisy, one.clean]) for one in load_pairs(data, 1)]
-        other = [[one.clean, one.noisy] for one in load_pairs(tmp_path / "val", 1)]
+        other = [[one.clean, one.noisy] for one in load_pairs(val, 1)]
         aside = [[one.clean, one.noisy] for one in load_pairs(data, 1)]
     else:
         found = list(load_folder(data, 1).values())
-        other = [[one] for one in load_folder(tmp_path / "val", 1).values()]
+        other = [[one] for one in load_folder(val, 1).values()]
         aside = [[one] for one in found]
     held = [] if given else [0, 3]
     arrays = [one for index, one in enumerate(found) if index not in held]
