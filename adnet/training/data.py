@@ -223,8 +223,8 @@ def _load_validation(
         else:
             for one in find_clean(path):
                 images[str(one)] = ValidationImage(load_image(one, config.channels))
-    for image in images.values():
-        channels = 1 if image.clean.ndim == 2 else image.clean.shape[2]
+    for shown in images.values():
+        channels = 1 if shown.clean.ndim == 2 else shown.clean.shape[2]
         if channels != config.channels:
             raise TrainingError(
                 f"validation images have {channels} channels, the run {config.channels}."
