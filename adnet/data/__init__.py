@@ -1,5 +1,6 @@
 """Training data before training: image sets, pairs, HDF5 stores. No torch.
 
 `cli` is adnet-data. `datasets` fetches public image sets, `patch_store` cuts images into HDF5
-stores, `pairs` reads photographs of one scene, noisy and clean, `held_out` keeps images aside.
+stores, `pairs` reads photographs of one scene, noisy and clean, `folders` says which images of a
+folder are data, `distinct` leaves out what comes twice, `held_out` keeps some aside.
 """

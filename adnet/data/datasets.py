@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -15,7 +14,8 @@ from importlib.resources import files
 from pathlib import Path
 
 from adnet.atomic import atomic_path
-from adnet.errors import FetchError, UsageError
+from adnet.errors import FetchError, ImageError, UsageError
+from adnet.images.image import load_image
 
 _SUMS = "SHA256SUMS"
 _CONNECTIONS = 4
@@ -89,7 +89,8 @@ def fetch(
     """Download a set; files that are there already and whole are not fetched again.
 
     Every file appears whole and with its known SHA-256, or not at all. Where no checksum is known
-    beforehand, the one of the first download is written to SHA256SUMS and checked from then on.
+    beforehand, what comes must be an image; the sum of the first download is written to SHA256SUMS
+    and checked from then on.
 
     Args:
         folder: where to; None is `dataset_folder(name)`.
@@ -115,7 +116,7 @@ def fetch(
     target.mkdir(parents=True, exist_ok=True)
     address = dataset.address if mirror is None else mirror.rstrip("/") + "/"
     sums = _read_sums(target / _SUMS) | dict(dataset.checksums)
-    pooch.get_logger().setLevel(logging.ERROR)
+    downloader = pooch.HTTPDownloader(timeout=_TIMEOUT_S)
     lock = threading.Lock()
     done = 0
 
@@ -123,25 +124,27 @@ def fetch(
         nonlocal done
         expected = sums.get(file)
         path = target / file
-        if not (path.exists() and expected is not None and _digest(path) == expected):
+        found = _digest(path) if path.exists() else None
+        is_right = found is not None and found == expected
+        if found is not None and file not in dataset.checksums and expected in (None, found):
+            # Nobody has seen that this is an image: it may be a page that came in its place.
+            is_right = _is_image(path, dataset.channels)
+            expected = expected if is_right else None
+        if not is_right:
             try:
-                pooch.retrieve(
-                    address + file, expected and f"sha256:{expected}", file, target,
-                    downloader=pooch.HTTPDownloader(timeout=_TIMEOUT_S),
-                )  # fmt: skip
+                with atomic_path(path) as temporary:
+                    downloader(address + file, str(temporary), None)
+                    _check(dataset, address + file, temporary, target, expected)
             except requests.RequestException as err:
                 raise FetchError(
                     f"{dataset.name}: cannot download {address + file} ({err}). Run it again to "
                     f"continue, use --mirror, or put the files into {target} yourself."
                 ) from err
-            except ValueError as err:  # pooch's word for a wrong checksum
-                raise FetchError(
-                    f"{dataset.name}: {address + file} is damaged or another file: its SHA-256 is "
-                    f"not {expected}. Nothing was kept of it; run it again, or use --mirror."
-                ) from err
+            found = _digest(path)
+        assert found is not None
         with lock:
-            if file not in sums:
-                sums[file] = _digest(path)
+            if sums.get(file) != found:
+                sums[file] = found
                 _write_sums(target / _SUMS, sums)
             done += 1
             on_progress(done, len(dataset.names))
@@ -168,6 +171,40 @@ def _checksums() -> Mapping[str, Mapping[str, str]]:
     text = files("adnet.data").joinpath("dataset_checksums.json").read_text(encoding="utf-8")
     loaded: Mapping[str, Mapping[str, str]] = json.loads(text)
     return loaded
+
+
+def _check(
+    dataset: Dataset, address: str, temporary: Path, target: Path, expected: str | None
+) -> None:
+    """Make sure that a download is what it should be, before it is kept.
+
+    Raises:
+        FetchError: it has another SHA-256, or is no image where none is expected.
+    """
+    if expected is None:
+        if _is_image(temporary, dataset.channels):
+            return
+        content = temporary.read_bytes()
+        raise FetchError(
+            f"{dataset.name}: {address} gave no image that can be read, but {len(content)} bytes "
+            f"that begin with {content[:40]!r}. Nothing was kept of it; use --mirror, or put the "
+            f"files into {target} yourself."
+        )
+    if _digest(temporary) != expected:
+        known = f" (which {target / _SUMS} has of the first download: if that was a wrong one, "
+        known = "" if dataset.checksums else f"{known}take its line out)"
+        raise FetchError(
+            f"{dataset.name}: {address} is damaged or another file: its SHA-256 is not {expected}"
+            f"{known}. Nothing was kept of it; run it again, or use --mirror."
+        )
+
+
+def _is_image(path: Path, channels: int) -> bool:
+    try:
+        load_image(path, channels)
+    except ImageError:
+        return False
+    return True
 
 
 def _digest(path: Path) -> str:

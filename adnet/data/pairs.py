@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from adnet.data.distinct import distinct, pixel_key
+from adnet.data.folders import find_data
 from adnet.errors import TrainingError, UsageError
-from adnet.images.image import find_images, load_image
+from adnet.images.image import load_image
 
 _SUFFIXES = {"_real": "_mean", "_noisy": "_clean"}
 """End of a noisy image's name -> end of its clean one's, where both lie in one folder."""
@@ -39,22 +41,25 @@ def find_pairs(folder: Path) -> dict[str, tuple[Path, Path]]:
 
     Raises:
         UsageError: no such folder, or no image in it.
-        TrainingError: an image without its counterpart, or no pair at all.
+        TrainingError: an image without its counterpart, two of one name, or no pair at all.
     """
-    found = find_images(folder)
+    return _match(folder, find_data(folder))
+
+
+def _match(folder: Path, found: Sequence[Path]) -> dict[str, tuple[Path, Path]]:
     noisy: dict[str, Path] = {}
     clean: dict[str, Path] = {}
     for path in found:
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        top, _, rest = name.partition("/")
-        if top in ("noisy", "clean") and rest:
-            (noisy if top == "noisy" else clean)[rest] = path
+        side, name = _place(path.relative_to(folder).with_suffix("").as_posix())
+        if not side:
             continue
-        for noisy_end, clean_end in _SUFFIXES.items():
-            if name.endswith(noisy_end):
-                noisy[name.removesuffix(noisy_end)] = path
-            elif name.endswith(clean_end):
-                clean[name.removesuffix(clean_end)] = path
+        images = noisy if side == "noisy" else clean
+        if name in images:
+            raise TrainingError(
+                f"{folder}: {images[name].relative_to(folder)} and {path.relative_to(folder)} are "
+                f"both the {side} image of {name!r}. Take one away, or give it another name."
+            )
+        images[name] = path
     alone = sorted(noisy.keys() ^ clean.keys())
     if alone or not noisy:
         problem = f"{alone[0]!r} has no counterpart" if alone else "no pair was found"
@@ -65,13 +70,49 @@ def find_pairs(folder: Path) -> dict[str, tuple[Path, Path]]:
     return {name: (noisy[name], clean[name]) for name in sorted(noisy)}
 
 
+def _place(name: str) -> tuple[str, str]:
+    """Tell by its name below the folder which side of a pair an image is, and of which pair.
+
+    Returns:
+        "noisy" or "clean", and the pair's name; two empty texts for an image of no pair.
+    """
+    top, _, rest = name.partition("/")
+    if top in ("noisy", "clean") and rest:
+        return top, rest
+    for noisy_end, clean_end in _SUFFIXES.items():
+        for side, end in (("noisy", noisy_end), ("clean", clean_end)):
+            if name.endswith(end):
+                return side, name.removesuffix(end)
+    return "", ""
+
+
 def holds_pairs(folder: Path) -> bool:
     """Tell whether the images of a folder are pairs, all of them."""
+    found = find_data(folder)
     try:
-        pairs = find_pairs(folder)
+        return 2 * len(_match(folder, found)) == len(found)
     except TrainingError:
         return False
-    return 2 * len(pairs) == len(find_images(folder))
+
+
+def find_clean(folder: Path) -> list[Path]:
+    """List the images of a folder of clean ones, as `find_data` does.
+
+    Raises:
+        UsageError: as `find_data`; or there are pairs among them, of which one image is noisy.
+    """
+    found = find_data(folder)
+    names: dict[str, set[str]] = {"noisy": set(), "clean": set(), "": set()}
+    for path in found:
+        side, name = _place(path.relative_to(folder).with_suffix("").as_posix())
+        names[side].add(name)
+    if pairs := names["noisy"] & names["clean"]:
+        raise UsageError(
+            f"{folder}: holds pairs of a noisy and a clean image ({len(pairs)}, such as "
+            f"{min(pairs)!r}), and the noisy ones would be learned as clean. Give adnet-train "
+            "--pairs, or a folder with the clean ones alone."
+        )
+    return found
 
 
 def load_pairs(folder: Path, channels: int) -> list[Pair]:
@@ -96,6 +137,16 @@ def load_pairs(folder: Path, channels: int) -> list[Pair]:
                 f"and {pair.clean.shape[1]}x{pair.clean.shape[0]} clean; a pair has one size."
             )
     return pairs
+
+
+def distinct_pairs(folders: Sequence[Path], channels: int) -> dict[bytes, Pair]:
+    """Read the pairs of several folders, by `pixel_key`; a pair that comes again is left out.
+
+    Raises:
+        AdnetError: as `load_pairs`.
+    """
+    pairs = (pair for folder in folders for pair in load_pairs(folder, channels))
+    return distinct(pairs, lambda pair: pixel_key(pair.noisy, pair.clean), "pairs")
 
 
 def scene_of(name: str) -> str:
@@ -135,8 +186,13 @@ def split_pairs(folder: Path, output: Path) -> dict[str, int]:
 
     Raises:
         TrainingError: no pairs, or too few scenes to fill three folders.
-        UsageError: a folder of that name holds something else.
+        UsageError: `output` lies in `folder`, or a folder of that name holds something else.
     """
+    if output.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(
+            f"--output {output}: lies in {folder}, where the parts would be taken for more pairs. "
+            "Choose another."
+        )
     pairs = find_pairs(folder)
     names = list(pairs)
     parts: dict[str, list[str]] = {part: [] for part in ("train", "val", "test")}

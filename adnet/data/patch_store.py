@@ -21,9 +21,11 @@ import numpy as np
 
 from adnet import __version__
 from adnet.atomic import atomic_path
+from adnet.data.distinct import distinct, pixel_key, refuse_shared
 from adnet.data.held_out import UInt8, hold_out, rescaled, split
+from adnet.data.pairs import find_clean
 from adnet.errors import TrainingError, UsageError
-from adnet.images.image import find_images, load_image
+from adnet.images.image import load_image
 from adnet.images.levels import to_levels
 
 MODES = {"S": (40, 1), "B": (10, 2)}
@@ -55,6 +57,8 @@ class StoreOptions:
             raise UsageError(f"patch must be at least 8 pixels, got {self.patch}.")
         if not self.scales or not all(0 < scale <= 1 for scale in self.scales):
             raise UsageError(f"scales must lie in 0..1, got {self.scales}.")
+        if self.seed < 0:
+            raise UsageError(f"seed must not be negative, got {self.seed}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,25 +84,38 @@ def prepare_stores(
 ) -> StoreReport:
     """Cut the images of a folder into train.h5 and val.h5; both appear whole or not at all.
 
-    One image is in memory at a time. Images are resized by Pillow's bicubic filter, which
-    anti-aliases when it shrinks (OpenCV's, in the ModelZoo script, does not).
+    One image is in memory at a time. An image that comes again is left out; to know that, each is
+    read twice, which is little beside cutting it. Images are resized by Pillow's bicubic filter,
+    which anti-aliases when it shrinks (OpenCV's, in the ModelZoo script, does not).
 
     Args:
         val: folder of validation images; None holds some of `images` out.
         on_progress: gets the share of images done and the patches so far.
 
     Raises:
-        UsageError: no image, too few of them, or stores that exist already.
+        UsageError: no image, none to validate on, pairs among them, stores that exist already, or
+            `val` shares images with `images`.
         ImageError: an image cannot be decoded.
         TrainingError: no image is as large as a patch.
     """
     train_path, val_path = output / "train.h5", output / "val.h5"
+    if val is None and options.val_images < 1:
+        raise UsageError(
+            f"--val-images: hold out at least 1 image for val.h5, got {options.val_images}; or "
+            "give --val FOLDER."
+        )
     for path in (train_path, val_path):
         if path.exists() and not overwrite:
             raise UsageError(f"{path}: exists. Add --overwrite to replace it.")
-    found = find_images(images)
+
+    def key(path: Path) -> bytes:
+        return pixel_key(load_image(path, options.channels))
+
+    by_pixels = distinct(find_clean(images), key)
+    found = list(by_pixels.values())
     if val is not None:
-        training, validation = found, find_images(val)
+        training, validation = found, find_clean(val)
+        refuse_shared(by_pixels, {str(path): key(path) for path in validation})
     else:
         held = hold_out(len(found), options.val_images)
         training, validation = split(found, held)
@@ -164,6 +181,11 @@ def read_images(path: Path) -> list[UInt8]:
             [np.asarray(dataset[...]) for dataset in group.values()]
             if isinstance(group, h5py.Group)
             else list(_modelzoo_images(file, path))
+        )
+    if not found:
+        raise TrainingError(
+            f"{path}: holds no image to validate on. Make it again with 'adnet-data prepare', or "
+            "give --val."
         )
     return [planes[0] if len(planes) == 1 else planes.transpose(1, 2, 0) for planes in found]
 

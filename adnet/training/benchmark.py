@@ -9,6 +9,7 @@ import torch
 
 from adnet.training.config import TrainConfig
 from adnet.training.data import load_training_data, make_batch
+from adnet.training.initial import starting_weights
 from adnet.training.launch import launch
 from adnet.training.learner import Learner
 from adnet.training.workers import Workers
@@ -52,7 +53,8 @@ def _measure(config: TrainConfig) -> TrainingSpeed:
     with join_world(config.device) as world:
         with world.together():
             data = load_training_data(config, world.device)
-            learner = Learner(config, world, None)
+            start, whole = starting_weights(config, data, world)
+            learner = Learner(config, world, start, None if whole is None else whole.network)
         assert config.steps is not None  # --benchmark STEPS
         began = 0.0
         for step in range(_WARMUP + config.steps):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adnet.training.config import DEFAULTS, FIELDS
+from adnet.training.config import DEFAULTS, FIELDS, SET_BY_STORES, STORE_SUFFIXES
 from adnet.training.options import OptionField
 from adnet.training.recipes import RECIPES, complete_options, without_effect
 
@@ -31,6 +31,8 @@ def train_command(config: Mapping[str, Any]) -> str:
         for name, value in config.items()
         if name in DEFAULTS
     }
+    if all(name.lower().endswith(STORE_SUFFIXES) for name in config["data"]):
+        wanted = {name: value for name, value in wanted.items() if name not in SET_BY_STORES}
     recorded = config.get("recipe")
     recipes = [str(recorded)] if recorded in RECIPES else _BEFORE_RECORDS
     given = min((_given(wanted, recipe) for recipe in recipes), key=len)

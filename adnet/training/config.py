@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,12 @@ _FREE_TO_CHANGE = {
 """Fields that a resumed run may change: none of them alters what is learned from a step. (That
 `data` holds the same pixels is checked by their fingerprint; what a recipe sets are fields of their
 own.)"""
+
+SET_BY_STORES = {"scales", "val_images"}
+"""Fields that change nothing where stores are trained on: that was decided when they were made."""
+
+SEEDS = 2**63
+"""How many seeds there are: what torch's generators take, of one sign."""
 
 STORE_SUFFIXES = (".h5", ".hdf5")
 
@@ -56,7 +63,7 @@ class TrainConfig:
         Option("Noise level (25), or LOW,HIGH for a blind model, 0-255 scale."),
     ] = (0.0, 55.0)
     """Noise range; equal ends train for one known level."""
-    val_sigma: Annotated[float, Option("Validation noise; SIGMA, if that is one level.")] = 25.0
+    val_sigma: Annotated[float, Option("Validation noise; 25, or what SIGMA has nearest.")] = 25.0
     patch: Annotated[int, Option("Side of a patch in pixels.")] = 50
     batch: Annotated[int, Option("Patches a step, over all workers.")] = 128
     scales: Annotated[tuple[float, ...], Option("Scales of the images; 1 for pairs.")] = (
@@ -163,7 +170,7 @@ class TrainConfig:
             (not 0 <= self.val_sigma <= 255, f"val sigma must lie in 0..255, got {self.val_sigma}"),
             (self.val_images < 0, f"val images must not be negative, got {self.val_images}"),
             (
-                self.val_images == 0 and not self.val and not self._is_store,
+                self.val_images == 0 and not self.val and not self.has_stores,
                 "without held-out images (--val-images 0) give --val",
             ),
             (
@@ -180,7 +187,23 @@ class TrainConfig:
             ),
             (self.patch < 8, f"patch must be at least 8 pixels, got {self.patch}"),
             (self.batch < 1, f"batch must be at least 1, got {self.batch}"),
-            (not self.lr > 0, f"lr must be above 0, got {self.lr}"),
+            (not 0 < self.lr < math.inf, f"lr must be above 0 and finite, got {self.lr}"),
+            (
+                not 0 <= self.weight_decay < math.inf,
+                f"weight decay must not be negative, and finite, got {self.weight_decay}",
+            ),
+            (
+                not 0 <= self.momentum < 1,
+                f"momentum must lie in 0..1, below 1, got {self.momentum}",
+            ),
+            (
+                self.warmup_steps < 0,
+                f"warmup steps must not be negative, got {self.warmup_steps}",
+            ),
+            (
+                not 0 <= self.seed < SEEDS,
+                f"seed must lie in 0..{SEEDS - 1}, got {self.seed}",
+            ),
             (not 0 < self.decay <= 1, f"decay must lie in 0..1, got {self.decay}"),
             (
                 not 0 <= self.final_lr_ratio <= 1,
@@ -188,8 +211,8 @@ class TrainConfig:
             ),
             (not 0 <= self.ema < 1, f"ema must lie in 0..1, got {self.ema}"),
             (
-                self.clip_norm is not None and not self.clip_norm > 0,
-                f"clip norm must be above 0, got {self.clip_norm}",
+                self.clip_norm is not None and not 0 < self.clip_norm < math.inf,
+                f"clip norm must be above 0 and finite, got {self.clip_norm}",
             ),
             (not self.scales, "no scale is given"),
             (not all(0 < s <= 1 for s in self.scales), f"scales must lie in 0..1: {self.scales}"),
@@ -211,16 +234,16 @@ class TrainConfig:
                 f"epochs must be above 0, got {self.epochs}",
             ),
             (
-                self.max_minutes is not None and not self.max_minutes > 0,
-                f"max minutes must be above 0, got {self.max_minutes}",
+                self.max_minutes is not None and not 0 < self.max_minutes < math.inf,
+                f"max minutes must be above 0 and finite, got {self.max_minutes}",
             ),
             (
                 not all(0 < share < 1 for share in self.milestones),
                 f"milestones are shares of the run in 0..1, got {self.milestones}",
             ),
             (
-                self.loss_scale is not None and not self.loss_scale > 0,
-                f"loss scale must be above 0, got {self.loss_scale}",
+                self.loss_scale is not None and not 0 < self.loss_scale < math.inf,
+                f"loss scale must be above 0 and finite, got {self.loss_scale}",
             ),
             (
                 self.loss_scale is not None and self.precision != "fp16",
@@ -232,8 +255,8 @@ class TrainConfig:
                 f"save every must be at least 1, got {self.save_every}",
             ),
             (
-                not self.save_minutes > 0,
-                f"save minutes must be above 0, got {self.save_minutes}",
+                not 0 < self.save_minutes < math.inf,
+                f"save minutes must be above 0 and finite, got {self.save_minutes}",
             ),
             (self.val_every < 1, f"val every must be at least 1, got {self.val_every}"),
             (self.log_every < 1, f"log every must be at least 1, got {self.log_every}"),
@@ -242,7 +265,8 @@ class TrainConfig:
                 raise UsageError(f"training: {problem}.")
 
     @property
-    def _is_store(self) -> bool:
+    def has_stores(self) -> bool:
+        """Whether all of the data are HDF5 stores."""
         return self.noise != "pairs" and all(store_at(Path(path)) for path in self.data)
 
     def to_dict(self) -> dict[str, Any]:
@@ -263,13 +287,17 @@ CHOICES = choices(FIELDS.values())
 """Field -> what it may be, where that is one of a few."""
 
 
-def store_at(path: Path) -> Path | None:
-    """Return the HDF5 store that a path of training data means, None for a folder of images.
+def store_at(path: Path, name: str = "train.h5") -> Path | None:
+    """Return the HDF5 store that a path of data means, None for a folder of images.
 
-    A store is named itself, or is the train.h5 in the folder that `adnet-data prepare` made.
+    A store is named itself, or lies in the folder that `adnet-data prepare` made.
+
+    Args:
+        name: of a store in such a folder: train.h5, or val.h5 where images to validate on are
+            meant.
     """
     if path.is_dir():
-        inside = path / "train.h5"
+        inside = path / name
         return inside if inside.is_file() else None
     return path if path.suffix.lower() in STORE_SUFFIXES else None
 
@@ -291,10 +319,11 @@ def refuse_changes(before: Mapping[str, Any], now: TrainConfig, checkpoint: Path
     """
     # A run from before there was a field had its default.
     then = json.loads(json.dumps(dict(DEFAULTS))) | dict(before)
+    free = _FREE_TO_CHANGE | (SET_BY_STORES if now.has_stores else set())
     changed = [
         f"{name} was {then.get(name)}, is {value}"
         for name, value in now.to_dict().items()
-        if name not in _FREE_TO_CHANGE and then.get(name) != value
+        if name not in free and then.get(name) != value
     ]
     if changed:
         raise UsageError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from adnet.data.distinct import distinct, pixel_key, refuse_shared
+from adnet.data.folders import find_data
 from adnet.data.held_out import UInt8, hold_out, rescaled, split
-from adnet.data.pairs import Pair, hold_out_scenes, load_pairs
+from adnet.data.pairs import distinct_pairs, find_clean, hold_out_scenes, load_pairs
 from adnet.errors import TrainingError, UsageError
-from adnet.images.image import find_images, load_folder
+from adnet.images.image import load_image
 from adnet.images.levels import WHITE
-from adnet.training.config import STORE_SUFFIXES, TrainConfig, store_at
+from adnet.training.config import TrainConfig, store_at
 from adnet.training.patches import PatchSampler, Sampler, StoreSampler, step_generator
 from adnet.training.world import World
 
@@ -72,19 +74,23 @@ def load_training_data(config: TrainConfig, device: torch.device) -> TrainingDat
     return _from_folders(config, paths, device)
 
 
-def _only_store(path: Path, config: TrainConfig) -> Path | None:
-    """Return the store that a path means; refuse to choose between a store and images beside it."""
-    store = store_at(path)
+def _only_store(path: Path, config: TrainConfig, name: str = "train.h5") -> Path | None:
+    """Return the store that a path means; refuse to choose between a store and images beside it.
+
+    Args:
+        name: of a store in a folder.
+    """
+    store = store_at(path, name)
     if store is None or not path.is_dir():
         return store
     try:
-        images = len(find_images(path))
+        images = len(find_data(path))
     except UsageError:
         return store
     if config.noise == "pairs":
         return None  # they are never in a store, so the images are meant
     raise UsageError(
-        f"{path}: holds a store, train.h5, and {images} images: which are meant? Give {store}, or "
+        f"{path}: holds a store, {name}, and {images} images: which are meant? Give {store}, or "
         "a folder with the images alone."
     )
 
@@ -117,11 +123,17 @@ def make_batch(
 def _from_folders(
     config: TrainConfig, folders: Sequence[Path], device: torch.device
 ) -> TrainingData:
-    images: list[UInt8] = []
-    for folder in folders:
-        images += load_folder(folder, config.channels).values()
+    found = distinct(
+        (
+            (path, load_image(path, config.channels))
+            for folder in folders
+            for path in find_clean(folder)
+        ),
+        lambda one: pixel_key(one[1]),
+    )
+    images = [image for _, image in found.values()]
     if config.val:
-        validation = _load_validation(config)
+        validation = _load_validation(config, {key: path for key, (path, _) in found.items()})
     else:
         held = hold_out(len(images), config.val_images)
         images, aside = split(images, held)
@@ -135,11 +147,10 @@ def _from_folders(
 
 
 def _from_pairs(config: TrainConfig, folders: Sequence[Path], device: torch.device) -> TrainingData:
-    pairs: list[Pair] = []
-    for folder in folders:
-        pairs += load_pairs(folder, config.channels)
+    found = distinct_pairs(folders, config.channels)
+    pairs = list(found.values())
     if config.val:
-        validation = _load_validation(config)
+        validation = _load_validation(config, {key: one.name for key, one in found.items()})
     else:
         held = hold_out_scenes([pair.name for pair in pairs], config.val_images)
         pairs, aside = split(pairs, held)
@@ -166,7 +177,7 @@ def _from_store(config: TrainConfig, store: Path, device: torch.device) -> Train
         )
     beside = store.with_name("val.h5")
     if config.val:
-        validation = _load_validation(config)
+        validation = _load_validation(config, {})
     elif beside.is_file():
         validation = [ValidationImage(image) for image in read_images(beside)]
     else:
@@ -190,24 +201,37 @@ def _patch_sampler(
     return sampler
 
 
-def _load_validation(config: TrainConfig) -> list[ValidationImage]:
-    images: list[ValidationImage] = []
+def _load_validation(
+    config: TrainConfig, trained_on: Mapping[bytes, object]
+) -> list[ValidationImage]:
+    """Read what --val names.
+
+    Args:
+        trained_on: `pixel_key` -> name; empty where it is not known, as of patches.
+    """
+    images: dict[str, ValidationImage] = {}
     for path in map(Path, config.val):
-        if path.suffix.lower() in STORE_SUFFIXES:
+        store = _only_store(path, config, "val.h5")
+        if store is not None:
             from adnet.data.patch_store import read_images  # noqa: PLC0415  (needs h5py)
 
-            images += [ValidationImage(image) for image in read_images(path)]
+            for number, image in enumerate(read_images(store), 1):
+                images[f"image {number} of {store}"] = ValidationImage(image)
         elif config.noise == "pairs":
-            images += [ValidationImage(p.clean, p.noisy) for p in load_pairs(path, config.channels)]
+            for pair in load_pairs(path, config.channels):
+                images[str(path / pair.name)] = ValidationImage(pair.clean, pair.noisy)
         else:
-            images += map(ValidationImage, load_folder(path, config.channels).values())
-    for image in images:
-        channels = 1 if image.clean.ndim == 2 else image.clean.shape[2]
+            for one in find_clean(path):
+                images[str(one)] = ValidationImage(load_image(one, config.channels))
+    for shown in images.values():
+        channels = 1 if shown.clean.ndim == 2 else shown.clean.shape[2]
         if channels != config.channels:
             raise TrainingError(
                 f"validation images have {channels} channels, the run {config.channels}."
             )
-    return images
+    if trained_on:
+        refuse_shared(trained_on, {name: pixel_key(one.clean) for name, one in images.items()})
+    return list(images.values())
 
 
 def pixels_of(images: Iterable[ValidationImage]) -> list[UInt8]:

@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 
+from adnet.data.distinct import distinct, pixel_key
+from adnet.data.folders import find_data
 from adnet.data.held_out import hold_out
-from adnet.data.pairs import Pair, hold_out_scenes, load_pairs
+from adnet.data.pairs import distinct_pairs, hold_out_scenes, load_pairs
 from adnet.errors import UsageError
-from adnet.images.image import find_images, load_image
+from adnet.images.image import load_image
 from adnet.models.checkpoint import load_checkpoint
 from adnet.training.config import STORE_SUFFIXES
 from adnet.training.data import ValidationImage, fingerprint, pixels_of
@@ -117,14 +119,18 @@ def validation_set(config: Mapping[str, Any], roots: Sequence[Path]) -> Validati
     folders = given or [_find(name, roots) for name in config["data"]]
     channels, count = config["channels"], None if given else config["val_images"]
     if config["noise"] == "pairs":
-        pairs: list[Pair] = [pair for one in folders for pair in load_pairs(one, channels)]
-        if count is not None:
+        if count is None:
+            pairs = [pair for one in folders for pair in load_pairs(one, channels)]
+        else:
+            pairs = list(distinct_pairs(folders, channels).values())
             held = hold_out_scenes([pair.name for pair in pairs], count)
             pairs = [pairs[index] for index in sorted(held)]
         images = [ValidationImage(pair.clean, pair.noisy) for pair in pairs]
     else:
-        paths = [path for one in folders for path in find_images(one)]
+        paths = [path for one in folders for path in find_data(one)]
         if count is not None:
+            by_pixels = distinct(paths, lambda path: pixel_key(load_image(path, channels)))
+            paths = list(by_pixels.values())
             paths = [paths[index] for index in sorted(hold_out(len(paths), count))]
         images = [ValidationImage(load_image(path, channels)) for path in paths]
     kind = "pairs" if config["noise"] == "pairs" else "images"

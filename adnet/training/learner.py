@@ -70,6 +70,8 @@ class Learner:
         if compiler is not None:
             self._forward = torch.compile(self.network, backend=compiler)
         self.step = 0
+        self.learned = 0
+        """Steps that the weights have learned from: neither skipped nor taken back."""
 
     def learn(self, noisy: Tensor, clean: Tensor, lr: float) -> Tensor:
         """Take one step on this worker's share of a batch.
@@ -104,6 +106,7 @@ class Learner:
             if self._config.clip_norm is not None:
                 nn.utils.clip_grad_norm_(self._parameters, self._config.clip_norm)
             self._optimizer.step()
+            self.learned += 1
             decay = min(self._config.ema, (self.step + 1) / (self.step + 11))
             _average(self.averaged, self.network, decay)
         self.step += 1
@@ -130,6 +133,7 @@ class Learner:
             "averaged": self.averaged.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "scaler": None if self.scaler is None else self.scaler.state_dict(),
+            "learned": self.learned,
         }
         return copy.deepcopy(state)
 
@@ -138,6 +142,7 @@ class Learner:
         self.network.load_state_dict(state["network"])
         self.averaged.load_state_dict(state["averaged"])
         load_optimizer_state(self._optimizer, state["optimizer"])
+        self.learned = state.get("learned", 1)  # not counted by 0.2.0
         if self.scaler is not None and state["scaler"] is not None:
             self.scaler.load_state_dict(state["scaler"])
 

@@ -33,7 +33,8 @@ class Sampler(Protocol):
 
 def step_generator(seed: int, step: int, stream: int, device: torch.device) -> torch.Generator:
     """Random numbers of one step; every purpose has a `stream` (0..7) of its own."""
-    return torch.Generator(device).manual_seed((seed * 1_000_003 + step) * 8 + stream)
+    mixed = (seed * 1_000_003 + step) * 8 + stream
+    return torch.Generator(device).manual_seed(mixed % 2**63)  # generators take no more
 
 
 _CPU = torch.device("cpu")

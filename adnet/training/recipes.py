@@ -7,12 +7,12 @@ PyTorch/contrib/cv/others/ADNet train.py with its train_full_1p.sh and train_ful
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from adnet.errors import UsageError
-from adnet.training.config import DEFAULTS, FIELDS, TrainConfig
+from adnet.training.config import DEFAULTS, FIELDS, SET_BY_STORES, TrainConfig
 
 _PUBLISHED = {
     "epochs": 70,
@@ -90,7 +90,10 @@ def make_config(data: Sequence[str | Path], recipe: str = "default", **given: An
         UsageError: there is no such recipe, an option has no effect beside the others, or they do
             not make sense together.
     """
-    return TrainConfig(data=tuple(map(str, data)), **complete_options(recipe, given))
+    config = TrainConfig(data=tuple(map(str, data)), **complete_options(recipe, given))
+    if config.has_stores:
+        _refuse(SET_BY_STORES & given.keys(), "with a store, which was made with its own")
+    return config
 
 
 def complete_options(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,11 +116,9 @@ def complete_options(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
             options.pop("epochs", None)
             options["steps"] = _QUANTIZE_STEPS
     options |= given
-    for name in without_effect(options):
-        if name in given:
-            raise UsageError(f"{FIELDS[name].flag} has no effect in such a run.")
+    _refuse(without_effect(options) & given.keys(), "in such a run")
     low, high = options.get("sigma", DEFAULTS["sigma"])
-    options.setdefault("val_sigma", low if low == high else DEFAULTS["val_sigma"])
+    options.setdefault("val_sigma", min(max(DEFAULTS["val_sigma"], low), high))
     if options.get("noise") == "pairs":
         options.setdefault("scales", (1.0,))
     # A length that is asked for replaces the recipe's.
@@ -126,6 +127,11 @@ def complete_options(recipe: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if options.get("precision") != "fp16" and "loss_scale" not in given:
         options.pop("loss_scale", None)
     return options
+
+
+def _refuse(idle: Collection[str], where: str) -> None:
+    for name in sorted(idle):
+        raise UsageError(f"{FIELDS[name].flag} has no effect {where}.")
 
 
 def without_effect(options: Mapping[str, Any]) -> set[str]:

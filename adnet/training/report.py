@@ -5,17 +5,19 @@ from __future__ import annotations
 import base64
 import html
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from adnet.atomic import write_atomically
+from adnet.data.folders import SAMPLES
 from adnet.errors import UsageError
 from adnet.pages.curve import curve
 from adnet.pages.document import compare_figure, document
 from adnet.training.command import train_command
+from adnet.training.run_log import read_metrics
 
 REPORT = "report.html"
-SAMPLES = "samples"
 INDEX = "samples.json"
 START = 0
 """The step of the network that a run starts from."""
@@ -30,10 +32,9 @@ def write_report(run: Path) -> Path:
     """
     try:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        metrics = read_metrics(run / "metrics.jsonl")
     except OSError as err:
         raise UsageError(f"{run}: holds no training run ({err.strerror}: {err.filename}).") from err
-    metrics = [json.loads(line) for line in lines if line.endswith("}")]
     index = run / SAMPLES / INDEX
     samples = json.loads(index.read_text(encoding="utf-8")) if index.exists() else None
     parts = [
@@ -57,7 +58,7 @@ def _series(metrics: list[dict[str, Any]], name: str) -> list[tuple[float, float
 def _facts(metrics: list[dict[str, Any]]) -> str:
     found = []
     if validated := _series(metrics, "val_psnr"):
-        step, best = max(validated, key=lambda one: one[1])
+        step, best = max(validated, key=lambda one: (not math.isnan(one[1]), one[1]))
         found.append(("Best validation PSNR", f"{best:.3f} dB, at step {step:,}"))
         found.append(("Last", f"{validated[-1][1]:.3f} dB"))
     if speed := _series(metrics, "patches_per_s"):

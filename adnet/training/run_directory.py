@@ -12,9 +12,9 @@ from typing import Any
 from torch import Tensor
 
 from adnet.atomic import atomic_path
-from adnet.errors import UsageError
+from adnet.errors import AdnetError, UsageError
 from adnet.models.card import ModelCard
-from adnet.models.checkpoint import save_checkpoint
+from adnet.models.checkpoint import load_checkpoint, save_checkpoint
 from adnet.training.config import TrainConfig
 
 
@@ -39,12 +39,26 @@ class RunDirectory:
         Raises:
             UsageError: says what to do instead.
         """
+        others = [path for path in (self.best, *self.path.glob("step-*.pth")) if path.exists()]
+        if resume and not self.last.exists():
+            raise UsageError(f"{self.path}: nothing to resume, last.pth is missing.")
         if self.last.exists() and not resume:
             raise UsageError(
                 f"{self.path}: holds a training run. Add --resume, or choose another -o."
             )
-        if resume and not self.last.exists():
-            raise UsageError(f"{self.path}: nothing to resume, last.pth is missing.")
+        if others and not resume:
+            raise UsageError(
+                f"{self.path}: holds {others[0].name} of an earlier run, which would be replaced. "
+                "Choose another -o, or move it away."
+            )
+
+    def has_best(self) -> bool:
+        """Whether best.pth is there and can be read."""
+        try:
+            load_checkpoint(self.best)
+        except (AdnetError, OSError):
+            return False
+        return True
 
     def write_config(self, config: TrainConfig) -> None:
         """Create the directory with config.json."""

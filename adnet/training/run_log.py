@@ -8,6 +8,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,28 @@ from adnet.atomic import atomic_path
 log = logging.getLogger(__name__)
 
 
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Read metrics.jsonl: objects of numbers, each with its `step`.
+
+    Lines that are no such object are left out: a full disk or a crash tears lines, and may fill
+    them with anything.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    rows = []
+    for line in path.read_bytes().splitlines():
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):  # not JSON, or not UTF-8
+            continue
+        if not isinstance(row, dict) or "step" not in row:
+            continue
+        if all(isinstance(value, (int, float)) for value in row.values()):
+            rows.append(row)
+    return rows
+
+
 class RunLog:
     """metrics.jsonl, one JSON object a line, and the same numbers as TensorBoard events."""
 
@@ -24,12 +47,9 @@ class RunLog:
         path = run / "metrics.jsonl"
         if path.exists():
             # Drop what a run wrote after the checkpoint that it is resumed from.
-            lines = path.read_text().splitlines()
-            kept = [
-                line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step
-            ]
+            kept = [row for row in read_metrics(path) if row["step"] <= step]
             with atomic_path(path) as temporary:
-                temporary.write_text("".join(line + "\n" for line in kept))
+                temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
         self._file = stack.enter_context(path.open("a", encoding="utf-8"))
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:

@@ -15,11 +15,12 @@ from PIL import Image
 from torch import nn
 
 from adnet.atomic import atomic_path, write_atomically
+from adnet.data.folders import SAMPLES
 from adnet.images.levels import from_levels, to_levels
 from adnet.images.metrics import psnr
 from adnet.images.noise import add_published_noise
 from adnet.training.data import ValidationImage
-from adnet.training.report import INDEX, SAMPLES
+from adnet.training.report import INDEX
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Samples:
             entries = json.loads(index.read_text(encoding="utf-8"))["validations"]
             self._index = [one for one in entries if one["step"] <= step]
 
+    @np.errstate(invalid="ignore")  # of a network that has run away: the validation tells it
     def draw(self, network: nn.Module, device: torch.device, step: int) -> list[NDArray[np.uint8]]:
         """Denoise the details and write them; a full disk costs the pictures, not the run.
 

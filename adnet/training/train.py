@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import math
 import platform
@@ -18,17 +17,15 @@ from torch import Tensor
 
 from adnet.errors import AdnetError, TrainingError, UsageError
 from adnet.models.card import ModelCard
-from adnet.models.checkpoint import Checkpoint, load_checkpoint
-from adnet.models.network import ADNet
-from adnet.models.quantized import QuantizedADNet
-from adnet.models.shipped import resolve_model
+from adnet.models.checkpoint import Checkpoint
 from adnet.provenance import git_revision, versions
-from adnet.training.config import TrainConfig, refuse_changes
+from adnet.training.config import TrainConfig
 from adnet.training.data import TrainingData, load_training_data, make_batch
 from adnet.training.guard import LossGuard
+from adnet.training.initial import starting_weights
 from adnet.training.learner import Learner
+from adnet.training.outcome import require_result
 from adnet.training.progress import TrainProgress, describe_start, describe_time
-from adnet.training.quantization import quantized_from
 from adnet.training.report import write_report
 from adnet.training.run_directory import RunDirectory
 from adnet.training.run_log import RunLog
@@ -39,8 +36,6 @@ from adnet.training.validation import validate
 from adnet.training.world import World
 
 log = logging.getLogger(__name__)
-
-_CALIBRATION_PATCHES = 64
 
 _AGREE_EVERY = 10
 """Steps between exchanges about time and stopping on an accelerator, where each one waits for the
@@ -80,12 +75,7 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
         world.rows(config.batch)
         data = load_training_data(config, world.device)
         length = _steps_of(config, data)
-        start = _load_start(config, directory, resume)
-        whole = None if config.quantize is None else _load_start(config, directory, resume=False)
-        if whole is not None and not resume:
-            start = dataclasses.replace(
-                whole, network=_quantized(config, data, world, whole.network)
-            )
+        start, whole = starting_weights(config, data, world, directory.last if resume else None)
         learner = Learner(config, world, start, None if whole is None else whole.network)
     guard = LossGuard()
     elapsed_before, best_psnr, origin = 0.0, -math.inf, None
@@ -108,6 +98,10 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
         learner.step = directory.last_step = state["step"]
         guard.load_state_dict(state["guard"])
         elapsed_before, best_psnr, origin = state["elapsed_s"], state["best_psnr"], state["origin"]
+        has_best = not math.isnan(best_psnr) and (not world.is_main or directory.has_best())
+        if best_psnr != -math.inf and world.any(not has_best):
+            log.warning("%s: missing or damaged; the next validation makes it anew", directory.best)
+            best_psnr = -math.inf
 
     if not guard.snapshots:
         guard.keep(learner.state_dict())
@@ -173,10 +167,22 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
                 parameters=sum(weight.numel() for weight in learner.network.parameters()),
                 data=f"{data.description}, {len(data.val_images)} for validation",
             ))  # fmt: skip
+            if length is not None and config.warmup_steps >= length:
+                log.info(
+                    "note: the learning rate rises for %d steps (--warmup-steps), the whole run",
+                    config.warmup_steps,
+                )
+            low, high = config.sigma
+            if config.noise != "pairs" and not low <= config.val_sigma <= high:
+                log.warning(
+                    "validated at sigma %g, which is not trained for (%g to %g): best.pth "
+                    "may not be the best there", config.val_sigma, low, high,
+                )  # fmt: skip
         loss: float | None = None
         val_psnr: float | None = None
         float_psnr: float | None = None  # of the network that is quantised
         rate, logged_step = 0.0, learner.step
+        can_resume = resume
 
         def judge_losses() -> None:
             """Fetch the losses of the last steps; go back to earlier weights when they ran away."""
@@ -211,6 +217,9 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
             finished = fraction >= 1
             if learner.step and (finished or learner.step % config.val_every == 0):
                 judge_losses()
+                if not can_resume:  # a run that is killed with a best.pth can be resumed
+                    save_last()
+                    can_resume = True
                 val_psnr = validate(learner.averaged, data.val_images, config.val_sigma, world)
                 if whole is not None and float_psnr is None:
                     float_psnr = validate(whole.network, data.val_images, config.val_sigma, world)
@@ -219,8 +228,9 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
                     pictures = samples.draw(learner.averaged, world.device, learner.step)
                     metrics.write_pictures(learner.step, pictures)
                     log.info("step %d: validation PSNR %.3f dB", learner.step, val_psnr)
-                if not val_psnr <= best_psnr:  # nan is better than no file
-                    best_psnr = val_psnr
+                # What is no number is better than no file, and worse than any number.
+                if val_psnr > best_psnr or best_psnr == -math.inf:
+                    best_psnr = -math.inf if math.isnan(val_psnr) else val_psnr
                     with world.together():
                         if world.is_main:
                             directory.save_best(learner.averaged.state_dict(), card())
@@ -265,6 +275,7 @@ def train(  # noqa: C901, PLR0912, PLR0915  (flat on purpose: reads top to botto
             if agreed:
                 raise KeyboardInterrupt
         save_last()
+        require_result(val_psnr, best_psnr, learner.step, learner.learned, directory.best)
         if world.is_main:
             if float_psnr is not None and val_psnr is not None:
                 log.info(
@@ -293,39 +304,6 @@ def _steps_of(config: TrainConfig, data: TrainingData) -> int | None:
         return config.steps
     assert data.sampler.patches_per_epoch is not None  # checked when loaded: a store
     return config.epochs * max(1, data.sampler.patches_per_epoch // config.batch)
-
-
-def _load_start(config: TrainConfig, directory: RunDirectory, resume: bool) -> Checkpoint | None:
-    """Load what the run begins with: its own last.pth, another checkpoint, or nothing."""
-    source = directory.last if resume else resolve_model(config.init) if config.init else None
-    if source is None:
-        return None
-    start = load_checkpoint(source)
-    if start.network.channels != config.channels:
-        raise TrainingError(
-            f"{source}: has {start.network.channels} channels, the run {config.channels}."
-        )
-    if not resume and isinstance(start.network, QuantizedADNet):
-        raise UsageError(
-            f"{config.init}: is an int8 model. Give --init the float one that it was made from."
-        )
-    if resume:
-        if start.training is None:
-            raise TrainingError(f"{source}: holds weights only, no training state to resume.")
-        if "learner" not in start.training:
-            raise TrainingError(
-                f"{source}: written by an older adnet. Start a new run with --init {source}."
-            )
-        refuse_changes(start.training["config"], config, source)
-    return start
-
-
-def _quantized(config: TrainConfig, data: TrainingData, world: World, network: ADNet) -> ADNet:
-    """Quantise the network to begin with, alike in every worker."""
-    alone = World(world.device)
-    noisy = [make_batch(config, data, alone, step)[0]
-             for step in range(-(-_CALIBRATION_PATCHES // config.batch))]  # fmt: skip
-    return quantized_from(network.to(world.device), noisy, config.weight_bits)
 
 
 def _refuse_other_data(expected: str, data: TrainingData, checkpoint: Path) -> None:

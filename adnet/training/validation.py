@@ -27,6 +27,9 @@ def validate(
         network: in evaluation mode.
         sigma: noise added to clean images, on the 0-255 scale (published protocol); pairs bring
             their own noise.
+
+    Returns:
+        NaN, or infinity with either sign, where the network's results are not finite or perfect.
     """
 
     @torch.inference_mode()
@@ -36,12 +39,13 @@ def validate(
         return result
 
     results = torch.zeros(len(images), device=world.device)
-    for index in range(world.rank, len(images), world.size):
-        image = images[index]
-        clean = from_levels(image.clean)
-        if image.noisy is None:
-            results[index] = evaluate(denoise, [clean], sigma)[0].psnr
-        else:
-            denoised = denoise(from_levels(image.noisy))
-            results[index] = psnr(clean, np.clip(denoised, 0.0, 1.0))
+    with np.errstate(invalid="ignore"):  # the result tells it
+        for index in range(world.rank, len(images), world.size):
+            image = images[index]
+            clean = from_levels(image.clean)
+            if image.noisy is None:
+                results[index] = evaluate(denoise, [clean], sigma)[0].psnr
+            else:
+                denoised = denoise(from_levels(image.noisy))
+                results[index] = psnr(clean, np.clip(denoised, 0.0, 1.0))
     return float(np.mean(world.sum(results).tolist()))

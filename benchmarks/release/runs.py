@@ -18,6 +18,7 @@ from adnet.errors import UsageError
 from adnet.models.shipped import pretrained_models
 from adnet.training.config import TrainConfig, refuse_changes
 from adnet.training.progress import TrainProgress
+from adnet.training.run_log import read_metrics
 from adnet.training.start import Show, run_training
 
 log = logging.getLogger(__name__)
@@ -57,9 +58,8 @@ class Run:
         reached = 0
         metrics = self.path / "metrics.jsonl"
         if metrics.exists():
-            for line in metrics.read_text("utf-8").splitlines():
-                if line.endswith("}"):
-                    reached = json.loads(line)["step"]
+            for row in read_metrics(metrics):
+                reached = row["step"]
         return f"{reached} of {steps} steps"
 
     def settings(self, folders: Mapping[str, Path], device: str) -> TrainConfig:

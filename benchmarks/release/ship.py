@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,6 +40,7 @@ from adnet.models.shipped import WEIGHTS, pretrained_models
 from adnet.runtime.denoiser import Denoiser
 from adnet.training.command import train_command
 from adnet.training.judge import Judgement, ValidationSet, judge, validation_set
+from adnet.training.run_log import read_metrics
 
 DATA_TERMS = {
     "BSD432": "Berkeley segmentation data set (BSDS500) without the 68 test images; published for "
@@ -230,8 +232,11 @@ def training_record(card: ModelCard, run: Path) -> dict[str, Any]:
         record["data_terms"] = data_terms(card.training)
     metrics = run / "metrics.jsonl"
     if metrics.is_file():
-        rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-        record["curve"] = [[r["step"], round(r["val_psnr"], 4)] for r in rows if "val_psnr" in r]
+        record["curve"] = [
+            [row["step"], round(row["val_psnr"], 4)]
+            for row in read_metrics(metrics)
+            if math.isfinite(row.get("val_psnr", math.nan))
+        ]
     return record
 
 

@@ -3,12 +3,15 @@
 import gc
 import hashlib
 import http.server
+import io
 import json
 import threading
 import warnings
 
+import numpy as np
 import pytest
 from conftest import assert_clean_error
+from PIL import Image
 
 from adnet.data import datasets
 from adnet.data.datasets import DATASETS, fetch
@@ -50,7 +53,22 @@ class Server:
         self._server.server_close()
 
 
-CONTENTS = {f"{number:02}.png": f"image {number}".encode() * 500 for number in range(1, 13)}
+def picture(level, kind="PNG"):
+    content = io.BytesIO()
+    pixels = np.random.default_rng(level).integers(0, 256, (40, 50), np.uint8)
+    Image.fromarray(pixels).save(content, kind)
+    return content.getvalue()
+
+
+CONTENTS = {f"{number:02}.png": picture(number) for number in range(1, 13)}
+PAGES = {
+    "html": b"<!DOCTYPE html><html>Please log in</html>",
+    "empty": b"",
+    "text": b"404: Not Found",
+    "cut": CONTENTS["03.png"][:300],
+    "json": b'{"error": "rate limit"}',
+}
+"""What comes in place of an image, with status 200."""
 
 
 @pytest.fixture
@@ -125,12 +143,70 @@ def test_an_interrupted_file_without_a_known_checksum_is_not_kept(server, tmp_pa
 def test_files_put_there_by_hand_are_kept(server, tmp_path):
     folder = tmp_path / "s"
     folder.mkdir()
-    (folder / "01.png").write_bytes(b"by hand")
+    by_hand = picture(99)
+    (folder / "01.png").write_bytes(by_hand)
     server.broken["05.png"] = "missing"
     with pytest.raises(FetchError):
         fetch("Set12", folder, mirror=server.address)
-    assert (folder / "01.png").read_bytes() == b"by hand"
+    assert (folder / "01.png").read_bytes() == by_hand
     assert "01.png" not in server.requests
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets
+@pytest.mark.parametrize("what", PAGES)
+def test_a_page_in_place_of_an_image_is_not_kept(server, tmp_path, what):
+    page = PAGES[what]
+    server.contents = CONTENTS | {"03.png": page}
+    with pytest.raises(FetchError) as told:
+        fetch("Set12", tmp_path / "s", mirror=server.address)
+    said = f"03.png gave no image that can be read, but {len(page)} bytes that begin with"
+    assert said in str(told.value)
+    assert repr(page[:40]) in str(told.value)
+    assert {path.suffix for path in (tmp_path / "s").iterdir()} <= {".png", ""}
+    assert not (tmp_path / "s" / "03.png").exists()
+    sums = tmp_path / "s" / "SHA256SUMS"
+    assert not sums.exists() or "03.png" not in sums.read_text()
+    server.contents = CONTENTS
+    fetch("Set12", tmp_path / "s", mirror=server.address)
+    assert contents(tmp_path / "s") == CONTENTS
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets
+@pytest.mark.parametrize("what", ["html", "cut"])
+@pytest.mark.parametrize("recorded", ["its own", "none", "the image's"])
+def test_a_page_that_was_kept_once_is_replaced(server, tmp_path, what, recorded):
+    """By an earlier version, or put there: neither it nor its sum is believed."""
+    folder = fetch("Set12", tmp_path / "s", mirror=server.address)
+    (folder / "03.png").write_bytes(PAGES[what])
+    sums = dict(reversed(line.split()) for line in (folder / "SHA256SUMS").read_text().splitlines())
+    if recorded == "its own":
+        sums["03.png"] = hashlib.sha256(PAGES[what]).hexdigest()
+    elif recorded == "none":
+        del sums["03.png"]
+    (folder / "SHA256SUMS").write_text("".join(f"{sums[one]}  {one}\n" for one in sums))
+    server.requests.clear()
+    server.broken["03.png"] = "missing"
+    with pytest.raises(FetchError, match="cannot download"):
+        fetch("Set12", folder, mirror=server.address)
+    assert (folder / "03.png").read_bytes() == PAGES[what]
+    server.broken.clear()
+    fetch("Set12", folder, mirror=server.address)
+    assert set(server.requests) == {"03.png"}
+    assert contents(folder) == CONTENTS
+    digest = hashlib.sha256(CONTENTS["03.png"]).hexdigest()
+    assert f"{digest}  03.png" in (folder / "SHA256SUMS").read_text()
+
+
+def test_a_sum_of_a_first_download_is_told_from_a_published_one(server, tmp_path, pinned):
+    server.broken["12.png"] = "damaged"
+    with pytest.raises(FetchError) as told:
+        fetch("Set12", tmp_path / "s", mirror=server.address)
+    assert "SHA256SUMS" not in str(told.value)
+    (tmp_path / "k").mkdir()
+    (tmp_path / "k" / "SHA256SUMS").write_text(f"{'0' * 64}  kodim01.png\n")
+    server.contents = {f"kodim{number:02}.png": picture(number) for number in range(1, 25)}
+    with pytest.raises(FetchError, match="SHA256SUMS has of the first download.*take its line out"):
+        fetch("Kodak24", tmp_path / "k", mirror=server.address)
 
 
 def test_unknown_sets_are_named():

@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from conftest import assert_clean_error
 from PIL import Image
 
 from adnet.data import cli as cli_data
@@ -10,6 +11,7 @@ from adnet.data.pairs import hold_out_scenes, holds_pairs, load_pairs, scene_of,
 from adnet.errors import TrainingError, UsageError
 from adnet.images.levels import WHITE
 from adnet.models.checkpoint import load_checkpoint
+from adnet.training import cli as cli_train
 from adnet.training.config import TrainConfig
 from adnet.training.data import load_training_data, make_batch
 from adnet.training.start import run_training
@@ -146,6 +148,83 @@ def test_a_split_shares_no_scene(linked, tmp_path, scenes, monkeypatch, cli_here
         split_pairs(flat, tmp_path)
     with pytest.raises(TrainingError, match="too few scenes"):
         split_pairs(tmp_path / "flat-val", tmp_path / "again")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "side"),
+    [
+        ("noisy/a.png", "noisy/a.bmp", "noisy"),
+        ("clean/a.png", "clean/a.bmp", "clean"),
+        ("a_real.png", "a_real.bmp", "noisy"),
+        ("a_mean.png", "a_mean.bmp", "clean"),
+        ("b/a_noisy.png", "b/a_noisy.bmp", "noisy"),
+        ("a_clean.png", "a_clean.bmp", "clean"),
+        ("a_real.png", "a_noisy.png", "noisy"),
+        ("a_mean.png", "clean/a.png", "clean"),
+    ],
+)
+def test_two_images_of_one_name_are_refused(tmp_path, scenes, one, other, side):
+    """Not one of them taken in silence."""
+    counterpart = {"noisy": "clean/a.png", "clean": "noisy/a.png"}[side]
+    if one.startswith("b/"):
+        counterpart = "b/a_clean.png"
+    for name in (one, other, counterpart):
+        write(tmp_path / name, scenes[0][0])
+    with pytest.raises(TrainingError, match=f"are both the {side} image of '") as told:
+        load_pairs(tmp_path, 3)
+    assert one in str(told.value)
+    assert other in str(told.value)
+    (tmp_path / other).unlink()
+    assert len(load_pairs(tmp_path, 3)) == 1
+
+
+@pytest.mark.parametrize("layout", ["polyu", "folders", "polyu and photos", "folders, not all"])
+@pytest.mark.parametrize("place", ["data", "val", "prepare", "prepare --val"])
+def test_pairs_are_not_learned_as_clean_images(
+    cli_here, tmp_path, polyu, scenes, make_image, layout, place
+):
+    pairs = polyu
+    if layout.startswith("folders"):
+        pairs = tmp_path / "two"
+        for index, (noisy, clean) in enumerate(scenes):
+            write(pairs / "noisy" / f"{index}.png", noisy)
+            write(pairs / "clean" / f"{index}.bmp", clean)
+    if layout == "polyu and photos":
+        make_image(pairs / "photo.png")
+    if layout == "folders, not all":
+        (pairs / "noisy" / "0.png").unlink()
+    for index in range(2):
+        make_image(tmp_path / "photos" / f"{index}_clean.png", seed=index)
+        make_image(tmp_path / "photos" / f"other{index}_noisy.png", seed=index + 5)  # no pair
+    common = ["--patch", 16, "--val-images", 1]
+    photos = tmp_path / "photos"
+    if place.startswith("prepare"):
+        where = [pairs] if place == "prepare" else [photos, "--val", pairs]
+        arguments = ["prepare", *where, "-o", tmp_path / "h5", *common]
+        result = cli_here(cli_data.main, "adnet-data", *arguments)
+    else:
+        where = [photos, pairs] if place == "data" else [photos, "--val", pairs]
+        arguments = [*where, "-o", tmp_path / "run", "--steps", 1, *common]
+        result = cli_here(cli_train.main, "adnet-train", *arguments)
+    count = 3 if layout == "folders, not all" else 4
+    assert_clean_error(result, 2, f"{pairs}: holds pairs", f"({count}, such", "--pairs")
+    if place == "prepare":  # the clean ones alone, and names that only look so
+        result = cli_here(
+            cli_data.main, "adnet-data", "prepare", photos, "-o", tmp_path / "h5", *common
+        )
+        assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("output", ["polyu", "polyu/parts", "link", "polyu/../polyu", "."])
+def test_the_parts_of_a_split_never_lie_among_its_pairs(
+    cli_here, tmp_path, polyu, output, monkeypatch
+):
+    (tmp_path / "link").symlink_to(polyu)
+    monkeypatch.chdir(polyu if output == "." else tmp_path)
+    folder = "." if output == "." else "polyu"
+    result = cli_here(cli_data.main, "adnet-data", "split-pairs", folder, "-o", output)
+    assert_clean_error(result, 2, "taken for more pairs")
+    assert len(list(polyu.rglob("*"))) == 8
 
 
 def test_pairs_are_told_from_clean_images(tmp_path, polyu, scenes):

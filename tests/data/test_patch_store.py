@@ -10,13 +10,16 @@ import torch
 from conftest import assert_clean_error
 from PIL import Image
 
+from adnet.data.cli import main as data_main
 from adnet.data.patch_store import StoreOptions, prepare_stores, read_images, read_patches
 from adnet.errors import ImageError, TrainingError, UsageError
 from adnet.images.levels import WHITE, from_levels
 from adnet.models.checkpoint import load_checkpoint
 from adnet.training.cli import main
-from adnet.training.config import TrainConfig
+from adnet.training.command import train_command
+from adnet.training.config import TrainConfig, refuse_changes
 from adnet.training.data import load_training_data
+from adnet.training.recipes import make_config
 from adnet.training.start import run_training
 
 
@@ -171,9 +174,11 @@ def test_a_store_beside_images_is_not_guessed(photos, tmp_path, make_image):
     # Pairs are never in a store.
     for kind in ("noisy", "clean"):
         make_image(photos / kind / "a.png")
+        make_image(tmp_path / "val" / kind / "b.png", seed=1)
     pairs = TrainConfig(
-        data=(str(photos),), noise="pairs", scales=(1.0,), steps=2, patch=16, val=(str(photos),)
-    )
+        data=(str(photos),), noise="pairs", scales=(1.0,), steps=2, patch=16,
+        val=(str(tmp_path / "val"),),
+    )  # fmt: skip
     assert load_training_data(pairs, torch.device("cpu")).description == "1 pairs"
     with pytest.raises(UsageError, match="--val-images 0"):
         dataclasses.replace(pairs, val=(), val_images=0)
@@ -201,8 +206,10 @@ def test_training_refuses_unfit_stores(cli_here, photos, tmp_path, arguments, st
     assert not (tmp_path / "run").exists()
 
 
-def test_program_prepares(cli, photos, tmp_path):
-    result = cli("adnet-data", "prepare", photos, "-o", tmp_path / "h5", "--val", photos)
+def test_program_prepares(cli, photos, tmp_path, make_image):
+    for index in range(4):
+        make_image(tmp_path / "val" / f"{index}.png", seed=10 + index)
+    result = cli("adnet-data", "prepare", photos, "-o", tmp_path / "h5", "--val", tmp_path / "val")
     assert result.returncode == 0, result.stderr
     assert "patches of 50x50, mode S" in result.stdout
     assert len(read_images(tmp_path / "h5" / "val.h5")) == 4
@@ -216,9 +223,74 @@ def test_program_prepares(cli, photos, tmp_path):
         (["photos", "--mode", "X"], 2, "'S', 'B'"),
         (["photos", "--scales", "1,2"], 2, "scales must lie in 0..1"),
         (["photos", "--channels", "4"], 2, "'1', '3'"),
+        (["photos", "--seed", "-1", "--mode", "B"], 2, "seed must not be negative"),
+        (["photos", "--patch", "-1"], 2, "patch must be at least 8"),
+        (["photos", "--scales", "nan"], 2, "scales must lie in 0..1"),
     ],
 )
 def test_program_refuses_bad_input(cli, photos, tmp_path, arguments, status, part):
     result = cli("adnet-data", "prepare", *arguments, "-o", "h5", cwd=tmp_path)
     assert_clean_error(result, status, part)
     assert not (tmp_path / "h5").exists()
+
+
+@pytest.mark.parametrize("count", ["0", "-1"])
+def test_a_store_has_images_to_validate_on(cli_here, photos, tmp_path, make_image, count):
+    make = ["adnet-data", "prepare", photos, "-o", tmp_path / "h5", "--val-images", count]
+    result = cli_here(data_main, *make)
+    assert_clean_error(result, 2, "--val-images: hold out at least 1")
+    assert not (tmp_path / "h5").exists()
+    make_image(tmp_path / "val" / "v.png", seed=9)
+    assert cli_here(data_main, *make, "--val", tmp_path / "val").returncode == 0
+    # As an earlier version made it, and one in ModelZoo's layout.
+    for group in (True, False):
+        with h5py.File(tmp_path / "h5" / "val.h5", "w") as file:
+            if group:
+                file.create_group("images")
+        for more in ([], ["--val", tmp_path / "h5" / "val.h5"]):
+            result = cli_here(
+                main, "adnet-train", tmp_path / "h5", "-o", tmp_path / "run", "--steps", 1, *more
+            )
+            assert_clean_error(result, 1, "holds no image" if group else "an empty HDF5 file")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("data", ["h5", "h5/train.h5"])
+def test_what_changes_nothing_with_a_store_is_refused(photos, tmp_path, monkeypatch, data):
+    prepare_stores(photos, tmp_path / "h5", options())
+    monkeypatch.chdir(tmp_path)
+    for given in ({"scales": (1.0,)}, {"val_images": 3}, {"val_images": 0}):
+        (name,) = given
+        flag = f"--{name.replace('_', '-')}"
+        with pytest.raises(UsageError, match=f"{flag} has no effect with a store"):
+            make_config([data], steps=1, **given)
+        assert make_config(["photos"], steps=1, **given | {"val": ("photos",)})
+    config = make_config([data], steps=1)
+    # A run from when they were let pass goes on; its line names them no more.
+    before = config.to_dict() | {"scales": [1.0], "val_images": 3, "data": ["train.h5"]}
+    refuse_changes(before, config, tmp_path)
+    assert train_command(before) == "adnet-train train.h5 -o RUN --steps 1"
+    with pytest.raises(UsageError, match="scales was"):
+        refuse_changes(before, make_config(["photos"], steps=1), tmp_path)
+
+
+@pytest.mark.parametrize("val", ["h5", "h5/val.h5"])
+@pytest.mark.parametrize("data", ["others", "lone.h5"])
+def test_a_store_is_validated_on_by_its_folder_or_its_file(
+    photos, tmp_path, monkeypatch, make_image, val, data
+):
+    prepare_stores(photos, tmp_path / "h5", options(val_images=2))
+    monkeypatch.chdir(tmp_path)
+    for index in range(2):
+        make_image(tmp_path / "others" / f"{index}.png", size=(60, 60), seed=20 + index)
+    (tmp_path / "lone.h5").write_bytes((tmp_path / "h5" / "train.h5").read_bytes())
+    config = make_config([data], steps=1, val=(val,))
+    assert len(load_training_data(config, torch.device("cpu")).val_images) == 2
+    make_image(tmp_path / "h5" / "image.png", size=(60, 60), seed=30)
+    if val == "h5":
+        with pytest.raises(UsageError, match=r"val\.h5, and 1 images: which are meant\? Give"):
+            load_training_data(config, torch.device("cpu"))
+    (tmp_path / "h5" / "image.png").unlink()
+    (tmp_path / "h5" / "val.h5").unlink()
+    with pytest.raises((UsageError, TrainingError), match="no image in this|no such HDF5 store"):
+        load_training_data(config, torch.device("cpu"))

@@ -207,11 +207,21 @@ def test_python_callers_get_the_same_rules(given, part):
 
 def test_what_is_left_out_is_completed():
     assert make_config(["a"], steps=1, sigma=(15.0, 15.0)).val_sigma == 15
-    assert make_config(["a"], steps=1, sigma=(15.0, 30.0)).val_sigma == DEFAULTS["val_sigma"]
     assert make_config(["a"], steps=1, noise="pairs").scales == (1.0,)
     assert make_config(["a"], "paper", max_minutes=3.0).epochs is None
     assert make_config(["a"], "modelzoo", precision="fp32").loss_scale is None
     assert make_config(["a"], "cpu", quantize="int8", init="gray-25").optimizer == "adam"
+
+
+@pytest.mark.parametrize(
+    ("sigma", "level"),
+    [((0, 55), 25), ((15, 30), 25), ((25, 25), 25), ((15, 15), 15), ((50, 50), 50), ((0, 15), 15),
+     ((30, 70), 30), ((0, 25), 25), ((25, 75), 25), ((0, 0), 0), ((255, 255), 255)],
+)  # fmt: skip
+def test_what_is_validated_at_is_trained_for(sigma, level):
+    """Unless another level is given."""
+    assert make_config(["a"], steps=1, sigma=sigma).val_sigma == level
+    assert make_config(["a"], steps=1, sigma=sigma, val_sigma=7.0).val_sigma == 7
 
 
 @pytest.mark.parametrize(

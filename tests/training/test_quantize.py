@@ -18,6 +18,7 @@ from adnet.models.checkpoint import load_checkpoint
 from adnet.models.network import fold_batch_norm
 from adnet.models.quantized import QuantizedADNet
 from adnet.models.shipped import WEIGHTS
+from adnet.training import initial
 from adnet.training import train as loop
 from adnet.training.cli import main
 from adnet.training.learner import Learner, level_weights
@@ -175,9 +176,9 @@ def test_every_worker_begins_alike(config, monkeypatch):
 
     data = load_training_data(config, torch.device("cpu"))
     network = load_checkpoint(WEIGHTS / "gray-25.onnx").network
-    monkeypatch.setattr(loop, "_CALIBRATION_PATCHES", 2)
+    monkeypatch.setattr(initial, "_CALIBRATION_PATCHES", 2)
     one, other = (
-        loop._quantized(config, data, World(torch.device("cpu"), rank, 2), network).state_dict()
+        initial._quantized(config, data, World(torch.device("cpu"), rank, 2), network).state_dict()
         for rank in (0, 1)
     )
     assert all(torch.equal(one[key], other[key]) for key in one)

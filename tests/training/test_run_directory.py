@@ -1,17 +1,21 @@
 import errno
 import json
 import shutil
+from contextlib import ExitStack
 
 import pytest
 import torch
 
+from adnet.benchmarks.release.ship import training_record
 from adnet.errors import UsageError
 from adnet.models.card import ModelCard
 from adnet.models.checkpoint import load_checkpoint
 from adnet.models.network import ADNet
 from adnet.training import run_directory
+from adnet.training.config import TrainConfig
+from adnet.training.report import write_report
 from adnet.training.run_directory import RunDirectory
-from adnet.training.run_log import RunLog
+from adnet.training.run_log import RunLog, read_metrics
 
 WEIGHTS = ADNet(1).state_dict()
 CARD = ModelCard(1)
@@ -86,8 +90,6 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
 
 
 def test_metrics_on_a_full_disk_cost_a_line_not_the_run(tmp_path, monkeypatch, caplog):
-    from contextlib import ExitStack
-
     with ExitStack() as stack:
         log = RunLog(tmp_path, 0, stack)
         log.write(1, loss=0.5)
@@ -111,3 +113,52 @@ def test_a_run_is_neither_overwritten_nor_resumed_by_accident(tmp_path):
     directory.check(resume=True)
     with pytest.raises(UsageError, match="Add --resume"):
         directory.check(resume=False)
+
+
+@pytest.mark.parametrize("name", ["last.pth", "best.pth", "step-00000005.pth"])
+def test_no_checkpoint_of_an_earlier_run_is_replaced(tmp_path, name):
+    (tmp_path / name).write_bytes(b"precious")
+    with pytest.raises(UsageError, match="choose another -o|Choose another -o"):
+        RunDirectory(tmp_path).check(resume=False)
+
+
+JUNK = {
+    "torn": b'{"step": 4, "los',
+    "glued": b'{"step": 4, "lo{"step": 5, "loss": 0.1}',
+    "end": b'ss": 0.25}',
+    "not UTF-8": b'{"step": 4, "l\xff\xfe": 0.1}',
+    "nothing written": b"\0" * 40,
+    "empty": b"",
+    "a list": b"[4]",
+    "a number": b"4",
+    "no step": b'{"loss": 0.1}',
+    "a word for a step": b'{"step": "four"}',
+    "a word for a loss": b'{"step": 4, "loss": "low"}',
+    "nested": b'{"step": 4, "loss": {"a": 1}}',
+    "deep": b"[" * 100_000,
+}
+"""Lines that a crash or a full disk may leave."""
+
+
+@pytest.mark.parametrize("at", ["first", "between", "last", "last, without its end"])
+@pytest.mark.parametrize("kind", JUNK)
+def test_a_line_that_is_no_metric_costs_that_line(tmp_path, kind, at):
+    """To whoever reads it: the run that goes on, its page, and the record of what is shipped."""
+    good = [
+        b'{"step": 2, "val_psnr": 30.5}',
+        b'{"step": 3, "loss": 0.5}',
+        b'{"step": 9, "loss": 1}',
+    ]
+    lines = list(good)
+    lines.insert({"first": 0, "between": 1}.get(at, 3), JUNK[kind])
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"\n".join(lines) + (b"" if at.endswith("end") else b"\n"))
+    assert read_metrics(path) == [json.loads(line) for line in good]
+    (tmp_path / "config.json").write_text(json.dumps(TrainConfig(data=("x",), steps=9).to_dict()))
+    assert "30.500 dB" in write_report(tmp_path).read_text("utf-8")
+    assert training_record(CARD, tmp_path)["curve"] == [[2, 30.5]]
+    with ExitStack() as stack:
+        RunLog(tmp_path, 3, stack).write(4, loss=0.25)
+    assert path.read_text() == (
+        '{"step": 2, "val_psnr": 30.5}\n{"step": 3, "loss": 0.5}\n{"step": 4, "loss": 0.25}\n'
+    )

@@ -1,6 +1,9 @@
+import copy
 import dataclasses
 import json
 import signal
+from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,9 +12,11 @@ from conftest import assert_clean_error
 from adnet.errors import TrainingError, UsageError
 from adnet.models.checkpoint import load_checkpoint
 from adnet.models.shipped import WEIGHTS
+from adnet.training import benchmark
 from adnet.training import train as loop
 from adnet.training.cli import main
-from adnet.training.config import TrainConfig
+from adnet.training.config import FIELDS, TrainConfig
+from adnet.training.learner import Learner
 from adnet.training.world import World
 
 
@@ -46,7 +51,9 @@ def test_a_run_leaves_everything_that_is_promised(config, tmp_path):
     progress = []
     best = train(config, tmp_path / "run", on_progress=progress.append)
     names = {path.name.split(".")[0] for path in (tmp_path / "run").iterdir()}
-    assert names == {"best", "last", "config", "metrics", "events", "samples", "report"}
+    assert names == {
+        "best", "last", "step-00000003", "config", "metrics", "events", "samples", "report",
+    }  # fmt: skip
     loaded = load_checkpoint(best)
     assert loaded.card.sigma_range == (0.0, 55.0)
     assert loaded.card.training["steps"] in (3, 6)
@@ -84,6 +91,59 @@ def test_resume_is_exact(config, tmp_path, stop_at):
     assert [line["step"] for line in lines if "val_psnr" in line] == [3, 6]
 
 
+def test_a_run_that_is_killed_with_a_best_checkpoint_can_be_resumed(config, tmp_path):
+    train(config, tmp_path / "straight")
+
+    class Killed(BaseException):
+        pass
+
+    def kill(progress):
+        if progress.step == 4:  # one validation, and no save by time, is behind it
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(config, tmp_path / "run", on_progress=kill)
+    assert (tmp_path / "run" / "best.pth").exists()
+    train(config, tmp_path / "run", resume=True)
+    for name in ("last.pth", "best.pth"):
+        expected, got = weights(tmp_path / "straight" / name), weights(tmp_path / "run" / name)
+        assert all(torch.equal(expected[key], got[key]) for key in expected)
+
+
+@pytest.mark.parametrize("stopped_at", [4, None])
+@pytest.mark.parametrize("how", ["missing", "empty", "cut", "other", "folder", "fine"])
+def test_a_resumed_run_ends_with_a_best_checkpoint(
+    config, tmp_path, monkeypatch, caplog, how, stopped_at
+):
+    """Whatever became of the one that there was; a later, worse one is better than none."""
+    found = iter([40.0, 20.0, 20.0])
+    monkeypatch.setattr(loop, "validate", lambda *_: next(found))
+
+    def interrupt(progress):
+        if progress.step == stopped_at:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt) if stopped_at else nullcontext():
+        train(config, tmp_path / "run", on_progress=interrupt)
+    best = tmp_path / "run" / "best.pth"
+    whole = best.read_bytes()
+    best.unlink()
+    if how == "folder":
+        best.mkdir()
+    elif how == "other":
+        torch.save({"a": torch.zeros(1)}, best)
+    elif how != "missing":
+        content = {"empty": b"", "cut": whole[:9000], "fine": whole}[how]
+        best.write_bytes(content)
+    if how == "folder":
+        with pytest.raises(OSError, match="best.pth"):
+            train(config, tmp_path / "run", resume=True)
+        return
+    assert train(config, tmp_path / "run", resume=True) == best
+    assert load_checkpoint(best).card.training["val_psnr"] == (40 if how == "fine" else 20)
+    assert ("missing or damaged" in caplog.text) == (how != "fine")
+
+
 def test_resume_with_other_settings_names_them(config, tmp_path):
     train(config, tmp_path / "run")
     changed = dataclasses.replace(config, lr=5e-4, batch=4, val_every=9)
@@ -95,7 +155,7 @@ def test_resume_with_other_settings_names_them(config, tmp_path):
 
 def test_training_learns(folder, tmp_path):
     config = TrainConfig(
-        data=(str(folder),), val=(str(folder),), patch=32, batch=4, steps=40, warmup_steps=5,
+        data=(str(folder),), val_images=1, patch=32, batch=4, steps=40, warmup_steps=5,
         lr=2e-3, sigma=(25.0, 25.0), val_every=40, log_every=10, ema=0.9,
     )  # fmt: skip
     train(config, tmp_path / "run")
@@ -134,6 +194,46 @@ def test_time_budget_ends_the_run(config, tmp_path):
     assert load_checkpoint(tmp_path / "run" / "best.pth").card.training["steps"] >= 1
 
 
+NAN, INF = float("nan"), float("inf")
+NONSENSE = {
+    "lr": (0.0, -1.0, NAN, INF),
+    "weight_decay": (-1.0, NAN, INF),
+    "momentum": (-0.1, 1.0, 2.0, NAN, INF),
+    "warmup_steps": (-1,),
+    "seed": (-1, 2**63),
+    "clip_norm": (-1.0, 0.0, NAN, INF),
+    "loss_scale": (-1.0, NAN, INF),
+    "max_minutes": (0.0, -1.0, NAN, INF),
+    "save_minutes": (0.0, -1.0, NAN, INF),
+    "sigma": ((NAN, NAN), (0.0, INF)),
+    "val_sigma": (NAN, -1.0, 256.0),
+    "scales": ((NAN,), (0.0,), (-1.0,)),
+    "decay": (0.0, NAN, 2.0),
+    "final_lr_ratio": (-1.0, NAN, INF),
+    "ema": (-0.1, 1.0, NAN),
+    "patch": (0, 7, -8),
+    "batch": (0, -1),
+    "steps": (0, -1),
+    "keep": (0,),
+    "save_every": (0, -1),
+    "val_every": (0, -1),
+    "log_every": (0, -1),
+    "val_images": (-1,),
+}
+"""Values that no run can have, of every field of numbers."""
+
+
+def test_every_number_has_its_range():
+    """But those that tests of their own refuse."""
+    fields = [one for one in FIELDS.values() if one.kind in (int, float) or one.numbers]
+    assert {one.name for one in fields} - NONSENSE.keys() == {"epochs", "milestones"}
+
+
+def test_the_largest_seed_trains(config, tmp_path):
+    seeded = dataclasses.replace(config, seed=2**63 - 1, steps=2)
+    train(seeded, tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -151,6 +251,11 @@ def test_time_budget_ends_the_run(config, tmp_path):
         ({"precision": "fp8"}, "precision must be one of fp32, bf16, fp16"),
         ({"loss_scale": 8.0}, "a loss scale is for precision fp16"),
         ({"epochs": 2}, "--steps or --epochs, not both"),
+        *(
+            ({name: value}, f"{name.replace('_', ' ')} must ")
+            for name, values in NONSENSE.items()
+            for value in values
+        ),
     ],
 )
 def test_impossible_settings_are_refused(config, change, message):
@@ -165,7 +270,7 @@ def test_impossible_settings_are_refused(config, change, message):
         (["empty", "-o", "run", "--steps", "1"], 2, "no image"),
         (["bad", "-o", "run", "--steps", "1"], 1, "text.png: not an image"),
         (["data", "-o", "run", "--steps", "1"], 1, "too few to hold out 8"),
-        (["data", "-o", "run", "--steps", "1", "--val", "data", "--patch", "99"], 1, "99x99"),
+        (["data", "-o", "run", "--steps", "1", "--val-images", "1", "--patch", "99"], 1, "99x99"),
         (["data", "-o", "run"], 2, "give --steps, --epochs or"),
         (["data", "-o", "run", "--steps", "1", "--sigma", "300"], 2, "0..255"),
         (["data", "-o", "run", "--steps", "1", "--sigma", "a,b"], 2, "--sigma: expected 2 numbers"),
@@ -207,6 +312,52 @@ def test_program_measures_and_saves_nothing(cli, tmp_path, folder):
     assert result.returncode == 0, result.stderr
     assert "patches/s of 16x16 in total" in result.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+@pytest.mark.parametrize(
+    ("more", "network", "taught"),
+    [
+        ({}, "ADNet", False),
+        ({"init": "gray-blind"}, "ADNet", False),
+        ({"init": "gray-blind", "quantize": "int8"}, "QuantizedADNet", True),
+    ],
+)
+def test_what_is_measured_is_what_would_be_trained(config, monkeypatch, more, network, taught):
+    made = []
+
+    class Watched(Learner):
+        def __init__(self, *args):
+            super().__init__(*args)
+            state = copy.deepcopy(self.averaged.state_dict())
+            made.append((type(self.averaged).__name__, self._teacher is not None, state))
+
+    config = dataclasses.replace(config, steps=1, **more)
+    for module in (benchmark, loop):
+        monkeypatch.setattr(module, "Learner", Watched)
+    benchmark.benchmark_training(config, None)
+    train(config, Path(config.data[0]).parent / "run")
+    (*measured, before), (*trained, after) = made
+    assert measured == trained == [network, taught]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    shipped = weights(WEIGHTS / "gray-blind.onnx")["conv3.weight"]
+    begun = torch.equal(before["conv3.weight"], shipped)
+    assert begun == ("init" in more)
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "part"),
+    [
+        (["--init", "none.pth"], 2, "none.pth"),
+        (["--init", "color-blind"], 1, "has 3 channels, the run 1"),
+        (["--init", "gray-25-int8", "--quantize", "int8"], 2, "int8"),
+        (["--quantize", "int8"], 2, "give --init"),
+    ],
+)
+def test_a_measurement_refuses_what_training_would(cli_here, folder, tmp_path, more, status, part):
+    common = [folder, "--batch", 2, "--patch", 16, "--val-images", 1, *more]
+    for length in (["--benchmark", 1], ["--steps", 1, "-o", tmp_path / "run"]):
+        result = cli_here(main, "adnet-train", *common, *length, cwd=tmp_path)
+        assert_clean_error(result, status, part)
 
 
 @pytest.mark.slow

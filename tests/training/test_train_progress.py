@@ -1,5 +1,6 @@
 """What adnet-train says while it runs."""
 
+import dataclasses
 import logging
 import re
 import sys
@@ -29,8 +30,9 @@ def folder(tmp_path, make_image):
 @pytest.fixture
 def config(folder):
     return TrainConfig(
-        data=(str(folder),), val_images=1, patch=16, batch=2, steps=4, val_every=2, scales=(1.0,)
-    )
+        data=(str(folder),), val_images=1, patch=16, batch=2, steps=4, val_every=2, scales=(1.0,),
+        warmup_steps=0,
+    )  # fmt: skip
 
 
 def train(config, run, **options):
@@ -126,6 +128,19 @@ def test_first_line_lines_between_and_the_last_one(config, tmp_path, caplog):
     last = caplog.messages[-1]
     assert str(tmp_path / "run" / "best.pth") in last
     assert re.search(r"validation PSNR \d+\.\d{3} dB; the best, \d+\.\d{3} dB", last)
+
+
+@pytest.mark.parametrize(
+    ("sigma", "level", "warned"),
+    [((0, 15), 25, True), ((30, 70), 25, True), ((15, 15), 25, True), ((0, 55), 25, False),
+     ((25, 25), 25, False), ((0, 25), 25, False)],
+)  # fmt: skip
+def test_a_level_that_is_not_trained_for_is_told(config, tmp_path, caplog, sigma, level, warned):
+    config = dataclasses.replace(config, sigma=sigma, val_sigma=level, steps=1)
+    train(config, tmp_path / "run")
+    assert ("which is not trained for" in caplog.text) == warned
+    if warned:
+        assert f"validated at sigma {level}, which is not trained for ({sigma[0]} to" in caplog.text
 
 
 def test_a_terminal_gets_a_bar_and_no_lines(config, tmp_path, caplog, capsys, monkeypatch):
