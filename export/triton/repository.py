@@ -44,7 +44,7 @@ def write_repository(model: str, folder: Path, serving: Serving) -> Path:
             shutil.copyfile(_HERE / "tiles_client.py", staged / "client.py")
         config = config_text(serving, card.channels, "model.onnx")
         (version.parent / "config.pbtxt").write_text(config)
-        (staged / "README.md").write_text(readme(serving, card))
+        (staged / "README.md").write_text(readme(serving, card), encoding="utf-8")
         (staged / "Dockerfile").write_text(dockerfile(serving))
         (staged / "kserve.yaml").write_text(kserve_manifest(serving))
         if folder.exists():

@@ -1,5 +1,6 @@
 """Conversion to OM against a stand-in for ATC (tests/fakes/atc); no Ascend software here."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -168,6 +169,42 @@ def test_the_emitted_folder_makes_the_same_model(atc, model, tmp_path, options):
     assert again.returncode != 0
     with pytest.raises(UsageError, match="not empty"):
         emit(onnx, card, folder, "m", config())
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a b", "p$(touch INJECTED)", "`touch INJECTED`", "$HOME", "it's", 'a"b', "a\\\\b\\", "a\nb",
+     "two\n\nlines;touch INJECTED", "-x", "--help", "näme 名", "*", "~", "#", "a\x1b[2Jb",
+     os.fsdecode(b"\xff")],
+)  # fmt: skip
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_name_is_only_a_name_to_the_script_and_the_page(model, tmp_path, name, int8):
+    onnx, card, _ = model
+    card = dataclasses.replace(card, name=f"{name}\n\n    touch INJECTED")
+    folder = emit(onnx, card, tmp_path / "kit", name, config(), int8=int8)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for program in ("atc", "python3"):
+        (programs / program).write_text(
+            "#!/bin/sh\necho ATC run success\necho made > converted.om\ncp model.onnx deploy.onnx\n"
+        )
+        (programs / program).chmod(0o755)
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    result = subprocess.run(
+        ["bash", folder / "convert.sh"], cwd=tmp_path, capture_output=True, check=False,
+        env=os.environ | {"PATH": path, "ASCEND_OPP_PATH": "/"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert (folder / f"{name}.om").read_text() == "made\n"
+    assert (folder / f"{name}.om.log").exists()
+    assert not list(tmp_path.rglob("INJECTED"))
+    page = (folder / "README.md").read_bytes()
+    assert b"\n    touch INJECTED" not in page
+    command = next(line for line in page.splitlines() if b"--model" in line)
+    words = subprocess.run(
+        ["bash", "-c", b"printf '%s\\0' " + command], capture_output=True, check=True, cwd=tmp_path
+    )
+    assert words.stdout.split(b"\0")[5] == os.fsencode(f"{name}.om")
 
 
 def test_program_converts(cli, atc, checkpoint, tmp_path):
