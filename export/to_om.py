@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from adnet.errors import ModelError, ParityError, UsageError
+from adnet.errors import ModelError, ParityError
 from adnet.export.ascend.atc_config import AtcConfig
 from adnet.export.ascend.atc_run import find_atc, run_atc
+from adnet.export.outputs import require_file
 from adnet.models.card import ModelCard
 from adnet.models.files import kind_of_file
-from adnet.models.om_file import write_sidecar
+from adnet.models.om_file import sidecar_path, write_sidecar
 from adnet.models.onnx_file import metadata_of, read_onnx
 from adnet.models.shipped import resolve_model
 from adnet.models.structure import check_structure
@@ -32,9 +33,9 @@ def convert_to_om(
     Raises:
         BackendUnavailable: ATC is not installed.
         ExportError: the conversion failed.
-        UsageError: the output cannot be written.
+        UsageError: the output cannot be written, or is the ONNX file.
     """
-    _check_output(output)
+    require_om(output, onnx_path)
     conversion = run_atc(find_atc(), config, onnx_path, output, on_line=on_line, on_note=on_note)
     facts = conversion_facts(config, onnx_path) | {
         "atc_version": conversion.atc_version,
@@ -105,8 +106,11 @@ def prepare_onnx(
     return path, card, loaded.graph.input[0].name
 
 
-def _check_output(output: Path) -> None:
-    if output.suffix.lower() != ".om":
-        raise UsageError(f"{output}: the output must be named .om.")
-    if not output.parent.is_dir():
-        raise UsageError(f"{output.parent}: no such folder for the output.")
+def require_om(output: Path, *inputs: Path) -> None:
+    """Refuse an OM that cannot be written, or that, with its sidecar, would replace an input.
+
+    Raises:
+        UsageError: naming the file.
+    """
+    require_file(output, ".om", *inputs)
+    require_file(sidecar_path(output), ".json", *inputs)

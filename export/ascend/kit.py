@@ -10,8 +10,8 @@ from pathlib import Path
 
 from adnet import __version__
 from adnet.cann import HAL
-from adnet.errors import UsageError
 from adnet.export.ascend.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig, aipp_text
+from adnet.export.outputs import require_folder
 from adnet.export.to_om import conversion_facts
 from adnet.models.card import ModelCard
 from adnet.models.om_file import write_sidecar
@@ -39,8 +39,7 @@ def emit(
     Raises:
         UsageError: the folder is not empty, or cannot be made.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: exists and is not empty. Choose another folder for --emit.")
+    require_folder(folder, option="--emit")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".adnet-emit-") as temporary:
         staged = Path(temporary, "emit")

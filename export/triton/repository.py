@@ -6,7 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from adnet.errors import ModelError, UsageError
+from adnet.errors import ModelError
+from adnet.export.outputs import require_folder
 from adnet.export.triton.config import Serving, config_text
 from adnet.export.triton.pages import dockerfile, kserve_manifest, readme
 from adnet.models.card import ModelCard
@@ -28,10 +29,9 @@ def write_repository(model: str, folder: Path, serving: Serving) -> Path:
         UsageError: the folder is not empty, or cannot be made.
         ModelError: the model is no ONNX file of ours, or (mode tiles) not open in batch and size.
     """
+    require_folder(folder)
     path = resolve_model(model)
     card = _check(path, serving)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: exists and is not empty. Choose another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".adnet-triton-") as temporary:
         staged = Path(temporary, "repository")
