@@ -155,7 +155,10 @@ def _convert(
                     f"{missing} {folder_here} is there already: run 'bash convert.sh' in it on "
                     "a machine with CANN, or delete it and run this command again."
                 ) from err
-            emit(onnx_path, card, folder_here, output.stem, config)
+            try:
+                emit(onnx_path, card, folder_here, output.stem, config)
+            except UsageError as why:
+                raise BackendUnavailable(f"{missing} Nor could a folder be written: {why}") from why
             raise BackendUnavailable(
                 f"{missing} Wrote {folder_here} instead: run 'bash convert.sh' in it on a "
                 "machine with CANN."

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from adnet import __version__
 from adnet.cann import HAL
-from adnet.export.ascend.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig, aipp_text
+from adnet.export.ascend.atc_config import MODEL_FILE, OUTPUT_NAME, AtcConfig
+from adnet.export.ascend.atc_extra import require_portable
 from adnet.export.outputs import require_folder
 from adnet.export.to_om import conversion_facts
 from adnet.models.card import ModelCard
@@ -37,22 +38,22 @@ def emit(
         int8: the ONNX is quantised; AMCT rewrites it for ATC first.
 
     Raises:
-        UsageError: the folder is not empty, or cannot be made.
+        UsageError: the folder is not empty or cannot be made, or the conversion needs this machine.
     """
     require_folder(folder, option="--emit")
+    require_portable(config.extra)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".adnet-emit-") as temporary:
         staged = Path(temporary, "emit")
         staged.mkdir()
         shutil.copyfile(onnx_path, staged / MODEL_FILE)
-        if config.io == "uint8":
-            (staged / AIPP_FILE).write_text(aipp_text(config))
+        files = [MODEL_FILE, *config.write_files(staged)]
         facts = conversion_facts(config, onnx_path) | ({"precision": "int8"} if int8 else {})
         if int8:
             (staged / AMCT_FILE).write_text(_AMCT)
         write_sidecar(staged / f"{name}.om", card, facts)
         script = staged / "convert.sh"
-        _write(script, _script(name, config, int8))
+        _write(script, _script(name, config, files, int8))
         script.chmod(0o755)
         _write(staged / "README.md", _page(name, card, config, int8))
         sums = [_sum_line(path) for path in sorted(staged.iterdir()) if path.name != "README.md"]
@@ -161,7 +162,7 @@ fi
 """
 
 
-def _script(name: str, config: AtcConfig, int8: bool) -> str:
+def _script(name: str, config: AtcConfig, files: list[str], int8: bool) -> str:
     joined = " \\\n  ".join(map(shlex.quote, config.arguments()))
     amct = f'python3 "$here/{AMCT_FILE}" {MODEL_FILE} deploy.onnx >&2\nmv deploy.onnx {MODEL_FILE}'
     return f"""#!/usr/bin/env bash
@@ -174,8 +175,7 @@ sha256sum --check --quiet SHA256SUMS
 # ATC takes only plain characters in paths and leaves files where it runs.
 work=$(mktemp -d /tmp/adnet-atc-XXXXXX)
 trap 'rm -rf "$work"' EXIT
-cp {MODEL_FILE} "$work"
-if [ -f {AIPP_FILE} ]; then cp {AIPP_FILE} "$work"; fi
+cp {" ".join(files)} "$work"
 cd "$work"
 {amct if int8 else ":"}
 name={shlex.quote(name)}

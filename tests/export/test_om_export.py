@@ -18,6 +18,7 @@ from adnet.export.ascend.atc_config import AtcConfig
 from adnet.export.ascend.atc_errors import explain
 from adnet.export.ascend.atc_run import find_atc, run_atc
 from adnet.export.ascend.kit import emit
+from adnet.export.cli import main
 from adnet.export.to_om import convert_to_om, prepare_onnx
 from adnet.models.om_file import read_om
 
@@ -205,6 +206,28 @@ def test_a_name_is_only_a_name_to_the_script_and_the_page(model, tmp_path, name,
         ["bash", "-c", b"printf '%s\\0' " + command], capture_output=True, check=True, cwd=tmp_path
     )
     assert words.stdout.split(b"\0")[5] == os.fsencode(f"{name}.om")
+
+
+def test_files_of_this_machine_go_along_or_are_refused(cli_here, atc, model, tmp_path, monkeypatch):
+    onnx, card, _ = model
+    (tmp_path / "half (1).txt").write_text("conv1_1\n")
+    files = config(extra=(f"--keep_dtype={tmp_path}/half (1).txt",), io="uint8")
+    folder = emit(onnx, card, tmp_path / "kit", "m", files)
+    (tmp_path / "half (1).txt").rename(tmp_path / "gone")
+    result = subprocess.run(["bash", str(folder / "convert.sh")], capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "keep_dtype.txt" in (folder / "SHA256SUMS").read_text()
+    (folder / "keep_dtype.txt").write_text("changed")
+    result = subprocess.run(["bash", str(folder / "convert.sh")], capture_output=True, check=False)
+    assert result.returncode != 0
+    for path in ("--debug_dir=/tmp", "--op_compiler_cache_dir=/tmp/x", "--check_report=/tmp/x"):
+        with pytest.raises(UsageError, match="path of this machine"):
+            emit(onnx, card, tmp_path / "another", "m", config(extra=(path,)))
+    assert not (tmp_path / "another").exists()
+    monkeypatch.setenv("PATH", "/usr/bin")
+    result = cli_here(main, "adnet-export", "om", "gray-blind", "-o", tmp_path / "m.om", "--soc",
+                      "Ascend310P3", "--atc-arg", "--debug_dir=/tmp")  # fmt: skip
+    assert_clean_error(result, 2, "ATC is not installed here", "path of this machine")
 
 
 def test_program_converts(cli, atc, checkpoint, tmp_path):
