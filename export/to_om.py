@@ -14,7 +14,8 @@ from adnet.export.outputs import require_file
 from adnet.models.card import ModelCard
 from adnet.models.files import kind_of_file
 from adnet.models.om_file import sidecar_path, write_sidecar
-from adnet.models.onnx_file import metadata_of, read_onnx
+from adnet.models.onnx_check import check_weights
+from adnet.models.onnx_file import read_onnx
 from adnet.models.shipped import resolve_model
 from adnet.models.structure import check_structure
 
@@ -95,7 +96,7 @@ def prepare_onnx(
             f"variants ({err}) Give the checkpoint; --io uint8 and --precision-mode belong to "
             "'adnet-export om' itself."
         ) from err
-    card = ModelCard.from_metadata(metadata_of(loaded), str(path))
+    card = check_weights(loaded, path)
     if int8:
         from adnet.export.calibration import load_pairs  # noqa: PLC0415
         from adnet.export.quantize import quantize_onnx  # noqa: PLC0415

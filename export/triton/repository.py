@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from adnet.errors import ModelError
+from adnet.export.inputs import check_onnx
 from adnet.export.outputs import require_folder
 from adnet.export.triton.config import Serving, config_text
 from adnet.export.triton.pages import dockerfile, kserve_manifest, readme
@@ -60,6 +61,7 @@ def _check(path: Path, serving: Serving) -> ModelCard:
             f"{path}: Triton is given ONNX files. Make one first: adnet-export onnx {path} -o "
             "model.onnx"
         )
+    check_onnx(path)
     with open_backend(path, None) as backend:
         spec, card = backend.spec, backend.card
     if serving.mode == "tiles" and (

@@ -15,6 +15,7 @@ from PIL import Image
 
 from adnet import __version__
 from adnet.errors import UsageError
+from adnet.export.inputs import check_onnx
 from adnet.export.outputs import require_folder
 from adnet.export.web.ort_web import RUNTIMES, VERSION, put_ort_web, runtime_entry
 from adnet.models.files import kind_of_file
@@ -130,6 +131,8 @@ def _put_model(model: str | Path, folder: Path) -> dict[str, Any]:
 
         checkpoint_to_onnx(path, target, OnnxShape())
     else:
+        if kind_of_file(path) == "onnx":
+            check_onnx(path)
         shutil.copyfile(path, target)
     with open_backend(target, "onnx", RunOptions(threads=1)) as backend:
         card, spec, facts = backend.card, backend.spec, backend.describe()
