@@ -19,6 +19,11 @@ from adnet.models.onnx_file import read_onnx
 from adnet.models.shipped import resolve_model
 from adnet.models.structure import check_structure
 
+OPSETS = range(9, 19)
+"""What some CANN takes (its pages on --framework; GE's for CANN 9: 11 to 18)."""
+SAFE_OPSETS = range(11, 14)
+"""What every CANN since 5 takes."""
+
 
 def convert_to_om(
     onnx_path: Path,
@@ -63,7 +68,12 @@ def conversion_facts(config: AtcConfig, onnx_path: Path) -> dict[str, Any]:
 
 
 def prepare_onnx(
-    model: str, folder: Path, *, int8: bool = False, calibration: Path | None = None
+    model: str,
+    folder: Path,
+    *,
+    int8: bool = False,
+    calibration: Path | None = None,
+    on_note: Callable[[str], None] = lambda _note: None,
 ) -> tuple[Path, ModelCard, str]:
     """Get the ONNX file to convert: from a checkpoint, a shipped model's name, or as it is.
 
@@ -73,18 +83,21 @@ def prepare_onnx(
     Args:
         int8: quantise it to pairs of QuantizeLinear and DequantizeLinear, for AMCT.
         calibration: photographs for that; None: rendered images.
+        on_note: gets a sentence on an opset that not every CANN takes.
 
     Returns:
         The file, its card and the name of its input.
 
     Raises:
-        ModelError, ParityError: the model cannot be used.
+        ModelError, ParityError: the model cannot be used: no ADNet, a variant, fine-tuned for int8,
+            or of an opset that ATC does not take.
     """
     path = resolve_model(model)
     if kind_of_file(path) == "checkpoint":
         from adnet.export.to_onnx import checkpoint_to_onnx  # noqa: PLC0415  (imports torch)
         from adnet.export.torch_to_onnx import OnnxShape  # noqa: PLC0415
 
+        _refuse_int8(path)
         source, path = path, folder / "model.onnx"
         checkpoint_to_onnx(source, path, OnnxShape(), opset=13 if int8 else 11)
     loaded = read_onnx(path)
@@ -97,6 +110,7 @@ def prepare_onnx(
             "'adnet-export om' itself."
         ) from err
     card = check_weights(loaded, path)
+    _check_opset(loaded.opset_import[0].version, path, on_note)
     if int8:
         from adnet.export.calibration import load_pairs  # noqa: PLC0415
         from adnet.export.quantize import quantize_onnx  # noqa: PLC0415
@@ -105,6 +119,37 @@ def prepare_onnx(
         calibrating, _ = load_pairs(card, calibration)
         quantize_onnx(source, path, [noisy for _, noisy in calibrating])
     return path, card, loaded.graph.input[0].name
+
+
+def _refuse_int8(checkpoint: Path) -> None:
+    """Refuse scales that were learned here: AMCT searches its own, and ATC takes no others."""
+    from adnet.models.checkpoint import load_checkpoint  # noqa: PLC0415  (imports torch)
+    from adnet.models.quantized import QuantizedADNet  # noqa: PLC0415
+
+    loaded = load_checkpoint(checkpoint)
+    if isinstance(loaded.network, QuantizedADNet):
+        origin = (loaded.card.training.get("config") or {}).get("init") or "FLOAT.pth"
+        raise ModelError(
+            f"{checkpoint}: was fine-tuned for int8 (adnet-train --quantize int8); an OM cannot "
+            "hold its scales. Give the float model that it came from: 'adnet-export om "
+            f"{origin} -o FILE.om', for int8 with '--precision int8 --emit DIR', which has AMCT "
+            f"quantise anew. As an int8 ONNX file: 'adnet-export onnx {checkpoint} -o FILE.onnx'."
+        )
+
+
+def _check_opset(opset: int, path: Path, on_note: Callable[[str], None]) -> None:
+    """Tell what ATC would say later, or on another machine."""
+    again = f"'adnet-export onnx {path} -o FILE.onnx --opset 11' makes one that every CANN takes."
+    if opset not in OPSETS:
+        raise ModelError(
+            f"{path}: opset {opset}; ATC takes {OPSETS[0]} to {OPSETS[-1]} (E16002, E19010). "
+            f"{again}"
+        )
+    if opset not in SAFE_OPSETS:
+        on_note(
+            f"opset {opset}: CANN 5 and 6 take 9 to 13, CANN 7 and 8 9 to 18, CANN 9 11 to 18. "
+            f"{again}"
+        )
 
 
 def require_om(output: Path, *inputs: Path) -> None:

@@ -105,7 +105,7 @@ def om(
         _note(f"building for {soc}, this machine's chip")
     with tempfile.TemporaryDirectory(prefix="adnet-om-") as folder:
         onnx_path, card, input_name = prepare_onnx(
-            model, Path(folder), int8=precision == "int8", calibration=calibrate
+            model, Path(folder), int8=precision == "int8", calibration=calibrate, on_note=_note
         )
         config = AtcConfig(
             soc=soc,

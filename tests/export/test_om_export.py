@@ -8,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import onnx
 import pytest
 from atc_logs import LOGS
 from conftest import assert_clean_error
@@ -21,6 +22,7 @@ from adnet.export.ascend.kit import emit
 from adnet.export.cli import main
 from adnet.export.to_om import convert_to_om, prepare_onnx
 from adnet.models.om_file import read_om
+from adnet.models.shipped import resolve_model
 
 
 @pytest.fixture
@@ -274,11 +276,52 @@ def test_an_interrupt_takes_the_program_behind_the_script_along(model, tmp_path)
 
 def test_variants_are_not_converted(tmp_path):
     from adnet.export.variants import with_8_bit_io
-    from adnet.models.shipped import resolve_model
 
     with_8_bit_io(resolve_model("gray-blind"), tmp_path / "u8.onnx")
     with pytest.raises(ModelError, match="no variants.*Give the checkpoint; --io uint8"):
         prepare_onnx(str(tmp_path / "u8.onnx"), tmp_path)
+
+
+@pytest.mark.parametrize("opset", [8, 9, 10, 11, 13, 14, 18, 19, 20, 22])
+@pytest.mark.parametrize("emitted", [False, True])
+def test_an_opset_is_judged_before_anything_is_written(cli_here, atc, tmp_path, opset, emitted):
+    loaded = onnx.load(str(resolve_model("gray-blind")))
+    loaded.opset_import[0].version = opset
+    onnx.save(loaded, str(tmp_path / "given.onnx"))
+    words = ["--emit", tmp_path / "kit"] if emitted else []
+    result = cli_here(main, "adnet-export", "om", tmp_path / "given.onnx", "-o", tmp_path / "m.om",
+                      "--soc", "Ascend310P3", *words)  # fmt: skip
+    made = (tmp_path / "kit").exists() or (tmp_path / "m.om").exists()
+    if 9 <= opset <= 18:
+        assert result.returncode == 0, result.stderr
+        assert made
+        assert ("note: opset" in result.stderr) == (opset not in range(11, 14))
+    else:
+        assert_clean_error(result, 2, f"opset {opset}; ATC takes 9 to 18", "--opset 11")
+        assert not made
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("options", [
+    [], ["--emit", "kit"], ["--emit", "kit", "--precision", "int8"], ["--io", "uint8"],
+])  # fmt: skip
+def test_a_checkpoint_fine_tuned_for_int8_is_refused_in_words(cli_here, atc, tmp_path, options):
+    import torch
+
+    from adnet.models.checkpoint import load_checkpoint, save_checkpoint
+    from adnet.models.quantized import QuantizedADNet
+
+    card = dataclasses.replace(
+        load_checkpoint(resolve_model("gray-25")).card, training={"config": {"init": "gray-25"}}
+    )
+    torch.manual_seed(0)
+    save_checkpoint(tmp_path / "best.pth", QuantizedADNet(1, 7).state_dict(), card)
+    result = cli_here(main, "adnet-export", "om", "best.pth", "-o", "m.om", "--soc", "Ascend310P3",
+                      *options, cwd=tmp_path)  # fmt: skip
+    assert_clean_error(result, 2, "best.pth: was fine-tuned for int8",
+                       "adnet-export om gray-25 -o FILE.om")  # fmt: skip
+    assert "opset" not in result.stderr
+    assert set(os.listdir(tmp_path)) == {"best.pth", "cann"}
 
 
 def is_running(pid):
