@@ -13,6 +13,7 @@ What the real one refuses, and this one with it (test_torch_npu.py):
     work in a thread that has not set its device (107002; LlamaFactory#2385)
     a device that is not there (107001)
     work in a forked child
+    the chips 310 and 310B: "Unsupported SOC version" (Ascend/pytorch#57)
     bfloat16 on chips whose matrix unit lacks it (unconfirmed how); autocast only warns there
     NumPy arrays of tensors on the device; operators on tensors of two devices
     torch.compile with inductor, which needs Triton-Ascend; `torchair` is not part of this package
@@ -59,13 +60,14 @@ _QUESTIONS = (torch.Tensor.is_contiguous,)
 
 
 class _Settings:
-    allow_hf32 = True  # the default of convolutions on an Atlas A2
+    def __init__(self, allow_hf32):
+        self.allow_hf32 = allow_hf32
 
 
 class _Npu(registration._DummyBackendModule):
     """torch.npu"""
 
-    conv, matmul = _Settings(), _Settings()
+    conv, matmul = _Settings(allow_hf32=True), _Settings(allow_hf32=False)  # its defaults
     jit_compile = True
 
     def is_available(self):
@@ -85,6 +87,7 @@ class _Npu(registration._DummyBackendModule):
         return SOC
 
     def set_device(self, device):
+        _refuse_chip()
         index = device if isinstance(device, int) else torch.device(device).index
         _check_index(index)
         _device_of.index = index or 0
@@ -102,7 +105,13 @@ def _check_index(index):
         raise RuntimeError(f"Invalid device ID npu:{index}; there are {DEVICES} (107001)")
 
 
+def _refuse_chip():
+    if re.fullmatch(r"Ascend310(B\d)?", SOC):
+        raise RuntimeError(f"Unsupported SOC version: {SOC}")
+
+
 def _refuse_thread():
+    _refuse_chip()
     if os.getpid() != _process:
         raise RuntimeError(
             "Cannot re-initialize NPU in forked subprocess. To use NPU with multiprocessing, you "

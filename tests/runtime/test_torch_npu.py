@@ -30,6 +30,8 @@ LAST, LAST_3D = torch.channels_last, torch.channels_last_3d
 if ON_NPU:
     import torch_npu
 
+    ALLOWED_AT_FIRST = torch_npu.npu.conv.allow_hf32, torch_npu.npu.matmul.allow_hf32
+
 WAYS = {
     "to": lambda x: x.to(memory_format=LAST),
     "to another type": lambda x: x.to(torch.float16, memory_format=LAST),
@@ -149,6 +151,22 @@ def test_tensors_stay_on_their_device():
         there + torch.ones(2, 3)
     with pytest.raises(TypeError, match="Tensor.cpu"):
         there.numpy()
+
+
+@on_npu
+@pytest.mark.parametrize("chip", ["Ascend310", "Ascend310B1", "Ascend310B4"])
+def test_chips_that_it_does_not_support(monkeypatch, chip):
+    monkeypatch.setattr(torch_npu, "SOC", chip)
+    for call in (lambda: torch.zeros(2, device="npu"), lambda: torch.npu.set_device(0)):
+        with pytest.raises(RuntimeError, match=f"Unsupported SOC version: {chip}"):
+            call()
+    with pytest.raises(BackendUnavailable, match=f"Unsupported SOC version: {chip}"):
+        open_backend(WEIGHTS / "gray-blind.onnx", "npu")
+
+
+@on_npu
+def test_hf32_is_allowed_for_convolutions_alone():
+    assert ALLOWED_AT_FIRST == (True, False)  # of convolutions, of products
 
 
 @pytest.fixture(params=["Ascend310P3", "Ascend910A"])
