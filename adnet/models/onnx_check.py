@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from adnet.errors import ModelError
-from adnet.models.architecture import DILATIONS, FEATURES
+from adnet.models.architecture import CONVOLUTIONS, DILATIONS, FEATURES
 from adnet.models.card import NORMS_KEY, ModelCard
 from adnet.models.onnx_file import metadata_of
 
@@ -68,7 +68,12 @@ def check_weights(model: onnx.ModelProto, path: Path) -> ModelCard:
         for value in values:
             if value is not None and not np.isfinite(value).all():
                 raise ModelError(f"{path}: {name} holds nan or inf; the file was changed.")
-    first = convolutions[0][1][0] if convolutions else None
+    if len(convolutions) != CONVOLUTIONS:
+        raise ModelError(
+            f"{path}: expected {CONVOLUTIONS} convolutions, got {len(convolutions)}; this is no "
+            "ADNet. Give the checkpoint."
+        )
+    first = convolutions[0][1][0]
     if first is not None and first.shape[1:2] != (card.channels,):
         raise ModelError(
             f"{path}: the card says {card.channels} channels, the network has {first.shape[1]}; "

@@ -48,6 +48,7 @@ CHANGES = {
     "channels on the card": (
         with_metadata(METADATA_KEY, '"channels": 1', '"channels": 3'), "3 channels, the network",
     ),
+    "fewer layers": (lambda model: model.graph.node.pop(0), "expected 17 "),
     "damaged norms": (with_metadata(NORMS_KEY, "A", "!"), "damaged"),
 }  # fmt: skip
 COMMANDS = {
