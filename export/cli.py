@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 import typer
 
@@ -21,11 +19,11 @@ from adnet._cli import (
     progress_bar,
     reports_errors,
 )
-from adnet.errors import BackendUnavailable, UsageError
-from adnet.export.choices import Dynamic, Io, PrecisionMode
+from adnet.export.ascend.command import om
+from adnet.export.choices import Dynamic, Io
 from adnet.export.triton.command import triton
 from adnet.export.web.command import web
-from adnet.extras import install_extra
+from adnet.extras import require_packages
 from adnet.models.card import Precision
 
 app = make_app("Convert ADNet checkpoints into models to deploy.")
@@ -78,7 +76,7 @@ def onnx(
         height, width = parse_whole_numbers(size, "--size", 2)
         height_width = (height, width)
 
-    _require("export", "torch", "onnx", "onnxsim")
+    require_packages("export", "torch", "onnx", "onnxsim")
     from adnet.export.to_onnx import Variant, checkpoint_to_onnx  # noqa: PLC0415  (imports torch)
     from adnet.export.torch_to_onnx import OnnxShape  # noqa: PLC0415
     from adnet.models.shipped import resolve_model  # noqa: PLC0415
@@ -90,10 +88,12 @@ def onnx(
         verify=verify, variant=variant,
     )  # fmt: skip
     if result.is_calibrated:
-        _note(
-            "these scales were only calibrated. Fine-tuning learns better ones in some minutes of "
-            "CPU time (gray-25: a loss of 0.04 dB became 0.02 in 400 steps): adnet-train DATA -o "
-            f"RUN --quantize int8 --init {checkpoint}, then adnet-export onnx RUN/best.pth"
+        typer.echo(
+            "note: these scales were only calibrated. Fine-tuning learns better ones in some "
+            "minutes of CPU time (gray-25: a loss of 0.04 dB became 0.02 in 400 steps): "
+            f"adnet-train DATA -o RUN --quantize int8 --init {checkpoint}, then adnet-export onnx "
+            "RUN/best.pth",
+            err=True,
         )
     if json_output:
         print_json(
@@ -128,128 +128,7 @@ def onnx(
     typer.echo(f"wrote {result.path} ({result.path.stat().st_size / 1e6:.2f} MB, {proof})")
 
 
-@app.command()
-@reports_errors
-def om(
-    model: Annotated[str, typer.Argument(help="Checkpoint (.pth), ONNX file or shipped name.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="OM file to write.")],
-    soc: Annotated[
-        str | None,
-        typer.Option(help="Chip to build for, e.g. Ascend310P3. auto: this machine's. [auto]"),
-    ] = None,
-    any_soc: Annotated[
-        bool, typer.Option("--any-soc", help="Take a chip's name that nothing here knows.")
-    ] = False,
-    batch: Annotated[str, typer.Option(help="Batches, e.g. 1,4,8.")] = "1",
-    size: Annotated[
-        list[str] | None,
-        typer.Option(metavar="H,W", help="Height and width; repeat for several. [321,481]"),
-    ] = None,
-    precision_mode: Annotated[
-        PrecisionMode | None,
-        typer.Option(
-            metavar="MODE",
-            help=f"ATC's precision mode, either spelling: {', '.join(get_args(PrecisionMode))}. "
-            "[fp16]",
-        ),
-    ] = None,
-    io: Annotated[Io, typer.Option(help="Input type; uint8: through AIPP.")] = "fp32",
-    aipp: Annotated[bool, typer.Option("--aipp", help="The same as --io uint8.")] = False,
-    op_cache: Annotated[
-        bool, typer.Option("--op-cache", help="Keep compiled operators for the next conversion.")
-    ] = False,
-    virtual_type: Annotated[
-        bool, typer.Option("--virtual-type", help="Build for a share of a chip (vNPU).")
-    ] = False,
-    precision: Annotated[
-        Literal["fp32", "int8"],
-        typer.Option(help="int8, with --emit: quantised here, finished by AMCT."),
-    ] = "fp32",
-    calibrate: Annotated[
-        Path | None,
-        typer.Option(help="Folder of photographs to calibrate int8 with. Default: rendered ones."),
-    ] = None,
-    emit_to: Annotated[
-        Path | None, typer.Option("--emit", help="Write a folder to convert elsewhere instead.")
-    ] = None,
-    atc_arg: Annotated[
-        list[str] | None, typer.Option(help="Further argument for ATC, --flag=value; repeatable.")
-    ] = None,
-    quiet: QuietOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Convert a model to OM for Ascend chips with ATC, or write a folder to do it elsewhere."""
-    from adnet.models.files import kind_of_file  # noqa: PLC0415
-    from adnet.models.shipped import resolve_model  # noqa: PLC0415
-
-    if kind_of_file(resolve_model(model)) == "checkpoint":
-        _require("export", "torch", "onnx", "onnxsim")
-    _require("convert", "onnx")
-    from adnet.export.ascend.atc_config import AtcConfig  # noqa: PLC0415
-    from adnet.export.ascend.kit import emit  # noqa: PLC0415
-    from adnet.export.ascend.soc import detect_soc  # noqa: PLC0415
-    from adnet.export.to_om import convert_to_om, prepare_onnx  # noqa: PLC0415  (imports onnx)
-    from adnet.models.om_file import sidecar_path  # noqa: PLC0415
-
-    if aipp and io == "fp16":
-        raise UsageError("--aipp is the same as --io uint8; leave --io fp16 or --aipp out.")
-    if output.suffix.lower() != ".om":
-        raise UsageError(f"{output}: the output must be named .om.")
-    sizes = tuple(parse_whole_numbers(text, "--size", 2) for text in size or ["321,481"])
-    batches = parse_whole_numbers(batch, "--batch", batch.count(",") + 1)
-    _check_int8(precision, calibrate, emit_to, precision_mode)
-    if precision == "int8" and len(batches) * len(sizes) > 1:
-        raise UsageError("--precision int8: ATC takes one batch and one --size only.")
-    if soc is None or soc.lower() == "auto":
-        soc = detect_soc()
-        typer.echo(f"note: building for {soc}, this machine's chip", err=True)
-    with tempfile.TemporaryDirectory(prefix="adnet-om-") as folder:
-        onnx_path, card, input_name = prepare_onnx(
-            model, Path(folder), int8=precision == "int8", calibration=calibrate
-        )
-        config = AtcConfig(
-            soc=soc,
-            channels=card.channels,
-            batches=batches,
-            sizes=sizes,  # type: ignore[arg-type]
-            precision_mode=precision_mode,
-            io="uint8" if aipp else io,
-            input_name=input_name,
-            op_cache=op_cache,
-            virtual_type=virtual_type,
-            any_soc=any_soc,
-            extra=tuple(atc_arg or ()),
-        )
-        for warning in config.warnings:
-            typer.echo(f"note: {warning}", err=True)
-        if emit_to is not None:
-            emit(onnx_path, card, emit_to, output.stem, config, int8=precision == "int8")
-            typer.echo(f"wrote {emit_to}")
-            if precision == "int8":
-                typer.echo("note: int8 was never tried with AMCT or on a chip", err=True)
-            return
-        with progress_bar("atc", quiet) as bar:
-
-            def show(seconds: float, line: str) -> None:
-                bar.show(0, f"{seconds:.0f} s {line[:60]}")
-
-            try:
-                convert_to_om(onnx_path, card, output, config, on_line=show, on_note=_note)
-            except BackendUnavailable as err:
-                folder_here = output.with_name(f"{output.stem}-atc")
-                missing = f"ATC is not installed here, so {output} was not made."
-                if folder_here.exists():
-                    raise BackendUnavailable(
-                        f"{missing} {folder_here} is there already: run 'bash convert.sh' in it on "
-                        "a machine with CANN, or delete it and run this command again."
-                    ) from err
-                emit(onnx_path, card, folder_here, output.stem, config)
-                raise BackendUnavailable(
-                    f"{missing} Wrote {folder_here} instead: run 'bash convert.sh' in it on a "
-                    "machine with CANN."
-                ) from err
-    size_mb = output.stat().st_size / 1e6
-    typer.echo(f"wrote {output} ({size_mb:.2f} MB) and {sidecar_path(output).name}")
+app.command()(om)
 
 
 @app.command()
@@ -310,34 +189,6 @@ def verify(
 
 
 app.command()(web)
-
-
-def _require(extra: str, *packages: str) -> None:
-    """Name all packages that a command lacks, and the smallest extra that brings them."""
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed. Install"
-            f" what this command needs: {install_extra(extra)}."
-        )
-
-
-def _note(text: str) -> None:
-    typer.echo(f"note: {text}", err=True)
-
-
-def _check_int8(
-    precision: str, calibrate: Path | None, emit_to: Path | None, mode: str | None
-) -> None:
-    if precision == "fp32" and calibrate is not None:
-        raise UsageError("--calibrate goes with --precision int8.")
-    if precision == "int8" and emit_to is None:
-        raise UsageError(
-            "--precision int8 needs --emit DIR: AMCT, a package of CANN, must rewrite the model "
-            "before ATC; the folder's convert.sh does both."
-        )
-    if precision == "int8" and mode is not None:
-        raise UsageError("--precision int8 chooses the arithmetic itself; leave --precision-mode.")
 
 
 def main() -> None:

@@ -18,6 +18,7 @@ from adnet.atomic import atomic_path
 from adnet.errors import UsageError
 from adnet.export.calibration import load_pairs
 from adnet.export.choices import Io
+from adnet.export.outputs import require_file
 from adnet.export.qdq import require_opset, write_qdq
 from adnet.export.simplify import simplify_onnx
 from adnet.export.torch_to_onnx import DEFAULT_OPSET, OnnxShape, export_onnx
@@ -104,10 +105,7 @@ def checkpoint_to_onnx(
         ExportError: tracing or simplifying failed.
         ParityError: a proof failed; nothing is written.
     """
-    if output.suffix.lower() != ".onnx":
-        raise UsageError(f"{output}: the output must be named .onnx.")
-    if not output.parent.is_dir():
-        raise UsageError(f"{output.parent}: no such folder for the output.")
+    require_file(output, ".onnx", checkpoint)
     loaded = load_checkpoint(checkpoint)
     card = loaded.card if name is None else dataclasses.replace(loaded.card, name=name)
     variant = variant or Variant()

@@ -1,6 +1,6 @@
 """Load published, ModelZoo and own ADNet checkpoints; save ours whole or not at all.
 
-A plain checkpoint is a state dict, with or without the `module.` prefix of DataParallel. The
+A plain checkpoint is a state dict, or what trainers make of one (`adnet.models.state_dict`). The
 published and the ModelZoo colour weights were trained on BGR planes (OpenCV's order); they are
 permuted to RGB once, when loaded. Our own format is a dict:
 
@@ -15,9 +15,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import pickle
-import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +29,10 @@ from adnet.models.card import ModelCard
 from adnet.models.files import kind_of_file, wrong_kind
 from adnet.models.network import ADNet
 from adnet.models.quantized import QuantizedADNet, weight_bits_of
+from adnet.models.state_dict import find_state, read_content
 
 FORMAT = "adnet-checkpoint"
 VERSION = 1
-_WRAPPERS = ("state_dict", "model", "params")
-"""Keys under which training scripts nest the weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +68,14 @@ def load_checkpoint(path: Path, *, planes: Literal["RGB", "BGR"] | None = None) 
         from adnet.models.onnx_network import load_onnx_checkpoint  # noqa: PLC0415  (needs onnx)
 
         return Checkpoint(*load_onnx_checkpoint(path))
-    content = _read(path)
+    content = read_content(path)
     own = content.get("format") == FORMAT
     if own and content.get("version") != VERSION:
         raise CheckpointError(
             f"{path}: checkpoint version {content.get('version')}, this adnet reads {VERSION}. "
             "Update adnet."
         )
-    state = _clean_state(content, path)
+    state = find_state(content, path)
     network = _empty_network(state, path)
     _check_keys(network, state, path)
     network.load_state_dict(state, strict=False)  # strict but for num_batches_tracked
@@ -88,6 +84,11 @@ def load_checkpoint(path: Path, *, planes: Literal["RGB", "BGR"] | None = None) 
         reverse_planes(network)
     if own:
         card = ModelCard.from_json(str(content.get("card", "")), str(path))
+        if card.channels != network.channels:
+            raise CheckpointError(
+                f"{path}: the card says {card.channels} channels, the network has "
+                f"{network.channels}; the file was changed. Take the one that adnet-train wrote."
+            )
     else:
         card = ModelCard(cast("Literal[1, 3]", network.channels))
     card = dataclasses.replace(card, weights_sha256=weights_digest(network))
@@ -160,54 +161,6 @@ def weights_digest(network: ADNet) -> str:
             values = tensor.detach().to("cpu", torch.float32).contiguous().numpy()
             digest.update(f"{name}{values.shape}".encode() + values.tobytes())
     return digest.hexdigest()
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        with warnings.catch_warnings():
-            # torch warns of odd pickles; what they hold is checked below.
-            warnings.simplefilter("ignore", UserWarning)
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as err:
-        raise CheckpointError(f"{path}: no such checkpoint.") from err
-    except pickle.UnpicklingError as err:
-        if "GLOBAL" in str(err):
-            raise CheckpointError(
-                f"{path}: refused, because it holds Python objects and not only weights; loading "
-                "such a file could run code of its author. Save the state dict alone."
-            ) from err
-        raise CheckpointError(f"{path}: not a PyTorch checkpoint, or a damaged one.") from err
-    except (RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError, AttributeError,
-            zipfile.BadZipFile, OSError) as err:  # fmt: skip
-        first_line = (str(err).splitlines() or [type(err).__name__])[0]
-        raise CheckpointError(
-            f"{path}: not a PyTorch checkpoint, or a damaged one ({first_line})."
-        ) from err
-    if not isinstance(content, Mapping):
-        raise CheckpointError(
-            f"{path}: expected a dict of weights, got {type(content).__name__}. "
-            "Save network.state_dict()."
-        )
-    return content
-
-
-def _clean_state(content: Mapping[str, Any], path: Path) -> dict[str, Tensor]:
-    """Find the weights, drop the `module.` prefix, check that they are finite tensors."""
-    for key in _WRAPPERS:
-        if isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    state: dict[str, Tensor] = {}
-    for name, tensor in content.items():
-        if not isinstance(name, str) or not isinstance(tensor, Tensor):
-            raise CheckpointError(
-                f"{path}: expected a dict of named weights, but {name!r} is a "
-                f"{type(tensor).__name__}. Save network.state_dict()."
-            )
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{path}: {name} holds nan or inf; the training had diverged.")
-        state[name.removeprefix("module.")] = tensor
-    return state
 
 
 def _channels_of(state: Mapping[str, Tensor], path: Path) -> int:

@@ -7,7 +7,6 @@ metadata, so that the trained network can be rebuilt, to train on or to export a
 from __future__ import annotations
 
 import base64
-import binascii
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +16,11 @@ from onnx import numpy_helper
 from torch import nn
 
 from adnet.errors import ModelError
-from adnet.models.architecture import CONVOLUTIONS, DILATIONS, FEATURES
-from adnet.models.card import NORMS_KEY, ModelCard
+from adnet.models.architecture import CONVOLUTIONS, DILATIONS
+from adnet.models.card import ModelCard
 from adnet.models.network import ADNet, fold_batch_norm
+from adnet.models.onnx_check import check_weights, norms_of
 from adnet.models.onnx_file import metadata_of, read_onnx
-
-_NORMS_SHAPE = (len(DILATIONS) - 1, 4, FEATURES)
-_AGREEMENT = 1e-3
-"""Largest difference, relative to their size, between the biases in the graph and those that the
-batch norms give: folding rounds to 1e-6."""
 
 
 def norms_text(network: ADNet) -> str:
@@ -49,35 +44,26 @@ def load_onnx_checkpoint(path: Path) -> tuple[ADNet, ModelCard]:
     """
     model = read_onnx(path)
     folded, card = _build(model, path)
-    try:
-        raw = base64.b64decode(metadata_of(model)[NORMS_KEY], validate=True)
-        norms = torch.from_numpy(np.frombuffer(raw, "<f4").reshape(_NORMS_SHAPE).copy())
-    except (KeyError, ValueError, binascii.Error) as err:
+    norms = norms_of(model, path)
+    if norms is None:
         raise ModelError(
             f"{path}: the trained network cannot be rebuilt from this file, which lacks its batch "
-            "norms (an older adnet-export made it) or holds damaged ones. Give the checkpoint."
-        ) from err
+            "norms (an older adnet-export made it). Give the checkpoint."
+        )
     network = ADNet(card.channels).eval()
     rest = {
         name: value for name, value in folded.state_dict().items()
         if name.startswith(("conv1_16", "conv3"))
     }  # fmt: skip
     network.load_state_dict(rest, strict=False)
-    for index, values in enumerate(norms, start=1):
+    for index, values in enumerate(torch.from_numpy(norms), start=1):
         source, target = _layer(folded, index), _layer(network, index)
         norm = _norm(network, index)
         with torch.no_grad():
             for part, value in zip(_parts(norm), values, strict=True):
                 part.copy_(value)
-            weight, bias, mean, variance = values.double()
+            weight, _, _, variance = values.double()
             gain = weight / torch.sqrt(variance + norm.eps)
-            assert source.bias is not None  # folded
-            distance = (bias - mean * gain - source.bias).abs().max()
-            if not distance <= _AGREEMENT * (1 + source.bias.abs().max()):
-                raise ModelError(
-                    f"{path}: the batch norms in its metadata are not those of its layer "
-                    f"conv1_{index}; the file was changed. Give the checkpoint."
-                )
             planes = gain[:, None, None, None]
             target.weight.copy_(torch.where(planes == 0, 0.0, source.weight / planes))
     return network, card
@@ -94,14 +80,15 @@ def load_onnx_network(path: Path) -> tuple[ADNet, ModelCard]:
 
 def _build(model: onnx.ModelProto, path: Path) -> tuple[ADNet, ModelCard]:
     """Build the folded network; `path` is for the messages."""
-    card = ModelCard.from_metadata(metadata_of(model), str(path), "Or give the checkpoint itself.")
-    constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    card = ModelCard.from_metadata(metadata_of(model), str(path), "Or give the checkpoint itself.")
+    if len(convolutions) != CONVOLUTIONS:
+        raise _not_adnet(path, f"{CONVOLUTIONS} convolutions", len(convolutions))
+    check_weights(model, path)
+    constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     network = fold_batch_norm(ADNet(card.channels).eval())
     targets = [_layer(network, index) for index in range(1, len(DILATIONS) + 1)]
     targets.append(network.conv3)
-    if len(convolutions) != CONVOLUTIONS:
-        raise _not_adnet(path, f"{CONVOLUTIONS} convolutions", len(convolutions))
     for node, target in zip(convolutions, targets, strict=True):
         values = [constants.get(name) for name in node.input[1:]]
         expected = [one for one in (target.weight, target.bias) if one is not None]

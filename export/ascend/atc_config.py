@@ -13,6 +13,7 @@ from typing import Literal, get_args
 
 from adnet.cann import has_float32_cube
 from adnet.errors import UsageError
+from adnet.export.ascend.atc_extra import check_extra, files_of, passed_on
 from adnet.export.ascend.soc_names import check_soc, is_listed
 from adnet.export.choices import Io, PrecisionMode, PrecisionModeV2
 from adnet.models.architecture import RECEPTIVE_RADIUS
@@ -59,7 +60,7 @@ class AtcConfig:
     any_soc: bool = False
     """Leave the judgement of `soc` to ATC."""
     extra: tuple[str, ...] = ()
-    """Further arguments, `--flag=value`, passed as they are."""
+    """Further arguments, `--flag=value`; see `atc_extra` for those that name files."""
 
     def __post_init__(self) -> None:
         if not self.any_soc:
@@ -88,21 +89,7 @@ class AtcConfig:
             )
         if self.io == "uint8":
             self._check_aipp()
-        own = {argument.partition("=")[0] for argument in self._own_arguments()}
-        own |= {"--precision_mode", "--precision_mode_v2", "--weight", "--mode", "--virtual_type"}
-        for argument in self.extra:
-            flag, equals, value = argument.partition("=")
-            if value and Path(value).exists() and not Path(value).is_absolute():
-                raise UsageError(
-                    f"--atc-arg {argument}: ATC runs in another directory; give the full path, "
-                    f"{flag}={Path(value).resolve()}."
-                )
-            if not re.fullmatch(r"--[a-z0-9_]+", flag) or not equals:
-                raise UsageError(f"--atc-arg: expected --flag=value, got {argument!r}.")
-            if flag in own | {"--insert_op_conf", "--input_fp16_nodes", "--output_type",
-                              "--dynamic_batch_size", "--dynamic_image_size", "--dynamic_dims",
-                              "--input_shape_range", "--save_original_model"}:  # fmt: skip
-                raise UsageError(f"--atc-arg {flag}: adnet-export sets it itself; use its options.")
+        check_extra(self.extra, [one.partition("=")[0] for one in self._own_arguments()])
 
     @property
     def gears(self) -> Gears:
@@ -151,10 +138,25 @@ class AtcConfig:
     def arguments(self) -> list[str]:
         """Turn the configuration into ATC's arguments, with the names of files given below.
 
-        ATC runs where `MODEL_FILE` and, for uint8, `AIPP_FILE` lie. It writes the whole command
+        ATC runs where `MODEL_FILE` and what `write_files` writes lie. It writes the whole command
         line into the OM: with names alone the same conversion makes the same file everywhere.
         """
-        return [*self._own_arguments(), *self.extra]
+        return [*self._own_arguments(), *passed_on(self.extra)]
+
+    def write_files(self, folder: Path) -> list[str]:
+        """Write what the arguments name, but for the model, into a folder; returns the names.
+
+        Raises:
+            UsageError: a file of --atc-arg is gone.
+        """
+        files = {AIPP_FILE: aipp_text(self).encode()} if self.io == "uint8" else {}
+        try:
+            files |= {name: path.read_bytes() for name, path in files_of(self.extra).items()}
+        except OSError as err:
+            raise UsageError(f"--atc-arg: {err.filename}: {err.strerror}.") from err
+        for name, data in files.items():
+            (folder / name).write_bytes(data)
+        return list(files)
 
     def _own_arguments(self) -> list[str]:
         batch = -1 if self.gears in ("batch", "dims") else self.batches[0]

@@ -17,7 +17,7 @@ from pathlib import Path
 from adnet.atomic import atomic_path
 from adnet.cann import cann_homes
 from adnet.errors import BackendUnavailable, ExportError
-from adnet.export.ascend.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig, aipp_text
+from adnet.export.ascend.atc_config import MODEL_FILE, OUTPUT_NAME, AtcConfig
 from adnet.export.ascend.atc_errors import explain
 from adnet.export.ascend.cann_install import atc_environment
 from adnet.models.om_file import read_om
@@ -85,8 +85,7 @@ def run_atc(
         on_note(note)
     with _plain_directory() as folder:
         shutil.copyfile(onnx, folder / MODEL_FILE)
-        if config.io == "uint8":
-            (folder / AIPP_FILE).write_text(aipp_text(config))
+        config.write_files(folder)
         command = [str(atc), *config.arguments()]
         began = time.monotonic()
         status, log = _run(

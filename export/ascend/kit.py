@@ -10,11 +10,13 @@ from pathlib import Path
 
 from adnet import __version__
 from adnet.cann import HAL
-from adnet.errors import UsageError
-from adnet.export.ascend.atc_config import AIPP_FILE, MODEL_FILE, OUTPUT_NAME, AtcConfig, aipp_text
+from adnet.export.ascend.atc_config import MODEL_FILE, OUTPUT_NAME, AtcConfig
+from adnet.export.ascend.atc_extra import require_portable
+from adnet.export.outputs import require_folder
 from adnet.export.to_om import conversion_facts
 from adnet.models.card import ModelCard
-from adnet.models.om_file import sidecar_path, write_sidecar
+from adnet.models.om_file import write_sidecar
+from adnet.shown import one_line
 
 AMCT_FILE = "to_int8.py"
 
@@ -36,35 +38,42 @@ def emit(
         int8: the ONNX is quantised; AMCT rewrites it for ATC first.
 
     Raises:
-        UsageError: the folder is not empty, or cannot be made.
+        UsageError: the folder is not empty or cannot be made, or the conversion needs this machine.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: exists and is not empty. Choose another folder for --emit.")
+    require_folder(folder, option="--emit")
+    require_portable(config.extra)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".adnet-emit-") as temporary:
         staged = Path(temporary, "emit")
         staged.mkdir()
         shutil.copyfile(onnx_path, staged / MODEL_FILE)
-        if config.io == "uint8":
-            (staged / AIPP_FILE).write_text(aipp_text(config))
+        files = [MODEL_FILE, *config.write_files(staged)]
         facts = conversion_facts(config, onnx_path) | ({"precision": "int8"} if int8 else {})
         if int8:
             (staged / AMCT_FILE).write_text(_AMCT)
         write_sidecar(staged / f"{name}.om", card, facts)
         script = staged / "convert.sh"
-        script.write_text(_script(name, config, int8))
+        _write(script, _script(name, config, files, int8))
         script.chmod(0o755)
-        (staged / "README.md").write_text(_page(name, card, config, int8))
-        sums = [
-            f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
-            for path in sorted(staged.iterdir())
-            if path.name != "README.md"
-        ]
-        (staged / "SHA256SUMS").write_text("".join(sums))
+        _write(staged / "README.md", _page(name, card, config, int8))
+        sums = [_sum_line(path) for path in sorted(staged.iterdir()) if path.name != "README.md"]
+        _write(staged / "SHA256SUMS", "".join(sums))
         if folder.exists():
             folder.rmdir()
         staged.rename(folder)
     return folder
+
+
+def _write(path: Path, text: str) -> None:
+    """Write text in which a file's name may stand, whatever bytes that is made of."""
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+
+
+def _sum_line(path: Path) -> str:
+    r"""Write a line of sha256sum, which marks names that hold a line feed or a \ by a leading \."""
+    name = path.name.replace("\\", "\\\\").replace("\n", "\\n")
+    mark = "" if name == path.name else "\\"
+    return f"{mark}{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n"
 
 
 # AMCT's interface: CANN manual, "convert_qat_model" of AMCT for ONNX.
@@ -153,11 +162,11 @@ fi
 """
 
 
-def _script(name: str, config: AtcConfig, int8: bool) -> str:
+def _script(name: str, config: AtcConfig, files: list[str], int8: bool) -> str:
     joined = " \\\n  ".join(map(shlex.quote, config.arguments()))
     amct = f'python3 "$here/{AMCT_FILE}" {MODEL_FILE} deploy.onnx >&2\nmv deploy.onnx {MODEL_FILE}'
     return f"""#!/usr/bin/env bash
-# Converts model.onnx to {name}.om with ATC. Needs CANN (no NPU); written by adnet {__version__}.
+# Converts model.onnx to OM with ATC. Needs CANN (no NPU); written by adnet {__version__}.
 set -euo pipefail
 here=$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)
 cd "$here"
@@ -166,22 +175,22 @@ sha256sum --check --quiet SHA256SUMS
 # ATC takes only plain characters in paths and leaves files where it runs.
 work=$(mktemp -d /tmp/adnet-atc-XXXXXX)
 trap 'rm -rf "$work"' EXIT
-cp {MODEL_FILE} "$work"
-if [ -f {AIPP_FILE} ]; then cp {AIPP_FILE} "$work"; fi
+cp {" ".join(files)} "$work"
 cd "$work"
 {amct if int8 else ":"}
+name={shlex.quote(name)}
 status=0
 atc {joined} \\
-  2>&1 | tee "$here/{name}.om.log" || status=$?
+  2>&1 | tee "$here/$name.om.log" || status=$?
 # shellcheck disable=SC2012  # both names are plain
 made=$(ls -t {OUTPUT_NAME}.om {OUTPUT_NAME}_*_*.om 2> /dev/null | head -n 1 || true)
-if [ "$status" -ne 0 ] || [ -z "$made" ] || ! grep -q "ATC run success" "$here/{name}.om.log"; then
-  echo "the conversion failed, see {name}.om.log" >&2
+if [ "$status" -ne 0 ] || [ -z "$made" ] || ! grep -q "ATC run success" "$here/$name.om.log"; then
+  echo "the conversion failed, see $name.om.log" >&2
   exit 1
 fi
-cp "$made" "$here/.{name}.om.part"
-mv "$here/.{name}.om.part" "$here/{name}.om"
-echo "$here/{name}.om"
+cp "$made" "$here/.converted.part"
+mv "$here/.converted.part" "$here/$name.om"
+echo "$here/$name.om"
 """
 
 
@@ -193,23 +202,33 @@ def _page(name: str, card: ModelCard, config: AtcConfig, int8: bool) -> str:
 ONNX (a package of CANN, with the Python that it supports) rewrite it for ATC. Compare the result
 with the float model before you use it: `adnet-export verify`.
 """
-    return f"""# {name}.om for {config.soc}
+    om = f"{name}.om"
+    shown = one_line(om)
+    return f"""# {shown} for {config.soc}
 
 On a machine with CANN (an NPU is not needed):
 
     bash convert.sh
 
-writes `{name}.om` here. `{sidecar_path(Path(f"{name}.om"))}` belongs to it: keep the two
+writes `{shown}` here. `{shown}.json` belongs to it: keep the two
 together.
 {unverified if int8 else ""}
-Model: {card.name or "ADNet"}, {card.describe_sigma()}, {card.channel_order};
+Model: {one_line(card.name) or "ADNet"}, {card.describe_sigma()}, {card.channel_order};
 batches {batches}; heights x widths {sizes}; input {config.io}.
 
-`convert.sh` checks `SHA256SUMS` first. ATC's words are in `{name}.om.log`.
+`convert.sh` checks `SHA256SUMS` first. ATC's words are in `{shown}.log`.
 
 On a machine with {config.soc} and CANN's set_env.sh sourced, with the wheel that
 `pip wheel . --no-deps` makes in a checkout of adnet:
 
     pip install adnet-*.whl
-    adnet-run IMAGES -o DENOISED --model {name}.om --device npu:0
+    adnet-run IMAGES -o DENOISED --model {_word(om)} --device npu:0
 """
+
+
+def _word(name: str) -> str:
+    r"""Quote for a shell on one line, by $'' where a line feed or the like is in it."""
+    if one_line(name) == name:
+        return shlex.quote(name)
+    escaped = name.replace("\\", "\\\\").replace("'", "\\'")
+    return f"$'{one_line(escaped)}'"

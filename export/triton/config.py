@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from adnet.errors import UsageError
@@ -39,10 +40,10 @@ class Serving:
             if value is not None and value < 1:
                 told = option.replace("_", "-")
                 raise UsageError(f"--{told}: expected at least 1, got {value}.")
-        if not self.name.replace("-", "").replace("_", "").isalnum() or not self.name.isascii():
+        if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_-]*", self.name):
             raise UsageError(
-                f"--name: expected ASCII letters, digits, - and _, got {self.name!r}. It becomes "
-                "a folder and a part of the server's addresses."
+                "--name: expected ASCII letters, digits, - and _, the first a letter or a digit, "
+                f"got {self.name!r}. It becomes a folder and a part of the server's addresses."
             )
 
 

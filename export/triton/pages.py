@@ -5,6 +5,7 @@ from __future__ import annotations
 from adnet import __version__
 from adnet.export.triton.config import IMAGE_TYPES, Serving
 from adnet.models.card import ModelCard
+from adnet.shown import one_line
 
 SERVER = "nvcr.io/nvidia/tritonserver:24.10-py3"
 """Triton 2.51, the release that the tests run."""
@@ -34,7 +35,7 @@ def kserve_manifest(serving: Serving) -> str:
 apiVersion: serving.kserve.io/v1beta1
 kind: InferenceService
 metadata:
-  name: {serving.name.lower().replace("_", "-")}
+  name: {serving.name.lower().replace("_", "-").strip("-")}
 spec:
   predictor:
     model:
@@ -48,7 +49,7 @@ spec:
 
 def readme(serving: Serving, card: ModelCard) -> str:
     """Say how the server is started and called."""
-    what = f"{card.name or 'ADNet'}, {card.describe_sigma()}, {card.channel_order}"
+    what = f"{one_line(card.name) or 'ADNet'}, {card.describe_sigma()}, {card.channel_order}"
     head = f"""\
 # {serving.name}: ADNet on Triton
 

@@ -6,7 +6,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from adnet.errors import ModelError, UsageError
+from adnet.errors import ModelError
+from adnet.export.inputs import check_onnx
+from adnet.export.outputs import require_folder
 from adnet.export.triton.config import Serving, config_text
 from adnet.export.triton.pages import dockerfile, kserve_manifest, readme
 from adnet.models.card import ModelCard
@@ -28,10 +30,9 @@ def write_repository(model: str, folder: Path, serving: Serving) -> Path:
         UsageError: the folder is not empty, or cannot be made.
         ModelError: the model is no ONNX file of ours, or (mode tiles) not open in batch and size.
     """
+    require_folder(folder)
     path = resolve_model(model)
     card = _check(path, serving)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: exists and is not empty. Choose another folder.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".adnet-triton-") as temporary:
         staged = Path(temporary, "repository")
@@ -44,7 +45,7 @@ def write_repository(model: str, folder: Path, serving: Serving) -> Path:
             shutil.copyfile(_HERE / "tiles_client.py", staged / "client.py")
         config = config_text(serving, card.channels, "model.onnx")
         (version.parent / "config.pbtxt").write_text(config)
-        (staged / "README.md").write_text(readme(serving, card))
+        (staged / "README.md").write_text(readme(serving, card), encoding="utf-8")
         (staged / "Dockerfile").write_text(dockerfile(serving))
         (staged / "kserve.yaml").write_text(kserve_manifest(serving))
         if folder.exists():
@@ -60,6 +61,7 @@ def _check(path: Path, serving: Serving) -> ModelCard:
             f"{path}: Triton is given ONNX files. Make one first: adnet-export onnx {path} -o "
             "model.onnx"
         )
+    check_onnx(path)
     with open_backend(path, None) as backend:
         spec, card = backend.spec, backend.card
     if serving.mode == "tiles" and (

@@ -15,6 +15,8 @@ from PIL import Image
 
 from adnet import __version__
 from adnet.errors import UsageError
+from adnet.export.inputs import check_onnx
+from adnet.export.outputs import require_folder
 from adnet.export.web.ort_web import RUNTIMES, VERSION, put_ort_web, runtime_entry
 from adnet.models.files import kind_of_file
 from adnet.models.shipped import FAST_SUFFIX, pretrained_models, resolve_model
@@ -62,11 +64,12 @@ def write_live_page(
         overwrite: replace a folder that is such a page already.
 
     Raises:
-        UsageError: the folder is there, or a model cannot run in a browser.
+        UsageError: the folder is there or holds what is read, or a model cannot run in a browser.
         ModelError: a model cannot be read.
         FetchError, ExportError: ONNX Runtime Web cannot be had.
     """
     _require_free(output, overwrite=overwrite)
+    _require_outside(output, [resolve_model(one) for one in models], ort_web)
     output.parent.mkdir(parents=True, exist_ok=True)
     chosen = list(models) or [
         one.name for one in pretrained_models() if not one.name.endswith(FAST_SUFFIX)
@@ -99,16 +102,21 @@ def write_live_page(
 
 
 def _require_free(output: Path, *, overwrite: bool) -> None:
-    if not output.exists():
-        return
-    if not output.is_dir():
-        raise UsageError(f"{output}: is a file; give the name of a folder to make.")
-    if not any(output.iterdir()):
+    if not output.is_dir() or not any(output.iterdir()):
+        require_folder(output)
         return
     if not (output / "manifest.json").is_file() or not (output / "worker.js").is_file():
         raise UsageError(f"{output}: is there, and is no page of ours. Give a new folder.")
     if not overwrite:
         raise UsageError(f"{output}: is there already. Give --overwrite to replace it.")
+
+
+def _require_outside(output: Path, models: list[Path], ort_web: Path | None) -> None:
+    """Refuse to read from the page that is to be replaced: it would be gone afterwards."""
+    folder = output.resolve()
+    for path in [*models, *([] if ort_web is None else [ort_web])]:
+        if path.resolve().is_relative_to(folder):
+            raise UsageError(f"{path}: lies in {output}, which is to be replaced. Copy it first.")
 
 
 def _put_model(model: str | Path, folder: Path) -> dict[str, Any]:
@@ -123,6 +131,8 @@ def _put_model(model: str | Path, folder: Path) -> dict[str, Any]:
 
         checkpoint_to_onnx(path, target, OnnxShape())
     else:
+        if kind_of_file(path) == "onnx":
+            check_onnx(path)
         shutil.copyfile(path, target)
     with open_backend(target, "onnx", RunOptions(threads=1)) as backend:
         card, spec, facts = backend.card, backend.spec, backend.describe()

@@ -24,6 +24,10 @@ _OVERFLOW = (
     "A layer's result was too large for float16: convert the model with --precision-mode origin, "
     "where the chip can, or run it on another backend."
 )
+_OTHER_MACHINE = (
+    "When loading: the OM was built for another chip, a newer CANN, or another system and "
+    "processor ('adnet-export inspect' tells); convert it for this one."
+)
 
 CODES: dict[int, tuple[str, str]] = {
     100000: ("ACL_ERROR_INVALID_PARAM", ""),
@@ -69,7 +73,7 @@ CODES: dict[int, tuple[str, str]] = {
     500001: ("ACL_ERROR_FAILURE", _HARDWARE),
     500002: (
         "ACL_ERROR_GE_FAILURE",
-        "When loading: the OM was built for another chip or a newer CANN; convert it for this one.",
+        _OTHER_MACHINE,
     ),
     500003: ("ACL_ERROR_RT_FAILURE", _HARDWARE),
     500004: ("ACL_ERROR_DRV_FAILURE", _HARDWARE),

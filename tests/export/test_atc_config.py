@@ -1,11 +1,17 @@
-import os
 import platform
+import re
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from adnet.errors import UsageError
 from adnet.export.ascend.atc_config import AtcConfig, aipp_text
 
+FILES = ["--keep_dtype", "--modify_mixlist", "--customize_dtypes", "--op_precision_mode",
+         "--fusion_switch_file", "--compress_weight_conf", "--op_debug_config"]  # fmt: skip
+FOLDERS = ["--debug_dir", "--op_bank_path", "--mdl_bank_path"]
+HERE = [*FOLDERS, "--op_compiler_cache_dir", "--check_report", "--compression_optimize_conf"]
 BSD68 = ((321, 481), (481, 321))
 
 
@@ -89,12 +95,44 @@ def test_what_each_option_becomes(options, expected):
         ({"extra": ("--precision_mode=force_fp16",)}, "sets it itself"),
         ({"extra": ("--dynamic_dims=1,2",)}, "sets it itself"),
         ({"extra": ("--save_original_model=true",)}, "sets it itself"),
-        ({"extra": (f"--keep_dtype={os.path.relpath(__file__)}",)}, "give the full path"),
+        ({"extra": ("--deterministic=1", "--deterministic=0")}, "given twice"),
+        ({"extra": ("--external_weight=1",)}, "beside the OM"),
+        ({"extra": ("--external_weight=2",)}, "beside the OM"),
+        ({"extra": ("--external_weight=0",)}, "beside the OM"),
+        *[({"extra": (f"{flag}=none.cfg",)}, "no such file") for flag in FILES],
+        *[({"extra": (f"{flag}=here",)}, f"give the full path, {flag}=/.*here") for flag in HERE],
+        *[({"extra": (f"{flag}=/nowhere/at all",)}, "no such folder") for flag in FOLDERS],
     ],
 )  # fmt: skip
 def test_what_atc_would_refuse_is_refused_first(options, message):
     with pytest.raises(UsageError, match=message):
         AtcConfig(**({"soc": "Ascend310P3"} | options))
+
+
+@pytest.mark.parametrize("flag", FILES)
+@pytest.mark.parametrize("name", ["f.cfg", "an odd (näme)", "x.a b"])
+def test_files_lie_beside_the_model_under_a_plain_name(tmp_path, monkeypatch, flag, name):
+    (tmp_path / name).write_text("what it says")
+    monkeypatch.chdir(tmp_path)
+    for given in (name, str(tmp_path / name)):
+        config = AtcConfig("Ascend310P3", extra=(f"{flag}={given}",))
+        (written,) = config.write_files(Path(tempfile.mkdtemp(dir=tmp_path)))
+        assert config.arguments()[-1] == f"{flag}={written}"
+        assert re.fullmatch("[a-z_]+([.]cfg)?", written)
+    assert [path.read_text() for path in tmp_path.glob(f"*/{written}")] == ["what it says"] * 2
+    (tmp_path / name).unlink()
+    with pytest.raises(UsageError, match="No such file"):
+        config.write_files(tmp_path)
+
+
+def test_only_flags_of_files_name_files(tmp_path, monkeypatch):
+    for name in ("1", "O3", "high_precision"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    extra = ("--disable_reuse_memory=1", "--oo_level=O3", "--op_select_implmode=high_precision")
+    config = AtcConfig("Ascend310P3", extra=extra)
+    assert tuple(config.arguments()[-3:]) == extra
+    assert config.write_files(tmp_path) == []
 
 
 def test_what_is_seldom_meant_is_said():

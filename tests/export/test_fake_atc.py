@@ -9,12 +9,22 @@ import pytest
 from om_helpers import FAKES, install_atc
 from test_cann_install import without_cann
 
+from adnet.export.ascend.atc_errors import explain
 from adnet.models.shipped import WEIGHTS
 
 GOOD = {
     "model": "model.onnx", "framework": "5", "output": "out", "input_format": "NCHW",
     "input_shape": "image:1,1,64,48", "soc_version": "Ascend310P3",
 }  # fmt: skip
+FILES = ["keep_dtype", "customize_dtypes", "modify_mixlist", "op_precision_mode",
+         "fusion_switch_file", "weight"]  # fmt: skip
+ALLOWED = [
+    {}, {"virtual_type": "1"}, {"op_select_implmode": "high_precision"}, {"debug_dir": "/tmp"},
+    {"buffer_optimize": "off_optimize"}, {"external_weight": "0"}, {"mode": "0"},
+    {"out_nodes": "denoised"}, {"host_env_os": "linux", "host_env_cpu": "aarch64"},
+    {"op_compiler_cache_dir": "made/here"}, {"allow_hf32": "true"},
+    {"modify_mixlist": "file", "precision_mode_v2": "mixed_float16"},
+]  # fmt: skip
 GEARS = {"input_shape": "image:-1,1,64,48", "dynamic_batch_size": "1,2"}
 SIZES = {"input_shape": "image:1,1,-1,-1", "dynamic_image_size": "64,48;48,64"}
 DIMS = {"input_shape": "image:-1,1,-1,-1", "dynamic_dims": "1,64,48;2,64,48", "input_format": "ND"}
@@ -28,6 +38,8 @@ AIPP = (
 def atc(tmp_path):
     """Run the stand-in in a folder that has the model: atc({flag: value}, word ...)."""
     home = install_atc(tmp_path / "cann").parent.parent
+    for name in ("file", "a b"):
+        (tmp_path / name).touch()
     (tmp_path / "model.onnx").write_bytes((WEIGHTS / "gray-blind.onnx").read_bytes())
     (devlib,) = [path.parent for path in home.rglob("libascend_hal.so")]
     env = without_cann(LD_LIBRARY_PATH=str(devlib), ASCEND_OPP_PATH=str(home / "opp"))
@@ -42,7 +54,7 @@ def atc(tmp_path):
     return run
 
 
-@pytest.mark.parametrize("flags", [{}, GEARS, SIZES, DIMS, {"virtual_type": "1"}])
+@pytest.mark.parametrize("flags", [*ALLOWED, GEARS, SIZES, DIMS])
 def test_what_is_right_is_converted(atc, tmp_path, flags):
     result = atc(flags)
     assert result.returncode == 0, result.stdout
@@ -84,6 +96,21 @@ def test_what_is_right_is_converted(atc, tmp_path, flags):
         ({"input_shape": "image:1,1,0,48"}, "E10001"),
         ({"input_shape": "picture:1,1,64,48"}, "E10016"),
         ({"input_shape": "image:1,64,48"}, "E19999"), ({"input_fp16_nodes": "a"}, "E10016"),
+        ({"debug_dir": "/nope/y"}, "E10001"), ({"op_select_implmode": "x"}, "E10001"),
+        ({"buffer_optimize": "x"}, "E10001"), ({"buffer_optimize": "l1_optimize"}, "E10001"),
+        ({"external_weight": "7"}, "E10001"), ({"mode": "99"}, "E10001"), ({"mode": "6"}, "E10001"),
+        ({"mode": "30"}, "E10055"), ({"soc_version": "Ascend035"}, "E10055"),
+        ({"out_nodes": "q:0"}, "E10016"), ({"out_nodes": "q"}, "E10016"),
+        ({"host_env_os": "beos", "host_env_cpu": "x86_64"}, "E10001"),
+        ({"host_env_os": "linux", "host_env_cpu": "z80"}, "E10001"),
+        ({"host_env_os": "linux"}, "E10001"), ({"allow_hf32": "1"}, "E10001"),
+        ({"op_compiler_cache_dir": "model.onnx/x"}, "E10001"),
+        ({"op_compiler_cache_dir": "a b"}, "E10001"), ({"check_report": "model.onnx/x"}, "E10001"),
+        ({"optypelist_for_implmode": "Conv2D"}, "E10001"),
+        *[({flag: "none"}, "E10001") for flag in FILES],
+        *[({flag: "a b"}, "E10001") for flag in FILES],
+        ({"modify_mixlist": "file"}, "E10001"),
+        ({"modify_mixlist": "file", "precision_mode": "force_fp16"}, "E10001"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_has_its_code(atc, tmp_path, flags, code):
@@ -131,16 +158,52 @@ def test_models_and_environments_that_it_does_not_take(atc, tmp_path):
     path = tmp_path / "model.onnx"
     original = onnx.load(str(path))
 
-    def refused(change):
+    def refused(change, **variables):
         model = onnx.ModelProto()
         model.CopyFrom(original)
         change(model)
         path.write_bytes(model.SerializeToString())
-        return atc({}).stdout
+        return atc({}, **variables).stdout
 
     assert "E16005" in refused(lambda m: m.opset_import.append(onnx.helper.make_opsetid("x", 1)))
     assert "E19010" in refused(lambda m: setattr(m.opset_import[0], "version", 22))
     assert "E13009" in refused(lambda m: setattr(m.graph.node[0], "name", m.graph.node[1].name))
+    for cann, first, last, code in (("6.0", 9, 13, "E19010"),
+                                    ("7.0", 9, 18, "E19010"), ("8.5", 9, 18, "E19010"),
+                                    ("9.0", 11, 18, "E16002")):  # fmt: skip
+        for opset in (first - 1, first, last, last + 1):
+            words = refused(lambda m, v=opset: setattr(m.opset_import[0], "version", v),
+                            ATC_FAKE_CANN=cann, ATC_FAKE_PYTHON="3.9", ATC_FAKE_NUMPY="1.26",
+                            ATC_FAKE_FAIL="E20001")  # fmt: skip
+            assert (code in words) == (opset not in range(first, last + 1)), (cann, opset)
     path.write_bytes(b"nothing")
     assert "E16004" in atc({}).stdout
     assert os.path.exists(path)
+
+
+@pytest.mark.parametrize(
+    ("cann", "python", "numpy", "said"),
+    [
+        ("8.1", "3.11", "1.26", "FrameLocalsProxy"), ("7.0", "3.12", "1.26", "FrameLocalsProxy"),
+        ("8.1", "3.10", "2.0", "np.float_"), ("8.2", "3.11", "2.4", "np.float_"),
+        ("8.1", "3.10", "1.26", None), ("8.2", "3.11", "1.26", None),
+        ("8.5", "3.13", "2.4", None), ("9.0", "3.13", "2.4", None),
+    ],
+)  # fmt: skip
+def test_a_python_or_numpy_too_new_for_this_cann(atc, tmp_path, cann, python, numpy, said):
+    names = {"ATC_FAKE_CANN": cann, "ATC_FAKE_PYTHON": python, "ATC_FAKE_NUMPY": numpy}
+    result = atc({}, **names)
+    assert (result.returncode != 0) == (said is not None)
+    assert said is None or said in result.stdout
+    assert (tmp_path / "out.om").exists() == (said is None)
+    if said is not None:
+        assert {"np.float_": "numpy<2", "FrameLocalsProxy": "too new"}[said] in explain(
+            result.stdout, 255
+        )[2]
+
+
+def test_external_weights_are_not_in_the_om(atc, tmp_path):
+    assert atc({"external_weight": "1"}).returncode == 0
+    whole = (tmp_path / "model.onnx").stat().st_size
+    assert (tmp_path / "out.om").stat().st_size < whole / 10
+    assert (tmp_path / "weight" / "0").stat().st_size == whole

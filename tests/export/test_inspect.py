@@ -82,4 +82,4 @@ def test_foreign_files(tmp_path):
 def test_program_inspects(cli, tmp_path):
     result = cli("adnet-export", "inspect", WEIGHTS / "gray-blind.onnx", "--json")
     assert json.loads(result.stdout)["kind"] == "onnx"
-    assert_clean_error(cli("adnet-export", "inspect", tmp_path), 2, "cannot be read")
+    assert_clean_error(cli("adnet-export", "inspect", tmp_path), 2, "is a folder")

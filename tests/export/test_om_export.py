@@ -1,5 +1,6 @@
 """Conversion to OM against a stand-in for ATC (tests/fakes/atc); no Ascend software here."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
+import onnx
 import pytest
 from atc_logs import LOGS
 from conftest import assert_clean_error
@@ -17,8 +19,10 @@ from adnet.export.ascend.atc_config import AtcConfig
 from adnet.export.ascend.atc_errors import explain
 from adnet.export.ascend.atc_run import find_atc, run_atc
 from adnet.export.ascend.kit import emit
+from adnet.export.cli import main
 from adnet.export.to_om import convert_to_om, prepare_onnx
 from adnet.models.om_file import read_om
+from adnet.models.shipped import resolve_model
 
 
 @pytest.fixture
@@ -170,6 +174,64 @@ def test_the_emitted_folder_makes_the_same_model(atc, model, tmp_path, options):
         emit(onnx, card, folder, "m", config())
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["a b", "p$(touch INJECTED)", "`touch INJECTED`", "$HOME", "it's", 'a"b', "a\\\\b\\", "a\nb",
+     "two\n\nlines;touch INJECTED", "-x", "--help", "näme 名", "*", "~", "#", "a\x1b[2Jb",
+     os.fsdecode(b"\xff")],
+)  # fmt: skip
+@pytest.mark.parametrize("int8", [False, True])
+def test_a_name_is_only_a_name_to_the_script_and_the_page(model, tmp_path, name, int8):
+    onnx, card, _ = model
+    card = dataclasses.replace(card, name=f"{name}\n\n    touch INJECTED")
+    folder = emit(onnx, card, tmp_path / "kit", name, config(), int8=int8)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for program in ("atc", "python3"):
+        (programs / program).write_text(
+            "#!/bin/sh\necho ATC run success\necho made > converted.om\ncp model.onnx deploy.onnx\n"
+        )
+        (programs / program).chmod(0o755)
+    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+    result = subprocess.run(
+        ["bash", folder / "convert.sh"], cwd=tmp_path, capture_output=True, check=False,
+        env=os.environ | {"PATH": path, "ASCEND_OPP_PATH": "/"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert (folder / f"{name}.om").read_text() == "made\n"
+    assert (folder / f"{name}.om.log").exists()
+    assert not list(tmp_path.rglob("INJECTED"))
+    page = (folder / "README.md").read_bytes()
+    assert b"\n    touch INJECTED" not in page
+    command = next(line for line in page.splitlines() if b"--model" in line)
+    words = subprocess.run(
+        ["bash", "-c", b"printf '%s\\0' " + command], capture_output=True, check=True, cwd=tmp_path
+    )
+    assert words.stdout.split(b"\0")[5] == os.fsencode(f"{name}.om")
+
+
+def test_files_of_this_machine_go_along_or_are_refused(cli_here, atc, model, tmp_path, monkeypatch):
+    onnx, card, _ = model
+    (tmp_path / "half (1).txt").write_text("conv1_1\n")
+    files = config(extra=(f"--keep_dtype={tmp_path}/half (1).txt",), io="uint8")
+    folder = emit(onnx, card, tmp_path / "kit", "m", files)
+    (tmp_path / "half (1).txt").rename(tmp_path / "gone")
+    result = subprocess.run(["bash", str(folder / "convert.sh")], capture_output=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "keep_dtype.txt" in (folder / "SHA256SUMS").read_text()
+    (folder / "keep_dtype.txt").write_text("changed")
+    result = subprocess.run(["bash", str(folder / "convert.sh")], capture_output=True, check=False)
+    assert result.returncode != 0
+    for path in ("--debug_dir=/tmp", "--op_compiler_cache_dir=/tmp/x", "--check_report=/tmp/x"):
+        with pytest.raises(UsageError, match="path of this machine"):
+            emit(onnx, card, tmp_path / "another", "m", config(extra=(path,)))
+    assert not (tmp_path / "another").exists()
+    monkeypatch.setenv("PATH", "/usr/bin")
+    result = cli_here(main, "adnet-export", "om", "gray-blind", "-o", tmp_path / "m.om", "--soc",
+                      "Ascend310P3", "--atc-arg", "--debug_dir=/tmp")  # fmt: skip
+    assert_clean_error(result, 2, "ATC is not installed here", "path of this machine")
+
+
 def test_program_converts(cli, atc, checkpoint, tmp_path):
     result = cli(
         "adnet-export", "om", checkpoint, "-o", tmp_path / "m.om", "--soc", "Ascend310P3",
@@ -214,11 +276,52 @@ def test_an_interrupt_takes_the_program_behind_the_script_along(model, tmp_path)
 
 def test_variants_are_not_converted(tmp_path):
     from adnet.export.variants import with_8_bit_io
-    from adnet.models.shipped import resolve_model
 
     with_8_bit_io(resolve_model("gray-blind"), tmp_path / "u8.onnx")
     with pytest.raises(ModelError, match="no variants.*Give the checkpoint; --io uint8"):
         prepare_onnx(str(tmp_path / "u8.onnx"), tmp_path)
+
+
+@pytest.mark.parametrize("opset", [8, 9, 10, 11, 13, 14, 18, 19, 20, 22])
+@pytest.mark.parametrize("emitted", [False, True])
+def test_an_opset_is_judged_before_anything_is_written(cli_here, atc, tmp_path, opset, emitted):
+    loaded = onnx.load(str(resolve_model("gray-blind")))
+    loaded.opset_import[0].version = opset
+    onnx.save(loaded, str(tmp_path / "given.onnx"))
+    words = ["--emit", tmp_path / "kit"] if emitted else []
+    result = cli_here(main, "adnet-export", "om", tmp_path / "given.onnx", "-o", tmp_path / "m.om",
+                      "--soc", "Ascend310P3", *words)  # fmt: skip
+    made = (tmp_path / "kit").exists() or (tmp_path / "m.om").exists()
+    if 9 <= opset <= 18:
+        assert result.returncode == 0, result.stderr
+        assert made
+        assert ("note: opset" in result.stderr) == (opset not in range(11, 14))
+    else:
+        assert_clean_error(result, 2, f"opset {opset}; ATC takes 9 to 18", "--opset 11")
+        assert not made
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("options", [
+    [], ["--emit", "kit"], ["--emit", "kit", "--precision", "int8"], ["--io", "uint8"],
+])  # fmt: skip
+def test_a_checkpoint_fine_tuned_for_int8_is_refused_in_words(cli_here, atc, tmp_path, options):
+    import torch
+
+    from adnet.models.checkpoint import load_checkpoint, save_checkpoint
+    from adnet.models.quantized import QuantizedADNet
+
+    card = dataclasses.replace(
+        load_checkpoint(resolve_model("gray-25")).card, training={"config": {"init": "gray-25"}}
+    )
+    torch.manual_seed(0)
+    save_checkpoint(tmp_path / "best.pth", QuantizedADNet(1, 7).state_dict(), card)
+    result = cli_here(main, "adnet-export", "om", "best.pth", "-o", "m.om", "--soc", "Ascend310P3",
+                      *options, cwd=tmp_path)  # fmt: skip
+    assert_clean_error(result, 2, "best.pth: was fine-tuned for int8",
+                       "adnet-export om gray-25 -o FILE.om")  # fmt: skip
+    assert "opset" not in result.stderr
+    assert set(os.listdir(tmp_path)) == {"best.pth", "cann"}
 
 
 def is_running(pid):

@@ -40,6 +40,8 @@ def test_tiles_have_the_planes_of_the_model(tmp_path, name):
 @pytest.mark.parametrize("serving", [
     {"instances": 0}, {"queue": 0}, {"batch": 0}, {"threads": 0}, {"max_pixels": 0}, {"name": ""},
     {"name": "../up"}, {"name": 'a"b'}, {"name": "ä"},
+    {"name": "-a"}, {"name": "--from"}, {"name": "_"}, {"name": "a\n"}, {"name": "a b"},
+    {"name": "$a"},
 ])  # fmt: skip
 def test_what_cannot_be_served_is_refused(serving):
     with pytest.raises(UsageError, match=next(iter(serving)).replace("_", "-")):
@@ -79,3 +81,12 @@ def test_a_file_in_memory_is_denoised_as_on_disk(cli, tmp_path, make_image, suff
     assert result.data == target.read_bytes()
     assert result.pixels == 60 * 45
     assert result.format == ("TIFF" if suffix == ".tif" else "PNG")
+
+
+def test_the_pages_keep_a_models_name_on_its_line():
+    from adnet.export.triton.pages import kserve_manifest, readme
+    from adnet.models.card import ModelCard
+
+    page = readme(Serving(), ModelCard(1, name="a\n\n    rm -rf x\n"))
+    assert "Model: a\\n\\n    rm -rf x\\n, sigma" in page
+    assert "name: my-model\n" in kserve_manifest(Serving(name="My_Model-"))

@@ -29,8 +29,12 @@ def model_def(name: str, attributes: dict[str, str]) -> bytes:
 
 
 def om_bytes(
-    name: str, attributes: dict[str, str], onnx: bytes, *, aipp="", dynamic=False, wide=True
-) -> bytes:
+    name: str, attributes: dict[str, str], onnx: bytes, *, aipp="", dynamic=False, wide=True,
+    host=(),
+) -> bytes:  # fmt: skip
+    """`host`: (system, processor) that the model is bound to."""
+    if host:  # unconfirmed under which names they lie in the file
+        attributes = attributes | dict(zip(("host_env_os", "host_env_cpu"), host, strict=True))
     tasks = aipp.encode().ljust(64, b"\0")
     parts = [(0, model_def(name, attributes)), (1, onnx), (2, tasks)]
     entry = struct.Struct("<IIQQ") if wide else struct.Struct("<III")
@@ -46,7 +50,7 @@ def om_bytes(
     body = table + b"".join(content for _, content in parts)
     header = HEADER.pack(
         0x444F4D49, 256, 0x20000000 if wide else 0x10000000, b"", 0 if wide else len(body), 0, 1,
-        0, 0, name.encode()[:31], 0, b"", 0, 1, b"", 0, b"", len(body) if wide else 0, 0,
-        int(dynamic), b"",
+        0, 0, name.encode()[:31], 0, b"", 0, 1, b"", 0, b"", len(body) if wide else 0,
+        int(bool(host)), int(dynamic), b"",
     )  # fmt: skip
     return header + body

@@ -1,6 +1,7 @@
 import dataclasses
 import os
 import pickle
+import zipfile
 
 import pytest
 import torch
@@ -16,6 +17,10 @@ def gray_state():
     return trained_like(1).state_dict()
 
 
+def with_prefix(state, prefix):
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
 def save(path, content):
     torch.save(content, path)
     return path
@@ -28,15 +33,76 @@ def save(path, content):
         lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
         lambda state: {"state_dict": state, "epoch": 3},
         lambda state: {n: t for n, t in state.items() if not n.endswith("num_batches_tracked")},
+        lambda state: {"model_state_dict": state, "optimizer_state_dict": {}, "epoch": 3},
+        lambda state: {"params": state, "params_ema": state},
+        lambda state: {"params": {"lr": 1e-3}, "weights": state},
+        lambda state: {"net": state, "acc": 1.0},
+        lambda state: {"network": state},
+        lambda state: {"model": {"state_dict": {"params": state}}},
+        lambda state: with_prefix(state, "_orig_mod."),
+        lambda state: with_prefix(state, "module.module."),
+        lambda state: with_prefix(state, "_orig_mod.module."),
+        lambda state: {"model": with_prefix(state, "module._orig_mod.")},
+        lambda state: {"state_dict": with_prefix(state, "model."), "hyper_parameters": {"lr": 1}},
+        lambda state: {"state_dict": with_prefix(state, "model.net.")},
+        lambda state: {name: one.double() if one.is_floating_point() else one
+                       for name, one in state.items()},
+        lambda state: {name: torch.nn.Parameter(one, one.is_floating_point())
+                       for name, one in state.items()},
     ],
-    ids=["plain", "module prefix", "nested", "without counters"],
-)
+    ids=["plain", "module prefix", "nested", "without counters", "model_state_dict", "params_ema",
+         "other params", "net", "network", "three deep", "compiled", "twice module",
+         "compiled DDP", "DDP of compiled", "Lightning", "Lightning, deep", "float64",
+         "parameters"],
+)  # fmt: skip
 def test_layouts_that_are_in_the_field(tmp_path, gray_state, wrap):
     loaded = load_checkpoint(save(tmp_path / "a.pth", wrap(gray_state)))
     assert loaded.card.channels == 1
     assert loaded.card.sigma_range is None
     assert not loaded.network.training
     assert loaded.card.weights_sha256 == weights_digest(trained_like(1))
+
+
+def test_averaged_weights_are_preferred(tmp_path, gray_state):
+    averaged = {name: one * 2 for name, one in gray_state.items()}
+    content = {"params": gray_state, "params_ema": averaged}
+    loaded = load_checkpoint(save(tmp_path / "a.pth", content))
+    name = "conv1_2.0.weight"
+    assert torch.equal(loaded.network.state_dict()[name], averaged[name])
+
+
+def test_a_dict_that_holds_itself_ends(tmp_path):
+    content = {"epoch": 3}
+    content["model"] = content
+    with pytest.raises(CheckpointError, match="expected a dict of named weights"):
+        load_checkpoint(save(tmp_path / "a.pth", content))
+
+
+@pytest.mark.parametrize("change", [
+    lambda one: (one * 100).to(torch.int8), lambda one: one.to(torch.int64),
+    lambda one: one > 0, lambda one: one.to(torch.complex64),
+    lambda one: one.double() + 1e300, lambda one: one.to("meta"), lambda one: one.to_sparse(),
+    lambda one: one / 0, lambda one: torch.quantize_per_tensor(one, 0.1, 0, torch.qint8),
+], ids=["int8", "int64", "bool", "complex", "1e300", "meta", "sparse", "inf", "qint8"])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+@pytest.mark.parametrize("name", ["conv1_1.0.weight", "conv1_3.1.running_mean", "conv3.bias"])
+def test_what_is_no_weight_is_refused(tmp_path, gray_state, change, name):
+    gray_state[name] = change(gray_state[name])
+    with pytest.raises(CheckpointError, match=rf"{name} |not a PyTorch checkpoint"):
+        load_checkpoint(save(tmp_path / "a.pth", gray_state))
+
+
+def test_a_variance_below_zero_is_refused(tmp_path, gray_state):
+    gray_state["conv1_3.1.running_var"][5] = -1e-3
+    with pytest.raises(CheckpointError, match=r"conv1_3.1.running_var holds -0.001"):
+        load_checkpoint(save(tmp_path / "a.pth", gray_state))
+
+
+@pytest.mark.parametrize(("card", "network"), [(1, 3), (3, 1)])
+def test_a_card_of_another_network_is_refused(tmp_path, card, network):
+    save_checkpoint(tmp_path / "a.pth", trained_like(network).state_dict(), ModelCard(card))
+    with pytest.raises(CheckpointError, match=f"card says {card} channels, the network has"):
+        load_checkpoint(tmp_path / "a.pth")
 
 
 def test_own_format_round_trip(tmp_path):
@@ -126,6 +192,28 @@ def test_damaged_files_are_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match="damaged"):
         load_checkpoint(path)
+
+
+def test_bytes_that_were_changed_anywhere_are_noticed(tmp_path, gray_state):
+    path = tmp_path / "a.pth"
+    save_checkpoint(path, gray_state, ModelCard(1))
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        places = [one.header_offset + 1000 for one in archive.infolist() if one.file_size > 4000]
+    assert len(places) == 15  # the pickle, and the weights of conv1_2 .. conv1_15
+    for place in places:
+        path.write_bytes(whole[:place] + bytes(64) + whole[place + 64 :])
+        with pytest.raises(CheckpointError, match="checksum differs"):
+            load_checkpoint(path)
+
+
+def test_a_checkpoint_saved_without_checksums_is_read(tmp_path, gray_state):
+    torch.serialization.set_crc32_options(False)
+    try:
+        save(tmp_path / "a.pth", gray_state)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert load_checkpoint(tmp_path / "a.pth").card.channels == 1
 
 
 def test_truncated_and_missing_files(tmp_path, gray_state):

@@ -1,11 +1,18 @@
 """The simulated pyACL is as strict as the manuals: code that breaks a rule does not pass it."""
 
+import platform
 import threading
 
 import numpy as np
 import pytest
 from acl_session import D2H, H2D, Session
+from fakes.om_writer import om_bytes
 from om_helpers import make_om
+
+from adnet.errors import BackendUnavailable
+from adnet.export.to_om import prepare_onnx
+from adnet.models.om_file import read_om
+from adnet.runtime.registry import open_backend
 
 
 @pytest.fixture
@@ -20,6 +27,33 @@ def geared(acl, tmp_path):
     session = Session(acl, make_om(tmp_path / "m.om", batches=(1, 2)))
     yield session
     session.close()
+
+
+@pytest.mark.parametrize("host", [
+    ("linux", "z80"), ("minios", platform.machine()), (platform.system().lower(), "")
+])  # fmt: skip
+def test_a_model_bound_to_another_host_is_refused(acl, tmp_path, host):
+    path = bound_to(host, tmp_path)
+    assert acl.init() == acl.rt.set_device(0) == 0
+    context, _ = acl.rt.create_context(0)
+    assert acl.mdl.load_from_file(str(path)) == (None, 500002)
+    assert "E19999" in acl.get_recent_err_msg()
+    assert acl.rt.destroy_context(context) == acl.rt.reset_device(0) == 0
+    with pytest.raises(BackendUnavailable, match="system and processor"):
+        open_backend(path, "om")
+
+
+def test_a_model_bound_to_this_host_is_loaded(acl, tmp_path):
+    path = bound_to((platform.system().lower(), platform.machine()), tmp_path)
+    assert read_om(path).is_host_bound
+    Session(acl, path).close()
+
+
+def bound_to(host, folder):
+    path = make_om(folder / "m.om")
+    attributes, onnx = read_om(path).attributes, prepare_onnx("gray-blind", folder)[0]
+    path.write_bytes(om_bytes("adnet", attributes, onnx.read_bytes(), host=host))
+    return path
 
 
 def in_a_thread(call):

@@ -7,6 +7,7 @@ import os
 import runpy
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from om_helpers import FAKES, run_beside_fakes
 
 from adnet.device import compile_backend
 from adnet.errors import BackendUnavailable, PrecisionError
+from adnet.models.checkpoint import load_checkpoint
 from adnet.models.network import ADNet
 from adnet.models.shipped import WEIGHTS
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.registry import open_backend
+from adnet.training.cli import main as train_main
 from adnet.training.config import TrainConfig
 from adnet.training.learner import Learner
 from adnet.training.world import World
@@ -29,6 +32,8 @@ LAST, LAST_3D = torch.channels_last, torch.channels_last_3d
 
 if ON_NPU:
     import torch_npu
+
+    ALLOWED_AT_FIRST = torch_npu.npu.conv.allow_hf32, torch_npu.npu.matmul.allow_hf32
 
 WAYS = {
     "to": lambda x: x.to(memory_format=LAST),
@@ -151,6 +156,22 @@ def test_tensors_stay_on_their_device():
         there.numpy()
 
 
+@on_npu
+@pytest.mark.parametrize("chip", ["Ascend310", "Ascend310B1", "Ascend310B4"])
+def test_chips_that_it_does_not_support(monkeypatch, chip):
+    monkeypatch.setattr(torch_npu, "SOC", chip)
+    for call in (lambda: torch.zeros(2, device="npu"), lambda: torch.npu.set_device(0)):
+        with pytest.raises(RuntimeError, match=f"Unsupported SOC version: {chip}"):
+            call()
+    with pytest.raises(BackendUnavailable, match=f"Unsupported SOC version: {chip}"):
+        open_backend(WEIGHTS / "gray-blind.onnx", "npu")
+
+
+@on_npu
+def test_hf32_is_allowed_for_convolutions_alone():
+    assert ALLOWED_AT_FIRST == (True, False)  # of convolutions, of products
+
+
 @pytest.fixture(params=["Ascend310P3", "Ascend910A"])
 def float16_chip(request, monkeypatch):
     monkeypatch.setattr(torch_npu, "SOC", request.param)
@@ -214,8 +235,6 @@ def test_compiling_goes_through_torchair(monkeypatch):
     with open_backend(WEIGHTS / "gray-blind.onnx", "npu", RunOptions(compile=True)) as backend:
         backend.infer(batch)
     assert given[0]["backend"] is graph_backend
-    # Optimisers are torch's own here.
-    monkeypatch.setitem(sys.modules, "torch_npu.optim", type(sys)("torch_npu.optim"))
     config = TrainConfig(data=("x",), steps=2, compile=True)
     Learner(config, World(torch.device("npu:0")), None)
     assert given[1]["backend"] is graph_backend
@@ -249,7 +268,7 @@ def test_loading_is_refused(case, error, monkeypatch):
     else:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises((ImportError, RuntimeError), match=error):
-        runpy.run_path(str(FAKES / "torch_npu.py"))
+        runpy.run_path(str(FAKES / "torch_npu" / "__init__.py"))
 
 
 @on_npu
@@ -257,8 +276,7 @@ def test_loading_is_refused(case, error, monkeypatch):
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "muon"])
 def test_training_steps(optimizer, channels):
-    """Two steps of the learner equal those on the CPU; optimisers are torch's own here."""
-    sys.modules.setdefault("torch_npu.optim", type(sys)("torch_npu.optim"))
+    """Two steps of the learner equal those on the CPU."""
     generator = torch.Generator().manual_seed(0)
     clean = torch.rand(2, channels, 20, 24, generator=generator)
     noisy = clean + 0.1 * torch.randn(clean.shape, generator=generator)
@@ -272,6 +290,71 @@ def test_training_steps(optimizer, channels):
         errors.append([float(learner.learn(*given, lr=1e-4).cpu()) for _ in range(2)])
         learner.load_state_dict(learner.state_dict())
     assert errors[1] == pytest.approx(errors[0], rel=1e-2)
+
+
+@on_npu
+def test_a_generator_belongs_to_its_device():
+    generator = torch.Generator("npu").manual_seed(7)
+    assert generator.device == torch.device("npu:0")
+    assert isinstance(generator, torch.Generator)
+    drawn = [torch.empty(9, device="npu").normal_(generator=generator).cpu() for _ in range(2)]
+    assert not torch.equal(*drawn)
+    again = torch.empty(9, device="npu").normal_(generator=generator.manual_seed(7)).cpu()
+    assert torch.equal(drawn[0], again)
+    with pytest.raises(RuntimeError, match="107001"):
+        torch.Generator("npu:7")
+    with pytest.raises(RuntimeError, match="Expected a 'npu' device type for generator"):
+        torch.empty(9, device="npu").normal_(generator=torch.Generator())
+    torch.empty(9).normal_(generator=torch.Generator("cpu"))
+
+
+@on_npu
+@pytest.mark.parametrize("name", ["NpuFusedAdam", "NpuFusedAdamW", "NpuFusedSGD"])
+def test_fused_optimisers_refuse_what_they_do_not_know(name):
+    kind = getattr(import_module("torch_npu.optim"), name)
+    one = torch.nn.Parameter(torch.ones(3, device="npu"))
+    for options in ({"fused": True}, {"foreach": True}, {"maximize": True}):
+        with pytest.raises(TypeError):
+            kind([one], lr=0.1, **options)
+    optimizer = kind([one], lr=0.1)
+    one.square().sum().backward()
+    optimizer.step()
+    with pytest.raises(ValueError, match="set_to_none"):
+        optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
+    one.square().sum().backward()
+    optimizer.step()
+    one.grad = torch.ones(3, device="npu")
+    with pytest.raises(RuntimeError, match="combined gradient was replaced"):
+        optimizer.step()
+
+
+@on_npu
+@pytest.mark.filterwarnings("ignore")  # torch's own, about a device simulated in Python
+@pytest.mark.parametrize("options", [
+    ["--optimizer", "adam", "--hf32"], ["--optimizer", "sgd", "--lr", "1e-4", "--loss", "sum"],
+    ["--optimizer", "muon", "--precision", "bf16"], ["--precision", "fp16"],
+], ids=" ".join)  # fmt: skip
+def test_adnet_train(cli_here, make_image, tmp_path, options):
+    """The whole program: patches, noise, steps, judging, checkpoints, and going on after a stop."""
+    for index in range(6):
+        make_image(tmp_path / "images" / f"{index}.png", size=(60, 45), seed=index)
+    words = [tmp_path / "images", "-o", tmp_path / "run", "--device", "npu", "--patch", "16",
+             "--batch", "2", "--val-images", "2", "--val-every", "2", "--save-every", "2",
+             "--steps", "4", *options]  # fmt: skip
+    done = cli_here(train_main, "adnet-train", *words)
+    assert done.returncode == 0, done.stderr
+    loaded = load_checkpoint(tmp_path / "run" / "best.pth")
+    assert loaded.card.training["device"].startswith("Ascend910B3")
+    if "adam" not in options:
+        return
+    last = tmp_path / "run" / "last.pth"
+    weights = load_checkpoint(last).network.state_dict()
+    last.with_name("step-00000002.pth").replace(last)
+    resumed = cli_here(train_main, "adnet-train", *words, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    for name, one in load_checkpoint(last).network.state_dict().items():
+        assert torch.equal(one, weights[name]), name
 
 
 @pytest.mark.slow

@@ -56,7 +56,11 @@ def parse(path):
         end = max(end, start + size)
     if end != len(content) or not {0, 1, 2} <= parts.keys():
         return None, 145006  # "do not get the complete model"
-    return Model(parts), 0
+    model = Model(parts)
+    if content[192]:
+        model.host = tuple(_attribute(parts[0], key) if key in parts[0] else ""
+                           for key in (b"host_env_os", b"host_env_cpu"))  # fmt: skip
+    return model, 0
 
 
 class Model:
@@ -75,6 +79,7 @@ class Model:
         self.output_type = FLOAT16 if self.flags.get("output_type") == "FP16" else FLOAT
         if self.aipp:
             self.input_type = UINT8
+        self.host = None  # (system, processor) that it is bound to, by its header
         self.context = self.device = None
         self.running_on = None  # the stream with work of this model
         self._session = None

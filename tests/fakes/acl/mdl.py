@@ -1,6 +1,7 @@
 """acl.mdl: models, descriptions, datasets, gears, execution."""
 
 import os
+import platform
 import time
 from dataclasses import dataclass, field
 
@@ -73,6 +74,13 @@ def load_from_file(path):
             f"socVersion={state.soc}, but the model socVersion={model.soc}"
         )
         return None, 500002
+    here = (platform.system().lower(), platform.machine())
+    if model.host is not None and model.host != here:
+        state.last_error = (
+            f"E19999: Inner Error! The os/cpu type of the model {model.host} does not match the "
+            f"current system {here}."
+        )
+        return None, 500002  # unconfirmed: the code
     if state.is_part and model.flags.get("virtual_type") != "1":
         return None, 507009
     model.context, model.device = state.context(), state.device()

@@ -13,12 +13,16 @@ What the real one refuses, and this one with it (test_torch_npu.py):
     work in a thread that has not set its device (107002; LlamaFactory#2385)
     a device that is not there (107001)
     work in a forked child
+    the chips 310 and 310B: "Unsupported SOC version" (Ascend/pytorch#57)
     bfloat16 on chips whose matrix unit lacks it (unconfirmed how); autocast only warns there
+    a generator of the CPU to fill a tensor on the device
+    what fused optimisers do not know: see `optim`
     NumPy arrays of tensors on the device; operators on tensors of two devices
     torch.compile with inductor, which needs Triton-Ascend; `torchair` is not part of this package
 
 Stricter than the real one: the first thread must be the one that imports it, or set its device.
-Not simulated: torch_npu.optim, set_option, autoload, its check of versions.
+Not simulated: set_option, autoload, its check of versions, a generator of the device with tensors
+of the CPU.
 
 Variables of its own:
 
@@ -59,13 +63,14 @@ _QUESTIONS = (torch.Tensor.is_contiguous,)
 
 
 class _Settings:
-    allow_hf32 = True  # the default of convolutions on an Atlas A2
+    def __init__(self, allow_hf32):
+        self.allow_hf32 = allow_hf32
 
 
 class _Npu(registration._DummyBackendModule):
     """torch.npu"""
 
-    conv, matmul = _Settings(), _Settings()
+    conv, matmul = _Settings(allow_hf32=True), _Settings(allow_hf32=False)  # its defaults
     jit_compile = True
 
     def is_available(self):
@@ -85,6 +90,7 @@ class _Npu(registration._DummyBackendModule):
         return SOC
 
     def set_device(self, device):
+        _refuse_chip()
         index = device if isinstance(device, int) else torch.device(device).index
         _check_index(index)
         _device_of.index = index or 0
@@ -102,7 +108,13 @@ def _check_index(index):
         raise RuntimeError(f"Invalid device ID npu:{index}; there are {DEVICES} (107001)")
 
 
+def _refuse_chip():
+    if re.fullmatch(r"Ascend310(B\d)?", SOC):
+        raise RuntimeError(f"Unsupported SOC version: {SOC}")
+
+
 def _refuse_thread():
+    _refuse_chip()
     if os.getpid() != _process:
         raise RuntimeError(
             "Cannot re-initialize NPU in forked subprocess. To use NPU with multiprocessing, you "
@@ -116,6 +128,38 @@ def _refuse_thread():
             "107002: The context is empty. Check whether acl.rt.set_context or acl.rt.set_device "
             "is called."
         )
+
+
+class _Generator(torch.Generator):
+    """Random numbers of a device: the CPU's, which on a device are others."""
+
+    def __new__(cls, device="cpu"):
+        place = torch.device(device)
+        if place.type == "npu":
+            _refuse_thread()
+            _check_index(place.index)
+            place = torch.device("npu", place.index or 0)
+        made = super().__new__(cls, "cpu" if place.type == "npu" else place)
+        made.place = place
+        return made
+
+    def __init__(self, device="cpu"):
+        pass  # torch's takes its argument when it is made
+
+    @property
+    def device(self):
+        return self.place
+
+
+def _refuse_generators(*given):
+    for one in tree_leaves(given):
+        if isinstance(one, _KINDS_OF_GENERATOR) and one.device.type != "npu":
+            raise RuntimeError(
+                f"Expected a 'npu' device type for generator but found '{one.device.type}'"
+            )
+
+
+_KINDS_OF_GENERATOR = torch.Generator
 
 
 class _Hook(registration._DummyPrivateUse1Hook):
@@ -140,7 +184,8 @@ class NpuTensor(torch.Tensor):
         # Here, not in the dispatcher: what has one channel is returned before it gets there.
         if function not in _QUESTIONS:
             _refuse_formats(arguments, options)
-        return super().__torch_function__(function, types, arguments, options or {})
+        _refuse_generators(arguments, options)
+        return _plain(super().__torch_function__(function, types, arguments, options or {}))
 
     @staticmethod
     def of(value):
@@ -154,6 +199,21 @@ class NpuTensor(torch.Tensor):
         if self.device.type == "cpu":
             return torch.Tensor.numpy(self.as_subclass(torch.Tensor), *arguments, **options)
         raise TypeError("can't convert npu:0 device type tensor to numpy. Use Tensor.cpu() first.")
+
+
+def _plain(result):
+    """What has come to the CPU is a tensor as any other; only the device's have a class of ours."""
+    if not isinstance(result, (torch.Tensor, tuple, list)):
+        return result
+    with torch._C.DisableTorchFunctionSubclass():
+        return tree_map(
+            lambda one: (
+                one.as_subclass(torch.Tensor)
+                if isinstance(one, NpuTensor) and one.device.type == "cpu"
+                else one
+            ),
+            result,
+        )
 
 
 def _refuse_formats(*given):
@@ -232,6 +292,24 @@ def _convolution_backward(gradient, image, weight, stride, padding, dilation, *r
     )  # fmt: skip
 
 
+def _autocast(operator, dtype):
+    """An operator under autocast: its floating-point tensors become `dtype` (None: that asked for).
+
+    The lists are those of CUDA, which torch_npu's autocast_mode.cpp repeats; here, what ADNet uses.
+    """
+
+    def kernel(*arguments, **options):
+        wanted = dtype or torch.get_autocast_dtype("npu")
+        given = tree_map(
+            lambda one: one.to(wanted) if _is_ours(one) and one.is_floating_point() else one,
+            (arguments, options),
+        )
+        with torch.autocast("npu", enabled=False):
+            return operator(*given[0], **given[1])
+
+    return kernel
+
+
 _torch_compile = torch.compile
 
 
@@ -243,6 +321,7 @@ def _compile(model=None, *, backend="inductor", **options):
 
 
 torch.compile = _compile
+torch.Generator = _Generator
 npu = _Npu()
 registration._setup_privateuseone_for_python_backend("npu", npu, _Hook(), _Guard())
 _library = torch.library.Library("_", "IMPL")
@@ -251,3 +330,10 @@ _operators = torch.library.Library("aten", "IMPL")
 _operators.impl("mse_loss", _mse_loss, "PrivateUse1")
 _operators.impl("convolution_overrideable", _convolution, "PrivateUse1")
 _operators.impl("convolution_backward_overrideable", _convolution_backward, "PrivateUse1")
+_library.fallback(torch.library.fallthrough_kernel, "AutocastPrivateUse1")
+for _name, _dtype in (
+    ("conv2d", None), ("matmul", None), ("mm", None), ("bmm", None), ("addmm", None),
+    ("linear", None), ("mse_loss", torch.float32),
+):  # fmt: skip
+    _operator = getattr(torch.ops.aten, _name).default
+    _operators.impl(_name, _autocast(_operator, _dtype), "AutocastPrivateUse1")
