@@ -177,6 +177,8 @@ def _is_named_as_file(output: Path, *, single: bool) -> bool:
     suffix = output.suffix.lower()
     if output.is_dir() or not is_suffix_of_file(suffix):
         return False
+    if output.is_file() and suffix not in FORMATS:
+        return False  # that no folder can be made there is said later
     if output.exists() and not output.is_file():
         raise UsageError(f"{output}: is {kind_of(output.stat().st_mode)}; give another output.")
     folder = f"For a folder of that name, make it first: mkdir {shlex.quote(str(output))}"

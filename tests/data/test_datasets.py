@@ -171,6 +171,7 @@ def test_a_page_in_place_of_an_image_is_not_kept(server, tmp_path, what):
     assert contents(tmp_path / "s") == CONTENTS
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets
 @pytest.mark.parametrize("what", ["html", "cut"])
 @pytest.mark.parametrize("recorded", ["its own", "none", "the image's"])

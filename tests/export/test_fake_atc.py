@@ -153,6 +153,7 @@ def test_flags_are_read_as_the_real_one_does(atc):
     assert atc({"output": None}, "-output", "out", "--enable-small-channel=0").returncode == 0
 
 
+@pytest.mark.slow
 def test_models_and_environments_that_it_does_not_take(atc, tmp_path):
     assert "E10501" in atc({}, ASCEND_OPP_PATH="").stdout
     path = tmp_path / "model.onnx"

@@ -144,6 +144,7 @@ def test_8_bit_pixels_too(checkpoints, tmp_path):
         assert np.abs(got - expected).max() <= 0.51 / WHITE + 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [OnnxShape(2, (40, 56)), OnnxShape(3), OnnxShape(None, (70, 96))])
 @pytest.mark.parametrize("variant", [Variant("int8"), Variant("fp16"), Variant(io="uint8")])
 def test_fixed_shapes_too(checkpoints, tmp_path, shape, variant):

@@ -27,6 +27,7 @@ MAIN_CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", MAIN_CASES)
 def test_every_kind_of_om_equals_its_onnx_at_every_gear(acl, tmp_path, options):
     report = verify_om(make_om(tmp_path / "m.om", **options))

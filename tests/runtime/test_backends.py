@@ -230,7 +230,7 @@ def test_streams_share_the_cores():
         facts = backend.describe()
         assert (backend.lanes, facts["streams"]) == (2, "2")
         assert int(facts["threads"]) == max(1, len(os.sched_getaffinity(0)) // 2)
-    with pytest.raises(UsageError, match="streams must be at least 1"):
+    with pytest.raises(UsageError, match="streams must be a whole number of at least 1"):
         RunOptions(streams=0)
     with pytest.raises(UsageError, match="more than four times"):
         open_backend(ONNX, "onnx", RunOptions(streams=50, threads=100))

@@ -36,7 +36,10 @@ def test_the_twin_is_taken_and_its_loss_told(cli_here, twin, image, tmp_path, mo
     command = ["adnet-run", image, "-o", tmp_path / "out", "--fast", "--overwrite", *asked]
     text = cli_here(main, *command)
     assert text.returncode == 0, text.stderr
-    told = "gray-blind-int8 computes in int8, -0.013 dB against gray-blind at sigma 25"
+    told = (
+        "gray-blind-int8 computes in int8, -0.013 dB against gray-blind at sigma 25, on images "
+        "held out of training"
+    )
     assert told in text.stdout
     report = json.loads(cli_here(main, *command, "--json").stdout)
     assert told in report["notes"][0]
@@ -58,7 +61,9 @@ def test_models_without_a_twin_are_refused(cli_here, twin, image, tmp_path, mode
 def test_the_list_shows_them(cli_here, twin):
     lines = cli_here(main, "adnet-run", "--list-models").stdout.splitlines()
     (line,) = (one for one in lines if one.startswith("gray-blind-int8"))
-    assert line.endswith("int8: -0.013 dB against gray-blind at sigma 25")
+    assert line.endswith(
+        "int8: -0.013 dB against gray-blind at sigma 25, on images held out of training"
+    )
 
 
 def test_a_loss_that_was_not_recorded(twin):

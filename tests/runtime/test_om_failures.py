@@ -14,6 +14,7 @@ from adnet.errors import (
     PrecisionError,
     UsageError,
 )
+from adnet.models.card import NORMS_KEY
 from adnet.models.shipped import WEIGHTS
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.backends.acl_errors import explain_code
@@ -41,6 +42,9 @@ def hot_model(path, layer):
                 values, np.float32(-60000), np.float32(60000)
             )  # weights that float16 can hold
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+    norms = [one for one in model.metadata_props if one.key == NORMS_KEY]
+    for one in norms:  # they are those of the weights before
+        model.metadata_props.remove(one)
     onnx.save(model, path)
     return path
 

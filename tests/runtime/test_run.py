@@ -162,8 +162,8 @@ def scene(tmp_path, make_image):
         (["in", "-o", "out", "--model", "foreign.onnx"], ["no model card", "x [1, 7]"]),
         (["in", "-o", "out", "--model", "wrong_input.onnx"], ["expected one image"]),
         (["in", "-o", "out", "--backend", "tpu"], ["unknown backend 'tpu'", "onnx"]),
-        (["in", "-o", "out", "--tile", "10"], ["tile must be at least 41"]),
-        (["in", "-o", "out", "--batch", "0"], ["batch must be at least 1"]),
+        (["in", "-o", "out", "--tile", "10"], ["tile must be a whole number of at least 41"]),
+        (["in", "-o", "out", "--batch", "0"], ["batch must be a whole number of at least 1"]),
     ],
 )
 def test_wrong_requests_stop_before_any_work(cli, scene, arguments, parts):

@@ -88,7 +88,10 @@ def test_beside_the_inputs_and_never_of_results(run, tmp_path, make_image):
         (["a.png", "-o", "out", "--suffix", ".jpg"], ["suffix: expected"]),
         (["a.png", "-o", "b.png", "--format", "jpg"], ["does not agree"]),
         (["a.png", "a.jpg", "-o", "out", "--format", "png"], ["would both be written"]),
-        (["a.png", "-o", "out", "--quality", "0"], ["quality must be from 1 to 100"]),
+        (
+            ["a.png", "-o", "out", "--quality", "0"],
+            ["quality must be a whole number from 1 to 100"],
+        ),
         (["a.png", "-o", "out", "--strength", "2"], ["strength must be from 0 to 1"]),
         (["a.png", "-o", "out", "--sigma", "much"], ["expected a number or auto"]),
         (["a.png", "-o", "out", "--sigma", "-3"], ["sigma must be from 0 to 255"]),

@@ -183,6 +183,7 @@ def test_a_run_that_explodes_goes_back_and_ends_well(config, tmp_path):
     assert rates[50] < 0.51 * rates[30]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("explosion")
 @pytest.mark.parametrize("stop_at", [25, 33, 47])
 def test_a_resumed_run_goes_back_alike(config, tmp_path, stop_at):

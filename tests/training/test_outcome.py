@@ -33,6 +33,7 @@ def train(config, run, **options):
     return loop.train(config, run, World(torch.device("cpu")), **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("found", "best", "resumed"),
     [
@@ -75,6 +76,7 @@ def test_no_number_replaces_a_number(config, tmp_path, monkeypatch, found, best,
         assert f"<b>{shown:.3f} dB, at step" in (run / "report.html").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [NAN, INF, -INF, 1e30])
 @pytest.mark.parametrize("pairs", [False, True])
 def test_a_network_that_ran_away_is_told_in_one_line(
@@ -119,6 +121,7 @@ def test_the_program_says_so(cli_here, config, tmp_path, monkeypatch):
     assert "best checkpoint" not in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skipped", ["all", "all but one", "taken back", "none"])
 @pytest.mark.parametrize("resumed", [False, True])
 def test_a_run_that_learned_nothing_does_not_end_well(

@@ -184,6 +184,7 @@ def test_every_worker_begins_alike(config, monkeypatch):
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.slow
 def test_from_a_shipped_model_to_a_file(cli_here, folder, tmp_path):
     """The one command, and the export of what it leaves."""
     from adnet.export import cli as export_cli

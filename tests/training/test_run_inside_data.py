@@ -39,6 +39,7 @@ def settings(data, **changes):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "itself", "below", "link", "parent", "val", "killed"])
 def test_pictures_of_runs_are_no_data(photos, tmp_path, make_image, kind):
     """Whatever leads from the data to the run, it is resumed, and a second run sees the same."""

@@ -91,6 +91,7 @@ def test_resume_is_exact(config, tmp_path, stop_at):
     assert [line["step"] for line in lines if "val_psnr" in line] == [3, 6]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_with_a_best_checkpoint_can_be_resumed(config, tmp_path):
     train(config, tmp_path / "straight")
 
@@ -110,6 +111,7 @@ def test_a_run_that_is_killed_with_a_best_checkpoint_can_be_resumed(config, tmp_
         assert all(torch.equal(expected[key], got[key]) for key in expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped_at", [4, None])
 @pytest.mark.parametrize("how", ["missing", "empty", "cut", "other", "folder", "fine"])
 def test_a_resumed_run_ends_with_a_best_checkpoint(
