@@ -200,6 +200,7 @@ PROGRAMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "error"), [*((one, NO_CANN) for one in PROGRAMS), ("adnet-train", SYMBOL)]
 )

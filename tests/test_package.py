@@ -85,6 +85,7 @@ def test_python_m_adnet_names_every_program():
         assert name in run.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete_options(name, shell):

@@ -278,6 +278,7 @@ def test_the_terms_of_every_stage_are_stated():
         ship.data_terms({"data": ["BSD432"], "init": {"data": ["Holiday"]}})
 
 
+@pytest.mark.slow
 def test_a_shipped_model_that_is_not_its_card_is_noticed():
     """PSNR on a small sample, kept in the index when it was shipped, within 0.01 dB."""
     for model in pretrained_models():

@@ -49,6 +49,7 @@ def eight_bit_image(height, width, channels=1, seed=0, sigma=20):
     return to_levels(noisy)
 
 
+@pytest.mark.slow
 def test_half_precision(tmp_path):
     sizes = {}
     for io in ("fp32", "fp16"):

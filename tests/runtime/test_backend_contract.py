@@ -181,6 +181,7 @@ def test_many_threads(case, expected):
             assert np.abs(result - expected(batch)[0, 0]).max() < case.tolerance
 
 
+@pytest.mark.slow
 def test_a_worker_process_started_by_spawn(case, expected, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(FAKES))
     batch = noisy_batch(1, SIZES[0])

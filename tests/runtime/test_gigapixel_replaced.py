@@ -64,6 +64,7 @@ def bucket():
         yield "s3://photos"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.parametrize("where", ["here", "s3", "file", "memory"])
 def test_the_rest_of_a_run_is_not_taken_up_for_a_replaced_image(

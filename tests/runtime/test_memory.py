@@ -356,6 +356,7 @@ def test_peak_with_the_shipped_models(tmp_path, kind, megapixels, limit):
     assert peak <= parse_size(limit) / MIB
 
 
+@pytest.mark.slow
 def test_many_images_are_within_the_limit(tmp_path):
     for number in range(6):
         save_image(tmp_path / f"{number}.png", "gray PNG, 8 bits", 4)

@@ -160,6 +160,7 @@ def test_it_ends_in_order(identity, tmp_path, make_image, ending):
         for name in ("a.png", "b.png"):
             make_image(tmp_path / "in" / name, size=(20, 20))
             wait_for(lambda name=name: (tmp_path / "out" / name).exists())
+        time.sleep(0.5)  # until what is written is counted, too
         process.send_signal(ending)
         out, err = process.communicate(timeout=60)
     finally:

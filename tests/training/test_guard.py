@@ -212,6 +212,7 @@ def test_a_loss_that_never_recovers_ends_the_run(config, tmp_path, monkeypatch):
         loop.train(long, tmp_path / "run", WORLD)
 
 
+@pytest.mark.slow
 def test_half_precision_skips_what_overflows(config, tmp_path, monkeypatch):
     half = dataclasses.replace(config, precision="fp16", steps=20, val_every=20)
     original = LossScaler.inspect

@@ -70,6 +70,7 @@ def test_settings_that_make_no_sense(folder, options, message):
         make_config([folder], **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [7, 8])
 def test_a_run(config, tmp_path, bits, caplog):
     caplog.set_level("INFO", "adnet")
@@ -100,6 +101,7 @@ def test_weights_and_scales_learn(config, tmp_path):
     assert isinstance(before, QuantizedADNet)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_the_loss_to_the_twin_alone(config, precision, tmp_path):
     """Where it rounds nothing, nothing is left to learn: no clean image pulls."""
@@ -123,6 +125,7 @@ def test_levels_are_weighed():
     assert level_weights(noisy, clean).flatten().tolist() == pytest.approx([6, 3, 1], rel=0.05)
 
 
+@pytest.mark.slow
 def test_resume_is_exact(config, tmp_path):
     train(config, tmp_path / "straight")
 

@@ -40,6 +40,7 @@ def test_what_is_set(given, loaded, expected):
     assert done.stdout.strip() == expected
 
 
+@pytest.mark.slow
 @pytest.mark.torch
 @pytest.mark.skipif(sys.platform != "linux", reason="asks GNU's OpenMP, which torch has on Linux")
 def test_openmp_sees_it(make_image, tmp_path):
