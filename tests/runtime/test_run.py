@@ -17,6 +17,7 @@ from PIL import Image
 from adnet.errors import UsageError
 from adnet.images.levels import from_levels
 from adnet.images.metrics import psnr
+from adnet.runtime.cli import main
 from adnet.runtime.jobs import plan_jobs
 
 
@@ -166,9 +167,9 @@ def scene(tmp_path, make_image):
         (["in", "-o", "out", "--batch", "0"], ["batch must be a whole number of at least 1"]),
     ],
 )
-def test_wrong_requests_stop_before_any_work(cli, scene, arguments, parts):
+def test_wrong_requests_stop_before_any_work(cli_here, scene, arguments, parts):
     before = tree(scene)
-    assert_clean_error(cli("adnet-run", *arguments, cwd=scene), 2, *parts)
+    assert_clean_error(cli_here(main, "adnet-run", *arguments, cwd=scene), 2, *parts)
     assert tree(scene) == before
 
 
