@@ -28,10 +28,12 @@ _GAP, _CAPTION = 6, 17
 
 def draw_curves(models: Sequence[PretrainedModel], path: Path) -> None:
     """Draw the validation PSNR of each model over the patches that it had seen."""
+    from matplotlib import colormaps  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
 
-    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    figure = Figure(figsize=(8, 4.4), layout="constrained")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=colormaps["tab20"].colors)  # no colour twice
     for model in models:
         curve = model.card.training.get("curve")
         if curve:
@@ -44,7 +46,7 @@ def draw_curves(models: Sequence[PretrainedModel], path: Path) -> None:
     axes.set_ylabel("PSNR, dB")
     axes.grid(color="#dddddd")
     if axes.lines:
-        axes.legend(frameon=False)
+        figure.legend(frameon=False, loc="outside right center")
     save_figure(figure, path)
 
 
