@@ -17,8 +17,7 @@ def require_file(output: Path, suffix: str, *inputs: Path) -> None:
     Raises:
         UsageError: naming the file.
     """
-    if output.suffix.lower() != suffix:
-        raise UsageError(f"{output}: the output must be named {suffix}.")
+    require_suffix(output, suffix)
     if not output.parent.is_dir():
         raise UsageError(f"{output.parent}: no such folder for the output.")
     if output.is_dir():
@@ -27,6 +26,16 @@ def require_file(output: Path, suffix: str, *inputs: Path) -> None:
         if path.exists() and output.exists() and output.samefile(path):
             raise UsageError(f"{output}: is what is read ({path}), by this name or another. "
                              "Choose another output.")  # fmt: skip
+
+
+def require_suffix(output: Path, suffix: str) -> None:
+    """Refuse a name that does not end in `suffix`.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if output.suffix.lower() != suffix:
+        raise UsageError(f"{output}: the output must be named {suffix}.")
 
 
 def require_folder(output: Path, *, option: str = "the output") -> None:

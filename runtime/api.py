@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,12 @@ from adnet.images.float_range import extent, require_data
 from adnet.images.formats.colour import cmyk_to_rgb, srgb_profile, stored_lab_to_rgb
 from adnet.images.formats.tiff import no_data_of
 from adnet.images.image import read_image
-from adnet.models.shipped import require_fast_twin
 from adnet.runtime.backend import RunOptions
-from adnet.runtime.choices import AUTO
 from adnet.runtime.denoiser import Denoiser
-from adnet.runtime.fastest import choose_backend
 from adnet.runtime.naming import Naming
 from adnet.runtime.progress import Position, Progress
 from adnet.runtime.request import Request, run
+from adnet.runtime.settings import Settings
 from adnet.runtime.summary import Summary
 from adnet.runtime.treatment import Treatment
 from adnet.storage import is_address
@@ -60,17 +58,10 @@ def denoise(
         ShapeError, UsageError, ModelError: see `Denoiser`.
         TypeError: there is no such word, or what is given is no image.
     """
-    options = {one.name for one in fields(RunOptions)}
-    _require_words(asked, options | {one.name for one in fields(Treatment)} | _OF_DENOISER)
-    if fast:
-        if asked.get("sigma") is not None:
-            raise UsageError("fast takes the twin of the model, so sigma cannot choose one.")
-        model = require_fast_twin(None if model is None else str(model)).name
-    if asked.get("backend") == AUTO:
-        wanted = RunOptions(**{name: asked[name] for name in options & set(asked)})
-        name = None if model is None else str(model)
-        asked["backend"] = choose_backend(name, wanted, asked.get("tile")).backend
-    with Denoiser(model, **asked) as denoiser:
+    nested = {one.name for kind in (Treatment, RunOptions) for one in fields(kind)}
+    _require_words(asked, nested | _OF_DENOISER)
+    request = make_request(inputs=(), model=model, fast=fast, **asked)
+    with Settings.of(request).open_denoiser() as denoiser:
         if isinstance(image, list | tuple):
             return [_denoise_one(one, denoiser) for one in image]
         return _denoise_one(image, denoiser)
@@ -105,9 +96,8 @@ def denoise_folder(
         TypeError: there is no such option.
     """
     several = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
-    for place in map(str, (*several, output)):
-        if is_address(place):
-            raise UsageError(f"{place}: addresses are for the program: adnet-run {place} ...")
+    for place in (*several, output):
+        _refuse_address(place)
     if "-" in (str(output), *map(str, several)):
         raise UsageError("-: pipes are for adnet-run; give the names of files or folders.")
     request = make_request(
@@ -129,8 +119,9 @@ def make_request(**asked: Any) -> Request:
     """
     for name, kind in (("naming", Naming), ("treatment", Treatment), ("options", RunOptions)):
         words = {one.name for one in fields(kind)} & set(asked)
-        if words and name not in asked:
-            asked[name] = kind(**{word: asked.pop(word) for word in words})
+        if words:
+            given = {word: asked.pop(word) for word in words}
+            asked[name] = replace(asked.get(name) or kind(), **given)
     _require_words(asked, {one.name for one in fields(Request)})
     for name in ("compare", "reference"):
         if asked.get(name) is not None:
@@ -152,8 +143,14 @@ def _require_words(asked: Mapping[str, Any], known: Iterable[str]) -> None:
             raise TypeError(f"there is no option {word!r}.{hint} Options: {', '.join(known)}.")
 
 
+def _refuse_address(place: object) -> None:
+    if isinstance(place, str) and is_address(place):
+        raise UsageError(f"{place}: addresses are for the program: adnet-run {place} ...")
+
+
 def _denoise_one(image: Any, denoiser: Denoiser) -> Any:
     if isinstance(image, str | PathLike):
+        _refuse_address(image)
         file = read_image(Path(fspath(image)))
         if file.more:
             raise ImageError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shlex
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from adnet.images.compare import draw, likeness
 from adnet.images.float_range import NOMINAL, Range
 from adnet.images.formats.kinds import FORMATS
 from adnet.images.image import ImageFile, read_image
-from adnet.runtime.jobs import Job, identity, is_suffix_of_file, refuse_within
+from adnet.runtime.jobs import Job, how_to_make, identity, is_suffix_of_file, refuse_within
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,8 @@ class Comparison:
             raise UsageError(f"{self.folder}: --compare needs a folder, and this is a file.")
         if not self.folder.exists() and is_suffix_of_file(self.folder.suffix.lower()):
             raise UsageError(
-                f"{self.folder}: --compare needs a folder, and this is named like a file. For a "
-                f"folder of that name, make it first: mkdir {shlex.quote(str(self.folder))}"
+                f"{self.folder}: --compare needs a folder, and this is named like a file. "
+                f"{how_to_make(self.folder)}"
             )
         for given in self.inputs:
             if given.is_dir():

@@ -165,6 +165,11 @@ def is_suffix_of_file(suffix: str) -> bool:
     return suffix in FORMATS or suffix in _FILE_SUFFIXES
 
 
+def how_to_make(folder: Path) -> str:
+    """Say how a folder is made that is named like a file."""
+    return f"For a folder of that name, make it first: mkdir {shlex.quote(str(folder))}"
+
+
 def _is_named_as_file(output: Path, *, single: bool) -> bool:
     """Tell whether `output` is the file to write, not a folder.
 
@@ -181,7 +186,7 @@ def _is_named_as_file(output: Path, *, single: bool) -> bool:
         return False  # that no folder can be made there is said later
     if output.exists() and not output.is_file():
         raise UsageError(f"{output}: is {kind_of(output.stat().st_mode)}; give another output.")
-    folder = f"For a folder of that name, make it first: mkdir {shlex.quote(str(output))}"
+    folder = how_to_make(output)
     if not single:
         raise UsageError(
             f"{output}: is named like one file, but several inputs, or a folder, need a folder for "

@@ -119,3 +119,16 @@ def test_what_is_said_of_color_real_is_its_record():
     assert (
         f"{measured['denoised']:.2f} dB (noisy {measured['noisy']:.2f}" in pages["docs/numbers.md"]
     )
+
+
+def test_every_training_set_and_model_is_named():
+    """The terms of the images on the page of licences, what is shipped in the changelog."""
+    licences = (ROOT / "docs" / "licences.md").read_text(encoding="utf-8")
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for model in pretrained_models():
+        assert f"`{model.name}`" in changes, model.name
+        for name, terms in model.card.training["data_terms"].items():
+            (row,) = (line for line in licences.splitlines() if line.startswith(f"| {name}:"))
+            assert "research use" in terms, name
+            assert "research use" in row, name
+            assert f"`{model.name}`" in row or "every shipped model" in row, model.name

@@ -134,13 +134,12 @@ def fetch(
             try:
                 with atomic_path(path) as temporary:
                     downloader(address + file, str(temporary), None)
-                    _check(dataset, address + file, temporary, target, expected)
+                    found = _check(dataset, address + file, temporary, target, expected)
             except requests.RequestException as err:
                 raise FetchError(
                     f"{dataset.name}: cannot download {address + file} ({err}). Run it again to "
                     f"continue, use --mirror, or put the files into {target} yourself."
                 ) from err
-            found = _digest(path)
         assert found is not None
         with lock:
             if sums.get(file) != found:
@@ -175,28 +174,30 @@ def _checksums() -> Mapping[str, Mapping[str, str]]:
 
 def _check(
     dataset: Dataset, address: str, temporary: Path, target: Path, expected: str | None
-) -> None:
-    """Make sure that a download is what it should be, before it is kept.
+) -> str:
+    """Make sure that a download is what it should be, before it is kept; returns its SHA-256.
 
     Raises:
         FetchError: it has another SHA-256, or is no image where none is expected.
     """
     if expected is None:
         if _is_image(temporary, dataset.channels):
-            return
+            return _digest(temporary)
         content = temporary.read_bytes()
         raise FetchError(
             f"{dataset.name}: {address} gave no image that can be read, but {len(content)} bytes "
             f"that begin with {content[:40]!r}. Nothing was kept of it; use --mirror, or put the "
             f"files into {target} yourself."
         )
-    if _digest(temporary) != expected:
+    found = _digest(temporary)
+    if found != expected:
         known = f" (which {target / _SUMS} has of the first download: if that was a wrong one, "
         known = "" if dataset.checksums else f"{known}take its line out)"
         raise FetchError(
             f"{dataset.name}: {address} is damaged or another file: its SHA-256 is not {expected}"
             f"{known}. Nothing was kept of it; run it again, or use --mirror."
         )
+    return found
 
 
 def _is_image(path: Path, channels: int) -> bool:

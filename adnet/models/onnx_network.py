@@ -16,11 +16,11 @@ from onnx import numpy_helper
 from torch import nn
 
 from adnet.errors import ModelError
-from adnet.models.architecture import CONVOLUTIONS, DILATIONS
+from adnet.models.architecture import DILATIONS
 from adnet.models.card import ModelCard
 from adnet.models.network import ADNet, fold_batch_norm
 from adnet.models.onnx_check import check_weights, norms_of
-from adnet.models.onnx_file import metadata_of, read_onnx
+from adnet.models.onnx_file import read_onnx
 
 
 def norms_text(network: ADNet) -> str:
@@ -80,11 +80,8 @@ def load_onnx_network(path: Path) -> tuple[ADNet, ModelCard]:
 
 def _build(model: onnx.ModelProto, path: Path) -> tuple[ADNet, ModelCard]:
     """Build the folded network; `path` is for the messages."""
+    card = check_weights(model, path)
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
-    card = ModelCard.from_metadata(metadata_of(model), str(path), "Or give the checkpoint itself.")
-    if len(convolutions) != CONVOLUTIONS:
-        raise _not_adnet(path, f"{CONVOLUTIONS} convolutions", len(convolutions))
-    check_weights(model, path)
     constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
     network = fold_batch_norm(ADNet(card.channels).eval())
     targets = [_layer(network, index) for index in range(1, len(DILATIONS) + 1)]

@@ -34,13 +34,13 @@ def starting_weights(
     Raises:
         UsageError, TrainingError, ModelError: they do not suit the run, or cannot be read.
     """
-    start = _load(config, last)
     if config.quantize is None:
-        return start, None
+        return _load(config, last), None
     whole = _load(config, None)
-    if whole is not None and last is None:
-        start = dataclasses.replace(whole, network=_quantized(config, data, world, whole.network))
-    return start, whole
+    if whole is None or last is not None:
+        return _load(config, last), whole
+    quantized = _quantized(config, data, world, whole.network)
+    return dataclasses.replace(whole, network=quantized), whole
 
 
 def _load(config: TrainConfig, last: Path | None) -> Checkpoint | None:

@@ -83,7 +83,7 @@ def om(
     from adnet.export.ascend.atc_config import AtcConfig  # noqa: PLC0415
     from adnet.export.ascend.kit import emit  # noqa: PLC0415
     from adnet.export.ascend.soc import detect_soc  # noqa: PLC0415
-    from adnet.export.outputs import require_folder  # noqa: PLC0415
+    from adnet.export.outputs import require_folder, require_suffix  # noqa: PLC0415
     from adnet.export.to_om import prepare_onnx, require_om  # noqa: PLC0415  (imports onnx)
     from adnet.models.om_file import sidecar_path  # noqa: PLC0415
 
@@ -93,8 +93,7 @@ def om(
         require_om(output, resolve_model(model))
     else:
         require_folder(emit_to, option="--emit")
-        if output.suffix.lower() != ".om":
-            raise UsageError(f"{output}: the output must be named .om.")
+        require_suffix(output, ".om")
     sizes = tuple(parse_whole_numbers(text, "--size", 2) for text in size or ["321,481"])
     batches = parse_whole_numbers(batch, "--batch", batch.count(",") + 1)
     _check_int8(precision, calibrate, emit_to, precision_mode)

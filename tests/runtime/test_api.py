@@ -15,7 +15,9 @@ from adnet.images.formats.colour import srgb_profile
 from adnet.images.levels import WHITE, to_levels
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
+from adnet.runtime.backend import RunOptions
 from adnet.runtime.request import Request
+from adnet.runtime.treatment import Treatment
 
 SIZE = (24, 31)
 
@@ -249,8 +251,34 @@ def test_words_that_are_no_options(tmp_path):
         adnet.denoise(noisy_image(), strenght=0.5)
     with pytest.raises(TypeError, match="no option 'overwrte'. Did you mean overwrite"):
         adnet.denoise_folder(tmp_path, tmp_path / "out", overwrte=True)
-    with pytest.raises(UsageError, match="addresses are for the program"):
-        adnet.denoise_folder("s3://bucket/a.png", tmp_path / "out")
+    for call in (
+        lambda: adnet.denoise_folder("s3://bucket/a.png", tmp_path / "out"),
+        lambda: adnet.denoise_folder(tmp_path, "s3://bucket/out"),
+        lambda: adnet.denoise("s3://bucket/a.png"),
+        lambda: adnet.denoise([noisy_image(), "memory://a.png"]),
+    ):
+        with pytest.raises(UsageError, match="addresses are for the program"):
+            call()
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["suffix", "format", "quality", "overwrite", "compare", "reference", "strip_metadata",
+     "max_memory", "max_pixels", "inputs", "output", "naming"],
+)  # fmt: skip
+def test_words_of_files_are_for_folders_alone(word):
+    with pytest.raises(TypeError, match=f"no option '{word}'"):
+        adnet.denoise(noisy_image(), "gray-blind", **{word: None})
+
+
+def test_a_word_wins_over_the_treatment_or_options_that_hold_it():
+    image = noisy_image()
+    treatment, options = Treatment(strength=0.5), RunOptions(threads=1)
+    half = adnet.denoise(image, "gray-blind", treatment=treatment, options=options)
+    words = {"strength": 0.5, "threads": 1}
+    assert np.array_equal(half, adnet.denoise(image, "gray-blind", **words))
+    none = adnet.denoise(image, "gray-blind", treatment=treatment, strength=0)
+    assert np.array_equal(none, image)
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,7 @@ def scene(tmp_path, make_image):
     make_image(tmp_path / "in2" / "a.png", seed=1)
     (tmp_path / "empty").mkdir()
     (tmp_path / "photo.heic").touch()
+    Image.new("L", (50, 50)).save(tmp_path / "no_suffix", "PNG")
     (tmp_path / "photo.nef").touch()
     (tmp_path / "file.txt").write_text("text")
     (tmp_path / "text.onnx").write_text("not a model")
@@ -155,6 +156,7 @@ def scene(tmp_path, make_image):
         (["in/a.png", "-o", "out.jp2"], ["out.jp2: .jp2 files are not written, only .png"]),
         (["photo.heic", "-o", "out"], ["photo.heic: HEIC is not supported. Convert"]),
         (["photo.nef", "-o", "out"], ["photo.nef: camera raw is not supported. Develop it"]),
+        (["no_suffix", "-o", "out"], ["no_suffix: the suffix (none) is not one of"]),
         (["in", "-o", "two.png"], ["two.png: is named like one file", "mkdir two.png"]),
         (["in", "-o", "-"], ["in: a folder does not fit into stdout"]),
         (["in", "-o", "out", "--model", "gray-blid"], ["Did you mean gray-blind"]),

@@ -33,6 +33,17 @@ def train(config, run, **options):
     return loop.train(config, run, World(torch.device("cpu")), **options)
 
 
+def train_until(config, run, step):
+    """Train up to a step, with what was saved by then."""
+
+    def interrupt(progress):
+        if progress.step == step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(dataclasses.replace(config, save_every=2), run, on_progress=interrupt)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("found", "best", "resumed"),
@@ -54,13 +65,8 @@ def test_no_number_replaces_a_number(config, tmp_path, monkeypatch, found, best,
     run, values = tmp_path / "run", iter(found)
     monkeypatch.setattr(loop, "validate", lambda *_: next(values))
 
-    def interrupt(progress):
-        if resumed and progress.step == 3:
-            raise KeyboardInterrupt
-
     if resumed:
-        with pytest.raises(KeyboardInterrupt):
-            train(dataclasses.replace(config, save_every=2), run, on_progress=interrupt)
+        train_until(config, run, 3)
         values = iter(found[1:])  # that of step 2 is made again
     ends_well = found[-1] > -INF
     if ends_well:
@@ -138,13 +144,8 @@ def test_a_run_that_learned_nothing_does_not_end_well(
             Learner, "_gradients_are_usable", lambda learner: learner.step + 1 >= keep
         )
 
-    def interrupt(progress):
-        if resumed and progress.step == 2:
-            raise KeyboardInterrupt
-
     if resumed:
-        with pytest.raises(KeyboardInterrupt):
-            train(dataclasses.replace(config, save_every=2), run, on_progress=interrupt)
+        train_until(config, run, 2)
     if skipped in ("none", "all but one"):
         train(config, run, resume=resumed)
     else:
