@@ -33,7 +33,7 @@ def draw_curves(models: Sequence[PretrainedModel], path: Path) -> None:
 
     figure = Figure(figsize=(8, 4.4), layout="constrained")
     axes = figure.subplots()
-    axes.set_prop_cycle(color=colormaps["tab20"].colors)  # no colour twice
+    axes.set_prop_cycle(color=colormaps["tab20"](np.arange(20)))  # no colour twice
     for model in models:
         curve = model.card.training.get("curve")
         if curve:
