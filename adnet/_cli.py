@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -24,6 +24,7 @@ from adnet import __version__
 from adnet._streams import secure_streams
 from adnet.errors import AdnetError, UsageError
 from adnet.extras import install_extra
+from adnet.out_of_memory import explain_memory_error
 from adnet.shown import one_line, shown
 
 _EXTRAS = {
@@ -132,10 +133,21 @@ def reports_errors(command: Command) -> Command:
             answer = explain_import_error(err)
             if answer is not None:
                 _fail(answer, 2, err if debug else None)
+            answer = explain_memory_error(err, _sizes_of(kwargs))
+            if answer is not None:
+                _fail(answer, 1, err if debug else None)
             hint = "This is a bug in adnet; please report it with the output of --debug."
-            _fail(f"{type(err).__name__}: {err}. {hint}", 1, err if debug else None)
+            first_line = next(iter(str(err).splitlines()), "")
+            _fail(f"{type(err).__name__}: {first_line}. {hint}", 1, err if debug else None)
 
     return wrapped  # type: ignore[return-value]
+
+
+def _sizes_of(options: Mapping[str, Any]) -> str:
+    """Name those options of a command that say how much it works on at once."""
+    return " or ".join(
+        f"--{name}" for name in ("batch", "patch", "size", "tile") if name in options
+    )
 
 
 def _let_second_interrupt_end() -> None:

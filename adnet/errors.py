@@ -12,7 +12,8 @@
     │   └── ParityError          the converted model does not equal the original
     ├── PrecisionError        a result is not finite: half precision overflowed, or the model is bad
     ├── DeviceError           a device failed while it was opened or worked
-    │   └── DeviceLostError      it will not work again in this process
+    │   ├── DeviceLostError      it will not work again in this process
+    │   └── NotEnoughMemory      what was asked for does not fit into its memory
     ├── TrainingError         training cannot start or go on
     └── FetchError            a file cannot be downloaded as it should be
 
@@ -87,6 +88,10 @@ class DeviceError(AdnetError):
 
 class DeviceLostError(DeviceError):
     """A device failed in a way that it does not recover from; what comes next would fail, too."""
+
+
+class NotEnoughMemory(DeviceError):
+    """The machine or device has too little free memory for this; less at once may fit."""
 
 
 class TrainingError(AdnetError):

@@ -12,9 +12,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from adnet.errors import ModelError, PrecisionError, ShapeError, UsageError
+from adnet.errors import (
+    ModelError,
+    NotEnoughMemory,
+    PrecisionError,
+    ShapeError,
+    UsageError,
+)
 from adnet.images.levels import to_levels
 from adnet.models.card import ModelCard
+from adnet.out_of_memory import MEMORY_ERRORS, explain_memory_error
 from adnet.provenance import usable_cores
 from adnet.runtime.choices import Precision, is_whole
 from adnet.runtime.fork import OfOneProcess
@@ -170,12 +177,19 @@ class Backend(OfOneProcess, ABC):
         Raises:
             ShapeError: the batch does not fit `spec`.
             UsageError: the backend is closed, or this process was forked from its own.
+            NotEnoughMemory: the batch is too large for the device or machine.
         """
         self._require_own_process(f"{self.name} backend")
         if self._closed:
             raise UsageError(f"{self.name} backend: used after close().")
         self.spec.check(batch, self.name)
-        return self._infer(batch)
+        try:
+            return self._infer(batch)
+        except MEMORY_ERRORS as err:
+            told = explain_memory_error(err, "--tile or --batch")
+            if told is None:
+                raise
+            raise NotEnoughMemory(f"{self.name} backend: {told}") from err
 
     def close(self) -> None:
         """Release the model; a second call does nothing."""

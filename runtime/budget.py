@@ -134,14 +134,16 @@ def usual_pixels(device: str, at_once: int, free: int | None = None) -> int:
     return max(_LEAST_PIXELS, min(_wanted_pixels(at_once), room))
 
 
-def told_pixels(pixels: int) -> str:
+def told_pixels(pixels: int, at_once: int) -> str:
     """Say that tiles are small, and why; nothing where they are not."""
     if pixels >= DEFAULT_PIXELS:
         return ""
     side = math.isqrt(pixels)
+    many = f" for {at_once} tiles at once" if at_once > 1 else ""
     return (
-        f"little memory is free, so the network sees tiles of about {side}x{side} pixels: slower, "
-        "with the same result. --tile or --max-memory choose others."
+        f"little memory is free{many}, so the network sees tiles of about {side}x{side} pixels: "
+        f"slower, with the same result. {'--batch, ' * bool(many)}--tile or --max-memory choose "
+        "others."
     )
 
 

@@ -344,8 +344,9 @@ class Denoiser(OfOneProcess):
         """Let tiles be as large as the memory allows, where nothing else says how large."""
         wishes = self._wishes
         if wishes.tile is None and wishes.pixels is None and backend.spec.sizes is None:
-            pixels = usual_pixels(backend.device, backend.lanes * (wishes.batch or 1))
-            self._wishes, self.tiles_note = replace(wishes, pixels=pixels), told_pixels(pixels)
+            pixels = usual_pixels(backend.device, at_once := backend.lanes * (wishes.batch or 1))
+            self._wishes = replace(wishes, pixels=pixels)
+            self.tiles_note = told_pixels(pixels, at_once)
 
     def _denoise_planes(
         self,

@@ -18,6 +18,7 @@ import torch.distributed as dist
 
 from adnet.device import count_devices
 from adnet.errors import AdnetError, TrainingError, UsageError
+from adnet.out_of_memory import explain_memory_error
 from adnet.training.workers import Workers
 from adnet.training.world import PeerFailed, started_as_worker
 
@@ -94,7 +95,7 @@ def launch(
         rank, failure = err.get_first_failure()
         raise TrainingError(
             f"worker {rank} died {MOST_RESTARTS + 1} times, the last time with exit code "
-            f"{failure.exitcode}: {_last_line(failure.message)}"
+            f"{failure.exitcode}: {_reason(failure.message)}"
         ) from err
     except RuntimeError as err:  # RendezvousError is one
         raise TrainingError(
@@ -167,6 +168,11 @@ def _end_with(launcher: int) -> None:
     os._exit(1)
 
 
-def _last_line(message: object) -> str:
+def _reason(message: object) -> str:
+    """Take what an error said out of what torch's launcher knows of it, traceback and all."""
+    if isinstance(message, dict):
+        message = message.get("message", "")
     lines = [line.strip() for line in str(message).splitlines() if line.strip()]
-    return lines[-1] if lines else "no message."
+    if not lines:
+        return "no message."
+    return explain_memory_error(RuntimeError(lines[0]), "--batch or --patch") or lines[0]

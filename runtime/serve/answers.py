@@ -8,6 +8,7 @@ from adnet.errors import (
     AdnetError,
     DeviceError,
     ImageError,
+    NotEnoughMemory,
     PrecisionError,
     ShapeError,
     TooManyPixels,
@@ -66,7 +67,7 @@ def failure_of(error: AdnetError, max_pixels: int) -> Answer:
         return failure(
             413, f"image: more pixels than this server takes, {max_pixels / 1e6:g} megapixels."
         )
-    if isinstance(error.__cause__, MemoryError):
+    if isinstance(error, NotEnoughMemory) or isinstance(error.__cause__, MemoryError):
         return failure(503, "there is not enough memory for this image now.")
     if isinstance(error, ImageError | ShapeError | UsageError):
         return failure(400, str(error))

@@ -12,9 +12,11 @@ from image_files import make
 
 from adnet.errors import (
     AdnetError,
+    DeviceError,
     DeviceLostError,
     ImageError,
     ModelError,
+    NotEnoughMemory,
     ShapeError,
     TooManyPixels,
     UsageError,
@@ -138,6 +140,7 @@ def test_a_lost_device_is_told_to_ray(monkeypatch):
 @pytest.mark.parametrize(("error", "status"), [
     (TooManyPixels("x"), 413), (ImageError("x"), 400), (ShapeError("x"), 400),
     (UsageError("x"), 400), (ModelError("x"), 500), (AdnetError("x"), 500),
+    (NotEnoughMemory("x"), 503), (DeviceError("x"), 500),
 ])  # fmt: skip
 def test_status_of_an_error(error, status):
     assert failure_of(error, 100).status == status
