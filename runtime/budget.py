@@ -78,7 +78,7 @@ def parse_size(text: str | int) -> int:
         UsageError: it is none.
     """
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([KMGT]?)(?:I?B)?", str(text).strip().upper())
-    if found is None or float(found[1]) <= 0:
+    if found is None or not 0 < float(found[1]) < math.inf:
         raise UsageError(f"--max-memory: expected a size such as 500M or 2G, got {text!r}.")
     return int(float(found[1]) * _UNITS[found[2]])
 
