@@ -8,6 +8,7 @@ import time
 
 import numpy as np
 import pytest
+from conftest import assert_clean_error
 from PIL import Image
 
 from adnet import atomic
@@ -151,6 +152,17 @@ def test_full_disk_and_the_other_writers(small_disk, make_image, tmp_path, what,
     assert {*results} == {False, True}
 
 
+@pytest.mark.parametrize("size", [8 * KIB, 40 * KIB, 120 * KIB])
+def test_adnet_data_says_which_folder_is_full(cli, small_disk, make_image, tmp_path, size):
+    pytest.importorskip("h5py")
+    for seed in range(2):
+        make_image(tmp_path / "images" / f"{seed}.png", size=(200, 200), seed=seed)
+    folder = small_disk(size)
+    result = cli("adnet-data", "prepare", tmp_path / "images", "-o", folder, "--val-images", 1)
+    assert_clean_error(result, 1, "No space left on device", str(folder))
+    assert os.listdir(folder) == []
+
+
 def _checkpoint(tmp_path, make_image):
     torch = pytest.importorskip("torch")
     from adnet.models.card import ModelCard
@@ -164,28 +176,24 @@ def _checkpoint(tmp_path, make_image):
 
 
 def _store(tmp_path, make_image):
-    h5py = pytest.importorskip("h5py")
-    code = (
-        "import sys, h5py, numpy, pathlib\n"
-        "from adnet.atomic import atomic_path\n"
-        "with atomic_path(pathlib.Path(sys.argv[1], 'a.h5')) as path, h5py.File(path, 'w') as file:"
-        " file.create_dataset('a', data=numpy.ones((90, 120, 3), 'u1'), chunks=(10, 10, 3))"
-    )
+    """A store of about 100 KB; HDF5 left to itself crashes on a full disk."""
+    pytest.importorskip("h5py")
+    from adnet.data.patch_store import StoreOptions, prepare_stores, read_images, read_patches
+
+    images = tmp_path / "images"
+    for seed in range(2):
+        make_image(images / f"{seed}.png", size=(120, 90), seed=seed)
+    options = StoreOptions(patch=40, val_images=1)
+    prepare_stores(images, tmp_path / "store", options)
 
     def write(folder):
-        # HDF5 itself may crash when it closes a file on a full disk: nothing under the final name.
-        status = subprocess.run(
-            [sys.executable, "-c", code, folder], capture_output=True, check=False
-        ).returncode
-        if status < 0:
-            for left in folder.glob(".adnet-*.tmp"):
-                left.unlink()
-        if status:
-            raise OSError(f"exit status {status}")
+        prepare_stores(images, folder, options)
 
     def whole(folder):
-        with h5py.File(folder / "a.h5") as file:
-            return bool((file["a"][...] == 1).all())
+        return all(
+            np.array_equal(read(folder / name), read(tmp_path / "store" / name))
+            for read, name in ((read_patches, "train.h5"), (read_images, "val.h5"))
+        )
 
     return write, whole
 

@@ -22,6 +22,7 @@ import numpy as np
 from adnet import __version__
 from adnet.atomic import atomic_path
 from adnet.data.distinct import distinct, pixel_key, refuse_shared
+from adnet.data.hdf5_writing import hdf5_writer
 from adnet.data.held_out import UInt8, hold_out, rescaled, split
 from adnet.data.pairs import find_clean
 from adnet.errors import TrainingError, UsageError
@@ -97,6 +98,7 @@ def prepare_stores(
             `val` shares images with `images`.
         ImageError: an image cannot be decoded.
         TrainingError: no image is as large as a patch.
+        OSError: not everything could be written.
     """
     train_path, val_path = output / "train.h5", output / "val.h5"
     if val is None and options.val_images < 1:
@@ -123,13 +125,18 @@ def prepare_stores(
     with ExitStack() as stack:
         train_temporary = stack.enter_context(atomic_path(train_path))
         val_temporary = stack.enter_context(atomic_path(val_path))
-        with h5py.File(train_temporary, "w") as file:
-            patches, skipped = _write_patches(file, training, options, on_progress)
+        with hdf5_writer(train_temporary) as (file, keeper):
+
+            def show(fraction: float, count: int) -> None:
+                keeper.check()
+                on_progress(fraction, count)
+
+            patches, skipped = _write_patches(file, training, options, show)
         if not patches:
             raise TrainingError(
                 f"{images}: no image is as large as a patch, {options.patch}x{options.patch}."
             )
-        with h5py.File(val_temporary, "w") as file:
+        with hdf5_writer(val_temporary) as (file, _):
             _describe(file, options)
             group = file.create_group("images", track_order=True)
             for index, path in enumerate(validation):
