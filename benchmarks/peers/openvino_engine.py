@@ -15,6 +15,7 @@ from adnet.benchmarks.peers.peer import Peer, PeerModel
 from adnet.errors import BackendUnavailable
 from adnet.export.calibration import load_pairs
 from adnet.runtime.backend import Batch
+from adnet.runtime.backends.ov import openvino_core
 
 
 class OpenVino(Peer):
@@ -29,7 +30,7 @@ class OpenVino(Peer):
         }  # fmt: skip
         if threads is not None:
             settings["INFERENCE_NUM_THREADS"] = threads
-        compiled = openvino.Core().compile_model(str(model.path), "CPU", settings)
+        compiled = openvino_core().compile_model(str(model.path), "CPU", settings)
         self._used = compiled.get_property("INFERENCE_NUM_THREADS")
         self._request = compiled.create_infer_request()
         super().__init__(model, threads)
@@ -50,7 +51,7 @@ class OpenVinoBf16(OpenVino):
     hint = precision = "bf16"
 
     def __init__(self, model: PeerModel, threads: int | None) -> None:
-        if "BF16" not in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if "BF16" not in openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise BackendUnavailable(f"{self.name}: this CPU does not compute in bfloat16.")
         super().__init__(model, threads)
 
@@ -73,7 +74,7 @@ class OpenVinoInt8(OpenVino):
         import nncf  # noqa: PLC0415
 
         nncf.set_log_level(logging.ERROR)  # it writes to our standard output
-        network = openvino.Core().read_model(str(model.path))
+        network = openvino_core().read_model(str(model.path))
         convolutions = [
             one.get_friendly_name()
             for one in network.get_ordered_ops()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal
@@ -34,6 +36,21 @@ _HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
 the hint is for the rest."""
 
 
+def openvino_core() -> openvino.Core:
+    """Return the one Core of this process.
+
+    It is never released. OpenVINO's CPU plugin gives the thread that loads it a signal stack of its
+    own and unmaps it when the last Core goes (SigAltStackSetup in its sources, 2026.4): where that
+    happens in another thread, the next signal, such as Ctrl-C, ends the process with SIGSEGV.
+    """
+    return _core_of(os.getpid())  # a forked child cannot use its parent's
+
+
+@functools.cache
+def _core_of(_process: int) -> openvino.Core:
+    return openvino.Core()
+
+
 class OpenVinoBackend(Backend):
     """Runs an ONNX file that adnet-export made.
 
@@ -53,7 +70,7 @@ class OpenVinoBackend(Backend):
 
     def __init__(self, model: Path, options: RunOptions) -> None:
         options.allow(self.name, "threads", "device", "precision", "streams", "cache")
-        core = openvino.Core()
+        core = openvino_core()
         full_name = _choose_device(options.device or "cpu", core.available_devices)
         is_cpu = full_name == "CPU"
         if not is_cpu and (options.threads or options.streams):

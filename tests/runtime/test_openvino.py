@@ -1,6 +1,8 @@
 """What is particular to the OpenVINO backend; the rest is in the contract."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -187,3 +189,43 @@ def test_tiles_and_the_whole_are_the_same():
         Denoiser("gray-25", backend="openvino") as whole,
     ):
         assert np.abs(tiled(noisy) - whole(noisy)).max() < 2e-5
+
+
+SIGNALLED = """
+import signal, sys, threading
+import numpy as np
+from adnet import Denoiser
+
+held = []
+
+def open_one():
+    held.append(Denoiser("gray-25", backend="openvino"))
+    held[0](np.zeros((16, 24), np.uint8))
+
+def close_one():
+    held.pop().close()
+
+def there(where, action):
+    if where == "main":
+        return action()
+    thread = threading.Thread(target=action)
+    thread.start()
+    thread.join()
+
+for _ in range(2):
+    there(sys.argv[1], open_one)
+    there(sys.argv[2], close_one)
+    signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+    signal.raise_signal(signal.SIGTERM)
+"""
+
+
+@pytest.mark.parametrize("closed_in", ["main", "thread"])
+@pytest.mark.parametrize("opened_in", ["main", "thread"])
+def test_signals_after_it_is_closed(opened_in, closed_in):
+    """OpenVINO left to itself unmaps the stack that signals are handled on."""
+    run = subprocess.run(
+        [sys.executable, "-c", SIGNALLED, opened_in, closed_in],
+        capture_output=True, check=False, text=True, timeout=120,
+    )  # fmt: skip
+    assert (run.returncode, run.stdout) == (0, "handled\nhandled\n"), run.stderr
