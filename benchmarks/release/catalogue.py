@@ -1,4 +1,4 @@
-"""The models that the package ships or means to ship, and how each is trained."""
+"""The models that the package ships, and how each is trained."""
 
 from __future__ import annotations
 
@@ -108,8 +108,6 @@ CATALOGUE: tuple[Model, ...] = (
     _colour("color-15", (15, 15), 5_000, 0.003, "color-blind"),
     _colour("color-35", (35, 35), 5_000, 0.003, "color-blind"),
     _colour("color-75", (75, 75), 5_000, 0.003, "color-blind"),
-    _twin("gray-blind", 1, (0, 55), "BSD68"),
-    _twin("color-blind", 3, (0, 75), "CBSD68"),
     _twin("gray-25", 1, (25, 25), "BSD68"),
     _twin("gray-50", 1, (50, 50), "BSD68"),
 )  # fmt: skip

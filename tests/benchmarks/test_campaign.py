@@ -18,6 +18,7 @@ from adnet.benchmarks.release.runs import Run, find_folders
 from adnet.errors import UsageError
 from adnet.models.card import ModelCard
 from adnet.models.checkpoint import load_checkpoint
+from adnet.models.shipped import pretrained_models
 from adnet.training import cli as cli_train
 from adnet.training import start as training_run
 from adnet.training.config import TrainConfig
@@ -48,6 +49,10 @@ def data(tmp_path, make_image):
     for index in range(4):
         make_image(tmp_path / "data" / "Mine" / f"{index}.png", size=(40, 32), seed=index)
     return tmp_path / "data" / "Mine"
+
+
+def test_the_catalogue_is_what_is_shipped():
+    assert sorted(BY_NAME) == sorted(one.name for one in pretrained_models())
 
 
 def test_runs_begun_by_hand_are_taken_over(tmp_path, cli_here, monkeypatch):
