@@ -104,7 +104,9 @@ def _openvino() -> list[Row]:
         import_backend("openvino", BACKENDS["openvino"])
     except BackendUnavailable as err:
         return [Row("openvino", "cpu", False, _version("openvino"), str(err))]
-    there = import_module("openvino").Core().available_devices
+    from adnet.runtime.backends.ov import openvino_core  # noqa: PLC0415
+
+    there = openvino_core().available_devices
     rows = [Row("openvino", one.lower().replace(".", ":"), True, _version("openvino"), "")
             for one in there]  # fmt: skip
     found = {row.where.partition(":")[0] for row in rows}

@@ -1,7 +1,7 @@
 """Write HDF5 files so that a full disk is an error.
 
 The HDF5 library itself crashes (SIGSEGV) when it closes a file whose data could not all be written;
-seen with HDF5 1.14.6 and 2.0. So it writes through a file that hides failures from it.
+seen with HDF5 1.14.2 and 2.0. So it writes through a file that hides failures from it.
 """
 
 from __future__ import annotations

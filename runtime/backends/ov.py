@@ -40,8 +40,8 @@ def openvino_core() -> openvino.Core:
     """Return the one Core of this process.
 
     It is never released. OpenVINO's CPU plugin gives the thread that loads it a signal stack of its
-    own and unmaps it when the last Core goes (SigAltStackSetup in its sources, 2026.4): where that
-    happens in another thread, the next signal, such as Ctrl-C, ends the process with SIGSEGV.
+    own and unmaps it when the last Core goes (seen with 2026.4.1): where that happens in another
+    thread, the next signal, such as Ctrl-C, ends the process with SIGSEGV.
     """
     return _core_of(os.getpid())  # a forked child cannot use its parent's
 

@@ -12,6 +12,7 @@ from PIL import Image
 
 from adnet.benchmarks.release import models_page, models_pictures, ship
 from adnet.benchmarks.release.models_page import app as write_page
+from adnet.benchmarks.tables import Entry
 from adnet.errors import UsageError
 from adnet.images.levels import from_levels, to_levels
 from adnet.images.noise import add_published_noise
@@ -285,6 +286,13 @@ def test_a_shipped_model_that_is_not_its_card_is_noticed():
         assert ship.sample_psnr(model.path) == pytest.approx(
             model.card.training["sample_psnr"], abs=0.01
         )
+
+
+def test_published_blind_models_are_not_judged_beyond_their_training(tmp_path):
+    (tmp_path / "color_blind.pth").touch()  # would be an error if it were read
+    entries = [Entry("color-blind", "CBSD68", 75.0, 25.8, None)]
+    folders = {"CBSD68": tmp_path}
+    assert models_page._measure_published(entries, folders, tmp_path, None) == {}
 
 
 def test_the_page(weights, unproven, make_image, monkeypatch, cli_here, tmp_path):

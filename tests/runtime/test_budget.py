@@ -143,7 +143,11 @@ def test_default_tiles_follow_the_free_memory(device, at_once, free, side):
     pixels = usual_pixels(device, at_once, free)
     assert abs(pixels**0.5 - side) < 1 or (free == 600 * MIB and 500 < pixels**0.5 < 513)
     assert pixels * at_once * 600 <= max(free / 4, 128**2 * 600 * at_once) or device != "cpu"
-    assert bool(told_pixels(pixels, 1)) == (pixels < 512**2)
+    told = told_pixels(pixels, at_once)
+    assert bool(told) == (pixels < 512**2)
+    assert (f"for {at_once} tiles at once" in told, "--batch" in told) == (
+        bool(told and at_once > 1),
+    ) * 2
 
 
 @pytest.mark.parametrize(("free", "told"), [(400 * MIB, True), (1 << 40, False)])
