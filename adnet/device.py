@@ -31,6 +31,7 @@ def resolve_device(name: str) -> torch.device:
         )
     try:
         device = torch.device(name)
+        set_in_this_thread(device)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as err:
         first_line = str(err).splitlines()[0]
@@ -39,6 +40,23 @@ def resolve_device(name: str) -> torch.device:
             f"Available here: {', '.join(available_devices())}."
         ) from err
     return device
+
+
+def set_in_this_thread(device: torch.device) -> None:
+    """Make an NPU the calling thread's device: without one, all work on it fails (107002).
+
+    Other devices need nothing. `npu` without a number is the thread's own device, or the first.
+    """
+    if device.type != "npu":
+        return
+    npu: Any = torch.npu  # type: ignore[attr-defined]
+    index = device.index
+    if index is None:
+        try:
+            index = npu.current_device()
+        except RuntimeError:  # the thread has none yet
+            index = 0
+    npu.set_device(index)
 
 
 def count_devices(kind: str) -> int:

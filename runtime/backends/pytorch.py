@@ -19,6 +19,7 @@ from adnet.device import (
     computes_in_half,
     require_precision,
     resolve_device,
+    set_in_this_thread,
 )
 from adnet.errors import BackendUnavailable, UsageError
 from adnet.models.card import ModelCard
@@ -90,9 +91,7 @@ class TorchBackend(Backend):
 
     def _infer(self, batch: Batch) -> Batch:
         with torch.inference_mode(), self._stream(), cpu_threads(self._threads):
-            if self._device.type == "npu":
-                npu: Any = torch.npu  # type: ignore[attr-defined]
-                npu.set_device(self._device)  # once in each thread (107002)
+            set_in_this_thread(self._device)
             image = torch.from_numpy(batch)
             if self._device.type == "cuda":
                 image = image.pin_memory()  # from a cache of torch's; needed to copy beside work

@@ -20,6 +20,7 @@ from adnet.models.checkpoint import load_checkpoint
 from adnet.models.network import ADNet
 from adnet.models.shipped import WEIGHTS
 from adnet.runtime.backend import RunOptions
+from adnet.runtime.cli import main as run_main
 from adnet.runtime.registry import open_backend
 from adnet.training.cli import main as train_main
 from adnet.training.config import TrainConfig
@@ -128,6 +129,35 @@ def test_the_backend_sets_the_device_in_every_thread():
     with open_backend(WEIGHTS / "gray-blind.onnx", "npu") as backend:
         expected = backend.infer(batch)
         assert np.array_equal(in_a_thread(lambda: backend.infer(batch)), expected)
+
+
+@on_npu
+@pytest.mark.parametrize("device", ["npu", "npu:0", None])
+@pytest.mark.parametrize("backend", ["npu", "torch"])
+def test_the_backend_opens_in_any_thread(backend, device):
+    """A folder of gray and colour images opens its second model in a thread of the pipeline."""
+    batch = np.random.default_rng(0).random((1, 1, 24, 32), np.float32)
+
+    def run():
+        with open_backend(WEIGHTS / "gray-blind.onnx", backend, RunOptions(device=device)) as here:
+            return here.describe()["device"], here.infer(batch)
+
+    there, result = in_a_thread(run)
+    assert there.startswith("npu")
+    with open_backend(WEIGHTS / "gray-blind.onnx", "onnx") as here:
+        assert np.abs(result - here.infer(batch)).max() < 1e-5
+
+
+@on_npu
+@pytest.mark.parametrize(
+    "options", [["--backend", "npu"], ["--backend", "torch", "--device", "npu"]]
+)
+def test_a_folder_of_gray_and_colour(cli_here, make_image, tmp_path, options):
+    for index in range(4):
+        make_image(tmp_path / "in" / f"{index}.png", "L" if index % 2 else "RGB")
+    done = cli_here(run_main, "adnet-run", tmp_path / "in", "-o", tmp_path / "out", *options)
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 4
 
 
 @on_npu
