@@ -14,8 +14,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -24,6 +25,7 @@ from adnet import __version__
 from adnet._streams import secure_streams
 from adnet.errors import AdnetError, UsageError
 from adnet.extras import install_extra
+from adnet.file_errors import explain_file_error
 from adnet.out_of_memory import explain_memory_error
 from adnet.shown import one_line, shown
 
@@ -88,11 +90,35 @@ class _App(typer.Typer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         secure_streams()
+        _refuse_empty_paths(sys.argv[1:])
         try:
             return super().__call__(*args, **kwargs)
         except OSError as err:  # outside a command's body: --help or --version on a full disk
-            typer.echo(f"error: {err}", err=True)
+            typer.echo(f"error: {explain_file_error(err)}", err=True)
             sys.exit(1)
+
+
+_PATHS = ("-o", "--output", "--emit", "--data", "--val", "--calibrate", "--json", "--report",
+          "--cache", "--compare", "--reference", "--files-from", "--ort-web", "--token-file",
+          "--published")  # fmt: skip
+"""Options of all programs that take a file or a folder."""
+
+
+def _refuse_empty_paths(words: Sequence[str]) -> None:
+    """Refuse an empty text for a path: `-o "$UNSET"` would mean the folder that one is in."""
+    for before, word in pairwise(["", *words]):
+        option = before if not word else word.removesuffix("=")
+        if word and (option == word or not word.startswith("-")):
+            continue
+        if option.startswith("-") and option not in _PATHS:
+            continue  # a text that may be empty, or told by the program itself
+        where = option if option.startswith("-") else "an argument"
+        typer.echo(
+            f"error: {where}: expected a path, got an empty text. Is a variable not set? A '.' "
+            "is the folder here.",
+            err=True,
+        )
+        sys.exit(2)
 
 
 def reports_errors(command: Command) -> Command:
@@ -126,7 +152,7 @@ def reports_errors(command: Command) -> Command:
             hint = f"Install it: {install_extra(extra)}."
             _fail(f"{err.name} is not installed. {hint}", 2, err if debug else None)
         except OSError as err:
-            _fail(str(err), 1, err if debug else None)
+            _fail(explain_file_error(err), 1, err if debug else None)
         except Exception as err:  # noqa: BLE001  (the last line of defence against a traceback)
             from adnet.npu_versions import explain_import_error  # noqa: PLC0415
 
@@ -211,7 +237,8 @@ def parse_numbers(text: str, option: str, count: int) -> tuple[float, ...]:
     except ValueError:
         numbers = ()
     if len(numbers) != count:
-        raise UsageError(f"{option}: expected {count} numbers separated by a comma, got {text!r}.")
+        expected = "a number" if count == 1 else f"{count} numbers separated by a comma"
+        raise UsageError(f"{option}: expected {expected}, got {text!r}.")
     return numbers
 
 

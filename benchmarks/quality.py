@@ -14,9 +14,10 @@ from PIL import Image
 from adnet.benchmarks.candidates import Candidate
 from adnet.benchmarks.paper import paper_psnr
 from adnet.benchmarks.results import Example, QualityRecord
+from adnet.data.pairs import refuse_pairs
 from adnet.errors import AdnetError, UsageError
 from adnet.images.evaluate import Float32, Quality, compare, mean_psnr
-from adnet.images.image import load_folder
+from adnet.images.image import find_images, load_folder
 from adnet.images.levels import from_levels, to_levels
 from adnet.images.noise import add_published_noise
 
@@ -58,7 +59,12 @@ def find_dataset(text: str) -> tuple[str, Path]:
 
 
 def load_clean(folder: Path, channels: int, limit: int | None) -> Mapping[str, NDArray[np.uint8]]:
-    """Read the clean images of a data set, the first `limit` by name."""
+    """Read the clean images of a data set, the first `limit` by name.
+
+    Raises:
+        UsageError: there is no image, or there are pairs, of which one image is noisy.
+    """
+    refuse_pairs(folder, find_images(folder), "adnet-bench tables")
     return dict(list(load_folder(folder, channels).items())[:limit])
 
 

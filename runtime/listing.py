@@ -9,12 +9,13 @@ from adnet.models.shipped import FAST_SUFFIX, PretrainedModel, loss_of_fast, pre
 
 
 def models_as_json() -> list[dict[str, Any]]:
-    """List the shipped models for programs."""
+    """List the shipped models for programs; `training` is the whole record of the card."""
     return [
         {"name": m.name, "channels": m.card.channels, "sigma_range": m.card.sigma_range,
          "test_psnr": m.card.training.get("test_psnr"),
          "test_pairs": m.card.training.get("test_pairs"),
-         "data_terms": m.card.training.get("data_terms"), "path": m.path, "sha256": m.sha256}
+         "data_terms": m.card.training.get("data_terms"), "path": m.path, "sha256": m.sha256,
+         "weights_sha256": m.card.weights_sha256, "training": m.card.training}
         for m in pretrained_models()
     ]  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +95,28 @@ def holds_pairs(folder: Path) -> bool:
         return False
 
 
+def refuse_pairs(folder: Path, images: Iterable[Path], program: str) -> None:
+    """Make sure that images are all clean.
+
+    Args:
+        images: below `folder`.
+        program: that takes --pairs.
+
+    Raises:
+        UsageError: there are pairs among them, of which one image is noisy.
+    """
+    names: dict[str, set[str]] = {"noisy": set(), "clean": set(), "": set()}
+    for path in images:
+        side, name = _place(path.relative_to(folder).with_suffix("").as_posix())
+        names[side].add(name)
+    if pairs := names["noisy"] & names["clean"]:
+        raise UsageError(
+            f"{folder}: holds pairs of a noisy and a clean image ({len(pairs)}, such as "
+            f"{min(pairs)!r}), and the noisy ones would be taken as clean. Give {program} "
+            "--pairs, or a folder with the clean ones alone."
+        )
+
+
 def find_clean(folder: Path) -> list[Path]:
     """List the images of a folder of clean ones, as `find_data` does.
 
@@ -102,16 +124,7 @@ def find_clean(folder: Path) -> list[Path]:
         UsageError: as `find_data`; or there are pairs among them, of which one image is noisy.
     """
     found = find_data(folder)
-    names: dict[str, set[str]] = {"noisy": set(), "clean": set(), "": set()}
-    for path in found:
-        side, name = _place(path.relative_to(folder).with_suffix("").as_posix())
-        names[side].add(name)
-    if pairs := names["noisy"] & names["clean"]:
-        raise UsageError(
-            f"{folder}: holds pairs of a noisy and a clean image ({len(pairs)}, such as "
-            f"{min(pairs)!r}), and the noisy ones would be learned as clean. Give adnet-train "
-            "--pairs, or a folder with the clean ones alone."
-        )
+    refuse_pairs(folder, found, "adnet-train")
     return found
 
 

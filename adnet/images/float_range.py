@@ -180,6 +180,23 @@ def check_range(
     return ""
 
 
+def require_nominal(found: Extent | None) -> None:
+    """Make sure that the values of an image to learn from or to measure with are those of [0, 1].
+
+    Raises:
+        ImageError: they are not, see `check_range`; here nobody can say what else they are.
+    """
+    if found is None:
+        return
+    _require_sound(found, None, "the image in a range of 0 to 1")
+    if _is_far(found.low, found.high):
+        raise ImageError(
+            f"its values reach from {found.low:.4g} to {found.high:.4g}; images to train on, to "
+            "calibrate or to measure with have black at 0 and white at 1. Scale the file to that, "
+            "or save it with 8 or 16 bits."
+        )
+
+
 def require_meant(image: NDArray[Any], value_range: Range | None) -> None:
     """Make sure that the values of an array, all planes, can be meant as they stand.
 

@@ -18,7 +18,7 @@ from PIL import Image
 
 from adnet.atomic import write_atomically
 from adnet.errors import ImageError, UsageError
-from adnet.images.float_range import check_range, extent
+from adnet.images.float_range import extent, require_nominal
 from adnet.images.formats.codec import (
     DEFAULT_MAX_PIXELS,
     check_writable,
@@ -125,7 +125,7 @@ def load_image(path: Path, channels: int) -> NDArray[np.uint8]:
             "files first."
         )
     try:
-        check_range(extent([file.pixels], file.colour_channels), None)
+        require_nominal(extent([file.pixels], file.colour_channels))
     except ImageError as err:
         raise ImageError(f"{path}: {err}") from err
     mode = "L" if channels == 1 else "RGB"

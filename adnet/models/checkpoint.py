@@ -25,6 +25,7 @@ from torch import Tensor
 
 from adnet.atomic import atomic_path
 from adnet.errors import CheckpointError
+from adnet.failure_keeper import FailureKeeper
 from adnet.models.card import ModelCard
 from adnet.models.files import kind_of_file, wrong_kind
 from adnet.models.network import ADNet
@@ -114,11 +115,14 @@ def save_checkpoint(
     }
     if training is not None:
         content["training"] = _on_cpu(training)
-    with atomic_path(path) as temporary:
+    # Of a full disk, torch itself tells only where in the file it was ("unexpected pos").
+    with atomic_path(path) as temporary, FailureKeeper(temporary, "w") as file:
         try:
-            torch.save(content, temporary)
-        except RuntimeError as err:  # torch reports a full disk as a RuntimeError
+            torch.save(content, file)
+        except RuntimeError as err:
+            file.check()
             raise OSError(f"{path}: cannot write the checkpoint: {err}") from err
+        file.check()
 
 
 def _on_cpu(value: Any) -> Any:

@@ -124,5 +124,6 @@ def _parts(norm: nn.BatchNorm2d) -> list[torch.Tensor]:
 def _not_adnet(path: Path, expected: str, got: object) -> ModelError:
     return ModelError(
         f"{path}: PyTorch takes float32 ADNets only; expected {expected}, got {got}. Give the "
-        "checkpoint, or export it again with 'adnet-export onnx'."
+        "checkpoint, or another export of it; of an int8 file, the float model that it was made "
+        "from."
     )

@@ -166,7 +166,10 @@ class TrainConfig:
                 )
         for wrong, problem in (
             (not self.data, "no folder of training images is given"),
-            (not 0 <= low <= high <= 255, f"sigma must lie in 0..255, got {low:g},{high:g}"),
+            (
+                not 0 <= low <= high <= 255,
+                f"sigma must lie in 0..255, the lower end first, got {low:g},{high:g}",
+            ),
             (not 0 <= self.val_sigma <= 255, f"val sigma must lie in 0..255, got {self.val_sigma}"),
             (self.val_images < 0, f"val images must not be negative, got {self.val_images}"),
             (
@@ -204,18 +207,21 @@ class TrainConfig:
                 not 0 <= self.seed < SEEDS,
                 f"seed must lie in 0..{SEEDS - 1}, got {self.seed}",
             ),
-            (not 0 < self.decay <= 1, f"decay must lie in 0..1, got {self.decay}"),
+            (not 0 < self.decay <= 1, f"decay must lie in 0..1, above 0, got {self.decay}"),
             (
                 not 0 <= self.final_lr_ratio <= 1,
                 f"final lr ratio must lie in 0..1, got {self.final_lr_ratio}",
             ),
-            (not 0 <= self.ema < 1, f"ema must lie in 0..1, got {self.ema}"),
+            (not 0 <= self.ema < 1, f"ema must lie in 0..1, below 1, got {self.ema}"),
             (
                 self.clip_norm is not None and not 0 < self.clip_norm < math.inf,
-                f"clip norm must be above 0 and finite, got {self.clip_norm}",
+                f"clip norm must be above 0, finite, or none (--clip-norm 0): {self.clip_norm}",
             ),
             (not self.scales, "no scale is given"),
-            (not all(0 < s <= 1 for s in self.scales), f"scales must lie in 0..1: {self.scales}"),
+            (
+                not all(0 < s <= 1 for s in self.scales),
+                f"scales must lie in 0..1, above 0: {self.scales}",
+            ),
             (
                 self.noise == "pairs" and self.scales != (1.0,),
                 "pairs are learned at scale 1: resizing changes real noise",

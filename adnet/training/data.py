@@ -227,7 +227,8 @@ def _load_validation(
         channels = 1 if shown.clean.ndim == 2 else shown.clean.shape[2]
         if channels != config.channels:
             raise TrainingError(
-                f"validation images have {channels} channels, the run {config.channels}."
+                f"validation images have {channels} channels, the run {config.channels}. Give "
+                f"--channels {channels}, or others with --val."
             )
     if trained_on:
         refuse_shared(trained_on, {name: pixel_key(one.clean) for name, one in images.items()})

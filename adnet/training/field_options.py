@@ -88,9 +88,8 @@ def _read(field: OptionField, value: Any) -> Any:
         return value
     if ... not in field.numbers:
         count = len(field.numbers)
-        return parse_numbers(
-            value if "," in value else ",".join([value] * count), field.flag, count
-        )
+        is_one = "," not in value  # for both ends
+        return parse_numbers(value, field.flag, 1 if is_one else count) * (count if is_one else 1)
     return () if value == "none" else parse_numbers(value, field.flag, value.count(",") + 1)
 
 

@@ -50,7 +50,8 @@ def _load(config: TrainConfig, last: Path | None) -> Checkpoint | None:
     start = load_checkpoint(source)
     if start.network.channels != config.channels:
         raise TrainingError(
-            f"{source}: has {start.network.channels} channels, the run {config.channels}."
+            f"{source}: has {start.network.channels} channels, the run {config.channels}. Give "
+            f"--channels {start.network.channels}, or start from another model."
         )
     if last is None and isinstance(start.network, QuantizedADNet):
         raise UsageError(

@@ -117,7 +117,7 @@ class PatchSampler:
         usable = [image for image in images if min(image.shape[:2]) >= patch]
         if not usable:
             raise TrainingError(
-                f"none of the {len(images)} training images is as large as a patch, "
+                f"no training image, at no scale of --scales, is as large as a patch, "
                 f"{patch}x{patch}. Use larger images or a smaller --patch."
             )
         self.skipped = len(images) - len(usable)

@@ -17,6 +17,8 @@ from adnet.models.card import ModelCard
 from adnet.models.checkpoint import load_checkpoint, save_checkpoint
 from adnet.training.config import TrainConfig
 
+_WRITTEN_FROM_THE_START = ("config.json", "metrics.jsonl", "report.html")
+
 
 class RunDirectory:
     """Files of one run.
@@ -39,6 +41,10 @@ class RunDirectory:
         Raises:
             UsageError: says what to do instead.
         """
+        for place in (self.path, *self.path.parents):
+            if place.exists() and not place.is_dir():
+                raise UsageError(f"{place}: is a file; expected a folder for the run. Choose "
+                                 "another -o.")  # fmt: skip
         others = [path for path in (self.best, *self.path.glob("step-*.pth")) if path.exists()]
         if resume and not self.last.exists():
             raise UsageError(f"{self.path}: nothing to resume, last.pth is missing.")
@@ -51,6 +57,20 @@ class RunDirectory:
                 f"{self.path}: holds {others[0].name} of an earlier run, which would be replaced. "
                 "Choose another -o, or move it away."
             )
+        for name in () if resume or self._holds_config() else _WRITTEN_FROM_THE_START:
+            if (self.path / name).exists():
+                raise UsageError(
+                    f"{self.path}: holds {name}, which is of no training run and would be "
+                    "replaced. Choose another -o, or move it away."
+                )
+
+    def _holds_config(self) -> bool:
+        """Whether config.json is that of a run, which may have ended before its first state."""
+        try:
+            found = json.loads((self.path / "config.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return False
+        return isinstance(found, dict) and {"data", "optimizer", "lr"} <= found.keys()
 
     def has_best(self) -> bool:
         """Whether best.pth is there and can be read."""

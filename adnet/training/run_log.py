@@ -45,11 +45,14 @@ class RunLog:
 
     def __init__(self, run: Path, step: int, stack: ExitStack) -> None:
         path = run / "metrics.jsonl"
+        self._kept: set[tuple[int, frozenset[str]]] = set()
+        """What a resumed run writes again at the step that it is resumed from."""
         if path.exists():
             # Drop what a run wrote after the checkpoint that it is resumed from.
             kept = [row for row in read_metrics(path) if row["step"] <= step]
             with atomic_path(path) as temporary:
                 temporary.write_text("".join(json.dumps(row) + "\n" for row in kept))
+            self._kept = {(step, frozenset(row)) for row in kept if row["step"] == step}
         self._file = stack.enter_context(path.open("a", encoding="utf-8"))
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         try:
@@ -63,6 +66,8 @@ class RunLog:
 
     def write(self, step: int, **values: float) -> None:
         """Append one line of numbers; a full disk costs the line, not the run."""
+        if (step, frozenset(("step", *values))) in self._kept:
+            return
         try:
             self._file.write(json.dumps({"step": step} | values) + "\n")
             self._file.flush()

@@ -130,21 +130,25 @@ def run_campaign(
 def ship_runs(runs: Sequence[Run], folders: Mapping[str, Path]) -> list[str]:
     """Ship what is better, finished or not, and rewrite docs/models.md if anything was.
 
+    So does the next call, if this one is killed in between.
+
     Returns:
         Why runs were left out.
     """
-    problems, shipped = [], 0
+    problems = []
     for run in runs:
         if not run.best.exists():
             continue
         try:
             run.settings(folders, "cpu")  # refuses what was trained on other data
-            shipped += ship_if_better(run, folders)
+            ship_if_better(run, folders)
         except AdnetError as err:
             problems.append(str(err))
-    if shipped:
+    if due := [run.page_is_due for run in runs if run.page_is_due.exists()]:
         write_page(PAGE)
         log.info("wrote %s", PAGE)
+        for mark in due:
+            mark.unlink(missing_ok=True)
     return problems
 
 

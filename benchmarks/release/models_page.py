@@ -27,6 +27,7 @@ from adnet.benchmarks.release.models_pictures import EXAMPLE_SIGMA, draw_curves,
 from adnet.benchmarks.sections import table
 from adnet.benchmarks.tables import Entry, measure_psnr
 from adnet.errors import UsageError
+from adnet.export.outputs import require_file
 from adnet.models.shipped import PretrainedModel, pretrained_models
 from adnet.runtime.denoiser import Denoiser
 from adnet.training.command import train_command
@@ -43,9 +44,10 @@ Made by
     {command}
 
 `adnet-run --list-models` lists the models; the full record of each, with the seed and all settings,
-is in [adnet/weights/index.json](../adnet/weights/index.json). An ONNX file of ours also holds its
-batch norms, so it is all that is needed to run a model, to export it again (`adnet-export onnx
-NAME`) and to train on from it (`adnet-train --init NAME`).
+is in [adnet/weights/index.json](../adnet/weights/index.json). A float ONNX file of ours also holds
+its batch norms, so it is all that is needed to run a model, to export it again (`adnet-export onnx
+NAME`) and to train on from it (`adnet-train --init NAME`). An int8 file is to run alone: its
+`--init` is the float model that it was made from.
 
 PSNR in dB under the published noise protocol (noise not clipped, seed 0 for every image, PSNR on
 floats, mean over the images); `adnet-bench tables` measures it again. Published checkpoints, where
@@ -84,9 +86,12 @@ def main(
     debug: DebugOption = False,
 ) -> None:
     """Write the page of the shipped models beside the published ones."""
+    require_file(output, ".md")
     if (published is None) != (not data):
         raise UsageError("--published and --data measure together: give both or neither.")
     if published is not None:
+        if not published.is_dir():
+            raise UsageError(f"--published {published}: no such folder.")
         folders = dict(find_dataset(one) for one in data or ())
         theirs = _measure_published(_from_cards(pretrained_models()), folders, published, images)
         _keep_published(theirs, output)

@@ -10,15 +10,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from adnet.atomic import atomic_path
 from adnet.benchmarks.release.catalogue import Model
 from adnet.data.pairs import split_pairs
-from adnet.errors import UsageError
+from adnet.errors import AdnetError, UsageError
+from adnet.models.checkpoint import load_checkpoint
 from adnet.models.shipped import pretrained_models
 from adnet.training.config import TrainConfig, refuse_changes
 from adnet.training.progress import TrainProgress
-from adnet.training.run_log import read_metrics
 from adnet.training.start import Show, run_training
 
 log = logging.getLogger(__name__)
@@ -39,14 +40,16 @@ class Run:
             shipped = {one.name: one.card.weights_sha256 for one in pretrained_models()}
             self.path = out / f"{model.name}-{shipped.get(model.twin_of, 'none')[:8]}"
         self.best = self.path / "best.pth"
+        self.page_is_due = self.path / "page-is-due"
+        """There from before something is shipped until docs/models.md shows it."""
         self._out = out
         self._init = self.path / ".init"
         self._done = self.path / "done"
 
     @property
     def is_done(self) -> bool:
-        """Whether it came to the end of its schedule."""
-        return self._done.exists()
+        """Whether it came to the end of its schedule, and its result is still there."""
+        return self._done.exists() and self.best.exists()
 
     def describe(self) -> str:
         """Say how far it is, e.g. `4000 of 16000 steps`."""
@@ -54,13 +57,39 @@ class Run:
             return "done"
         if not (self.path / "config.json").exists():
             return "not begun"
-        steps = json.loads((self.path / "config.json").read_text("utf-8"))["steps"]
-        reached = 0
-        metrics = self.path / "metrics.jsonl"
-        if metrics.exists():
-            for row in read_metrics(metrics):
-                reached = row["step"]
-        return f"{reached} of {steps} steps"
+        if self._done.exists():
+            return "done, but best.pth is gone"
+        try:
+            steps = self._config()["steps"]
+        except (UsageError, KeyError):
+            return "config.json is damaged"
+        return f"{self._reached()} of {steps} steps"
+
+    def _reached(self) -> int:
+        """Count the steps that the newest state has behind it."""
+        try:
+            training = load_checkpoint(self.path / "last.pth").card.training
+            return int(training["steps"])
+        except (AdnetError, OSError, KeyError):
+            return 0
+
+    def _config(self) -> dict[str, Any]:
+        """Read the settings that the run began with.
+
+        Raises:
+            UsageError: the file is damaged.
+        """
+        stored = self.path / "config.json"
+        try:
+            config = json.loads(stored.read_text("utf-8"))
+        except ValueError:
+            config = None
+        if not isinstance(config, dict) or not {"data", "val", "init", "steps"} <= config.keys():
+            raise UsageError(
+                f"{stored}: damaged, so nothing tells how {self.model.name} was trained. Move its "
+                "folder away to train it again."
+            )
+        return config
 
     def settings(self, folders: Mapping[str, Path], device: str) -> TrainConfig:
         """Return its settings: those it began with, or the catalogue's for this device.
@@ -73,7 +102,7 @@ class Run:
         stored = self.path / "config.json"
         if not stored.exists():
             return fresh
-        before = json.loads(stored.read_text("utf-8"))
+        before = self._config()
         problem = ""
         # A run that began on another kind of device keeps the schedule of that one.
         for config in (fresh, *(self.model.config(folders, init, on) for on in ("cpu", "cuda"))):
@@ -112,6 +141,11 @@ class Run:
             AdnetError: as `run_training` and `settings`.
             KeyboardInterrupt: after a signal; last.pth is saved.
         """
+        if self._done.exists() and not self.best.exists():
+            raise UsageError(
+                f"{self.path}: was done, but best.pth is gone. Move the folder away to train "
+                f"{self.model.name} again."
+            )
         config = self.settings(folders, device)
         self.path.mkdir(parents=True, exist_ok=True)
         with atomic_path(self._init) as path:
@@ -137,6 +171,10 @@ class Run:
             if is_late:
                 return False
             raise
+        except AdnetError:
+            if not (self.path / "config.json").exists():
+                self._init.unlink(missing_ok=True)  # it never began, so nothing is fixed
+            raise
         self._done.touch()
         return True
 
@@ -145,7 +183,7 @@ class Run:
             return self._init.read_text("utf-8").strip()
         stored = self.path / "config.json"
         if stored.exists():
-            return str(json.loads(stored.read_text("utf-8"))["init"])
+            return str(self._config()["init"])
         shipped = {one.name for one in pretrained_models()}
         for name in self.model.start:
             finished = self._out / name

@@ -25,6 +25,7 @@ import typer
 
 from adnet._cli import DebugOption, make_app, reports_errors
 from adnet.atomic import atomic_path
+from adnet.benchmarks.release.kinds import require_name, require_same_kind
 from adnet.data.pair_quality import measure_pairs
 from adnet.data.pairs import holds_pairs, load_pairs
 from adnet.errors import UsageError
@@ -96,6 +97,18 @@ class Verdict:
         return record
 
 
+def _require_kind(card: ModelCard, name: str) -> None:
+    """Make sure that a model may stand in the place of the shipped one of a name, if there is one.
+
+    Raises:
+        UsageError: it may not, see `kinds`.
+    """
+    for entry in _entries():
+        if entry["name"] == name:
+            shipped = ModelCard.from_json(json.dumps(entry["card"]), f"the index's {name}")
+            require_same_kind(shipped, card, name)
+
+
 def weigh(checkpoint: Path, name: str, roots: Sequence[Path], device: str = "cpu") -> Verdict:
     """Measure a checkpoint and the shipped model of a name on the checkpoint's validation images.
 
@@ -106,9 +119,11 @@ def weigh(checkpoint: Path, name: str, roots: Sequence[Path], device: str = "cpu
         roots: folders that hold the data sets by name (`adnet.training.judge.validation_set`).
 
     Raises:
-        UsageError: the images are not there.
+        UsageError: the images are not there, or the models are not of one kind.
     """
     card = load_checkpoint(checkpoint).card
+    require_name(name)
+    _require_kind(card, name)
     if "config" not in card.training:
         raise UsageError(
             f"{checkpoint}: does not tell what it was trained on, so it cannot be judged. Ship a "
@@ -165,8 +180,9 @@ def ship(
         verdict: goes into the card, too; the decision is the caller's (`Verdict.is_better`).
 
     Raises:
-        AdnetError: as `adnet.export.to_onnx.checkpoint_to_onnx`.
+        AdnetError: the name is none, or as `adnet.export.to_onnx.checkpoint_to_onnx`.
     """
+    require_name(name)
     loaded = load_checkpoint(checkpoint)
     training = dict(loaded.card.training) | training_record(loaded.card, checkpoint.parent)
     training.pop("judged", None)
@@ -232,11 +248,12 @@ def training_record(card: ModelCard, run: Path) -> dict[str, Any]:
         record["data_terms"] = data_terms(card.training)
     metrics = run / "metrics.jsonl"
     if metrics.is_file():
-        record["curve"] = [
-            [row["step"], round(row["val_psnr"], 4)]
+        curve = {
+            row["step"]: round(row["val_psnr"], 4)
             for row in read_metrics(metrics)
             if math.isfinite(row.get("val_psnr", math.nan))
-        ]
+        }
+        record["curve"] = [list(point) for point in curve.items()]
     return record
 
 
@@ -301,6 +318,14 @@ def _register(card: ModelCard, onnx: Path) -> None:
     pretrained_models.cache_clear()
 
 
+def _can_compare(checkpoint: Path, name: str) -> bool:
+    try:
+        _require_kind(load_checkpoint(checkpoint).card, name)
+    except UsageError:
+        return False
+    return True
+
+
 app = make_app("Put a trained checkpoint among the shipped weights.")
 
 
@@ -335,7 +360,8 @@ def main(
             f"give --data FOLDER (which holds the data set that {checkpoint} was trained on) to "
             "compare with the shipped model, or --force to ship it unseen."
         )
-    verdict = weigh(checkpoint, name, data) if data else None
+    can_compare = not force or _can_compare(checkpoint, name)
+    verdict = weigh(checkpoint, name, data) if data and can_compare else None
     if verdict is not None:
         typer.echo(f"{name}: {verdict.describe()}")
         if not verdict.is_better and not force:

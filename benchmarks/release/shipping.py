@@ -6,10 +6,12 @@ import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from adnet.atomic import atomic_path
 from adnet.benchmarks.release import ship
 from adnet.benchmarks.release.runs import Run
+from adnet.errors import UsageError
 from adnet.models.checkpoint import load_checkpoint
 from adnet.models.shipped import pretrained_models
 
@@ -29,14 +31,14 @@ def ship_if_better(run: Run, folders: Mapping[str, Path]) -> bool:
         Whether it was shipped.
 
     Raises:
-        AdnetError: as `adnet.benchmarks.release.ship.weigh` and `ship`.
+        AdnetError: a test set is missing, or as `adnet.benchmarks.release.ship.weigh` and `ship`.
     """
     name = run.model.name
     shipped = {one.name: one.card.weights_sha256 for one in pretrained_models()}.get(name)
     new = load_checkpoint(run.best).card.weights_sha256
     asked = {"weights_sha256": new, "shipped": shipped}
     file = run.path / "judged.json"
-    stored = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    stored = _read_object(file)
     if new == shipped or asked.items() <= stored.items():
         log.info("%s: nothing new since it was last judged", name)
         return False
@@ -44,7 +46,13 @@ def ship_if_better(run: Run, folders: Mapping[str, Path]) -> bool:
     verdict = ship.weigh(run.best, name, roots)
     log.info("%s: %s", name, verdict.describe())
     if verdict.is_better:
-        tests = {test: folders[test] for test in run.model.tests if test in folders}
+        if missing := [test for test in run.model.tests if test not in folders]:
+            raise UsageError(
+                f"{name}: better, but not shipped: it cannot be measured without "
+                f"{' and '.join(missing)}. Put the test images into the folder given with --data."
+            )
+        tests = {test: folders[test] for test in run.model.tests}
+        run.page_is_due.touch()
         card = ship.ship(run.best, name, tests, verdict)
         log.info("%s: shipped, %s", name, card.training.get("test_psnr", "not measured"))
     else:
@@ -52,3 +60,12 @@ def ship_if_better(run: Run, folders: Mapping[str, Path]) -> bool:
     with atomic_path(file) as path:
         path.write_text(json.dumps(verdict.record() | asked) + "\n", encoding="utf-8")
     return verdict.is_better
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    """Read a JSON object; what is missing or damaged is an empty one: it is only judged again."""
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -23,10 +23,12 @@ _OPSET = (
     "CANN does not know this opset, or an operator: export the ONNX again with "
     "'adnet-export onnx --opset 11', or give the checkpoint to 'adnet-export om'."
 )
-_PYTHON = (
-    "ATC's compiler failed in Python: it wants the Python that this CANN supports, first on PATH, "
-    "with numpy<2, decorator, attrs, psutil, scipy, cloudpickle."
+_PYTHON_OF_CANN = (
+    "ATC's compiler lacks a Python package: pip install 'numpy<2' attrs decorator psutil scipy "
+    "cloudpickle ml-dtypes tornado protobuf sympy absl-py for the Python first on PATH, which must "
+    "be one that this CANN supports."
 )
+_PYTHON = f"ATC's compiler failed in Python. Often {_PYTHON_OF_CANN}"
 _REPORT = "This is not from your options; report it with the log."
 
 _REMEDIES = {
@@ -44,8 +46,7 @@ _REMEDIES = {
     "E16002": _OPSET,
     "E16005": "The ONNX carries several opset domains; export it with adnet-export onnx.",
     "E19010": _OPSET,
-    "E19999": "An inner error of ATC: often the chip's ops package is missing, or a Python package "
-    "that its compiler imports (numpy<2, decorator, attrs, psutil, scipy, cloudpickle).",
+    "E19999": f"An inner error: often the chip's ops package is missing, or {_PYTHON_OF_CANN}",
     "E20001": "An operator could not be compiled: the ops package of this chip may be missing "
     "(CANN 8.5 and later), or of another version than the toolkit; the log names the operator.",
     "E40020": f"ATC's compiler could not import a Python module; the text names it. {_PYTHON}",
@@ -56,7 +57,7 @@ _REMEDIES = {
     "--soc with 'npu-smi info'.",
     "EL0004": "The machine ran out of memory: set TE_PARALLEL_COMPILER=1, or convert on a larger "
     "one; ATC needs no NPU.",
-    "EZ9999": "An inner error of ATC's compiler: the log has its Python traceback.",
+    "EZ9999": f"An inner error: the log may have a Python traceback. Often {_PYTHON_OF_CANN}",
 }
 
 _OF_CANN = ("tbe", "te", "te_fusion", "topi", "auto_tune", "opc_tool", "schedule_search", "hccl",

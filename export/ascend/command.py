@@ -136,7 +136,7 @@ def _convert(
     onnx_path: Path, card: ModelCard, output: Path, config: AtcConfig, *, quiet: bool
 ) -> None:
     """Convert here, or write a folder where ATC is not installed."""
-    from adnet.export.ascend.kit import emit  # noqa: PLC0415
+    from adnet.export.ascend.kit import emit, holds_the_same  # noqa: PLC0415
     from adnet.export.to_om import convert_to_om  # noqa: PLC0415  (imports onnx)
 
     with progress_bar("atc", quiet) as bar:
@@ -149,18 +149,28 @@ def _convert(
         except BackendUnavailable as err:
             folder_here = output.with_name(f"{output.stem}-atc")
             missing = f"ATC is not installed here, so {output} was not made."
-            if folder_here.exists():
-                raise BackendUnavailable(
-                    f"{missing} {folder_here} is there already: run 'bash convert.sh' in it on "
-                    "a machine with CANN, or delete it and run this command again."
-                ) from err
+            run_it = "run 'bash convert.sh' in it on a machine with CANN"
             try:
-                emit(onnx_path, card, folder_here, output.stem, config)
+                if not folder_here.exists():
+                    emit(onnx_path, card, folder_here, output.stem, config)
+                    raise BackendUnavailable(
+                        f"{missing} Wrote {folder_here} instead: {run_it}."
+                    ) from err
+                with tempfile.TemporaryDirectory(prefix="adnet-om-") as elsewhere:
+                    fresh = emit(onnx_path, card, Path(elsewhere, "new"), output.stem, config)
+                    is_the_same = holds_the_same(folder_here, fresh)
+            except BackendUnavailable:
+                raise
             except UsageError as why:
                 raise BackendUnavailable(f"{missing} Nor could a folder be written: {why}") from why
+            if is_the_same:
+                raise BackendUnavailable(
+                    f"{missing} {folder_here} is there already: {run_it}, or delete it and run "
+                    "this command again."
+                ) from err
             raise BackendUnavailable(
-                f"{missing} Wrote {folder_here} instead: run 'bash convert.sh' in it on a "
-                "machine with CANN."
+                f"{missing} {folder_here} is there already, but was not made with this model and "
+                "these options. Move it away, or give another -o or --emit DIR."
             ) from err
 
 

@@ -19,6 +19,7 @@ from adnet.models.om_file import write_sidecar
 from adnet.shown import one_line
 
 AMCT_FILE = "to_int8.py"
+_SUMS = "SHA256SUMS"
 
 
 def emit(
@@ -57,11 +58,19 @@ def emit(
         script.chmod(0o755)
         _write(staged / "README.md", _page(name, card, config, int8))
         sums = [_sum_line(path) for path in sorted(staged.iterdir()) if path.name != "README.md"]
-        _write(staged / "SHA256SUMS", "".join(sums))
+        _write(staged / _SUMS, "".join(sums))
         if folder.exists():
             folder.rmdir()
         staged.rename(folder)
     return folder
+
+
+def holds_the_same(folder: Path, other: Path) -> bool:
+    """Whether two such folders convert the same model in the same way, by their checksums."""
+    try:
+        return (folder / _SUMS).read_bytes() == (other / _SUMS).read_bytes()
+    except OSError:
+        return False
 
 
 def _write(path: Path, text: str) -> None:

@@ -19,6 +19,7 @@ from adnet.benchmarks.results_json import read_result
 from adnet.images.evaluate import evaluate
 from adnet.images.levels import from_levels, to_levels
 from adnet.images.noise import add_published_noise
+from adnet.models.shipped import pretrained_models
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
 
@@ -274,6 +275,21 @@ def test_tables_beside_the_paper(cli_here, tmp_path, make_image, monkeypatch):
     wrong = cli_here(main, "adnet-bench", "tables", "--data", tmp_path / "BSD68", "--model",
                      "color-blind")  # fmt: skip
     assert_clean_error(wrong, 2, "none of the models takes these images")
+    for number in ("0", "-1"):
+        wrong = cli_here(main, "adnet-bench", "tables", "--data", tmp_path / "BSD68", "--images",
+                         number)  # fmt: skip
+        assert_clean_error(wrong, 2, f"--images must be at least 1, got {number}")
+
+
+@pytest.mark.parametrize("backend", [pytest.param("torch", marks=pytest.mark.torch), "onnx"])
+def test_tables_of_all_models_that_a_backend_takes(cli_here, tmp_path, make_image, backend):
+    make_image(tmp_path / "BSD68" / "a.png", size=(28, 24))
+    out = cli_here(main, "adnet-bench", "tables", "--data", tmp_path / "BSD68", "--backend",
+                   backend, "--json")  # fmt: skip
+    assert out.returncode == 0, out.stderr
+    found = {one["model"] for one in json.loads(out.stdout)}
+    expected = {one.name for one in pretrained_models() if one.card.channels == 1}
+    assert found == {name for name in expected if backend == "onnx" or "int8" not in name}
 
 
 def test_tables_of_pairs(make_image, cli_here, tmp_path):
@@ -300,5 +316,8 @@ def test_tables_of_pairs(make_image, cli_here, tmp_path):
     text = cli_here(main, "adnet-bench", *given, "--model", "color-blind").stdout
     assert f"| color-blind | Pairs | all 3 pairs | {colour['noisy']:.3f}" in text
     assert_clean_error(cli_here(main, "adnet-bench", *given, "--images", "1"), 2, "--images")
+    for words in (["tables"], []):  # the noisy ones are no clean images
+        wrong = cli_here(main, "adnet-bench", *words, "--data", tmp_path / "Pairs")
+        assert_clean_error(wrong, 2, "holds pairs", "adnet-bench tables --pairs")
     (tmp_path / "Pairs" / "Sony_4_200_3200_toy_0_mean.png").unlink()
     assert_clean_error(cli_here(main, "adnet-bench", *given), 1, "has no counterpart")

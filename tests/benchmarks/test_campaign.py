@@ -15,7 +15,7 @@ from conftest import assert_clean_error
 from adnet.benchmarks.release import campaign, runs, shipping
 from adnet.benchmarks.release.catalogue import CATALOGUE
 from adnet.benchmarks.release.runs import Run, find_folders
-from adnet.errors import UsageError
+from adnet.errors import AdnetError, UsageError
 from adnet.models.card import ModelCard
 from adnet.models.checkpoint import load_checkpoint
 from adnet.models.shipped import pretrained_models
@@ -168,10 +168,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_weights(data, tmp_path):
             for out in ("killed", "whole")
         )
         keys = ("step", "loss", "val_psnr")
-        # As sets in order: a run that is resumed at its very end validates once more.
         ours, theirs = (
-            dict.fromkeys(tuple(row.get(key) for key in keys) for row in rows)
-            for rows in (ours, theirs)
+            [tuple(row.get(key) for key in keys) for row in rows] for rows in (ours, theirs)
         )
         assert ours == theirs
 
@@ -261,7 +259,7 @@ def judged_run(tmp_path, monkeypatch, checkpoint):
 
 def test_what_is_better_is_shipped_and_asked_once(judged_run):
     run, calls, set_gain = judged_run
-    run.model = dataclasses.replace(run.model, tests=("Tests", "Missing"))
+    run.model = dataclasses.replace(run.model, tests=("Tests",))
     folders = {"Mine": Path("data/Mine"), "Tests": Path("data/Tests")}
     set_gain(-1)
     for _hour in range(2):  # the second time nothing is new
@@ -275,6 +273,69 @@ def test_what_is_better_is_shipped_and_asked_once(judged_run):
     }  # fmt: skip
     assert campaign.ship_runs([run], folders) == []
     assert calls["judged"] == 2
+
+
+def test_nothing_is_shipped_unmeasured(judged_run):
+    """It would take the place of figures that nobody could measure again."""
+    run, calls, set_gain = judged_run
+    run.model = dataclasses.replace(run.model, tests=("Tests", "Missing"))
+    folders = {"Mine": Path("data/Mine"), "Tests": Path("data/Tests")}
+    set_gain(+1)
+    for _hour in range(2):
+        (problem,) = campaign.ship_runs([run], folders)
+        assert "first: better, but not shipped" in problem
+        assert "without Missing" in problem
+    assert (calls["shipped"], calls["pages"]) == ([], 0)
+    assert campaign.ship_runs([run], folders | {"Missing": Path("data/Missing")}) == []
+    assert (len(calls["shipped"]), calls["pages"]) == (1, 1)
+
+
+def test_the_page_is_written_though_it_was_killed_before(judged_run, monkeypatch):
+    run, calls, set_gain = judged_run
+    folders = {"Mine": Path("data/Mine")}
+    set_gain(+1)
+
+    def die(_):
+        raise KeyboardInterrupt
+
+    write_page = campaign.write_page
+    monkeypatch.setattr(campaign, "write_page", die)
+    with pytest.raises(KeyboardInterrupt):
+        campaign.ship_runs([run], folders)
+    monkeypatch.setattr(campaign, "write_page", write_page)
+    for _hour in range(2):
+        assert campaign.ship_runs([run], folders) == []
+        assert (len(calls["shipped"]), calls["pages"]) == (1, 1)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", "null", "\xff"])
+def test_damaged_files_of_a_run(judged_run, text):
+    """A decision is made again; settings cannot be guessed."""
+    run, calls, set_gain = judged_run
+    folders = {"Mine": Path("data/Mine")}
+    set_gain(-1)
+    (run.path / "judged.json").write_text(text)
+    assert campaign.ship_runs([run], folders) == []
+    assert calls["judged"] == 1
+    (run.path / "config.json").write_bytes(text.encode("latin-1"))
+    assert run.describe() == "config.json is damaged"
+    (problem,) = campaign.ship_runs([run], folders)
+    assert "config.json: damaged" in problem
+    with pytest.raises(UsageError, match="Move its folder away"):
+        run.train(folders, "cpu", None)
+    (run.path / "done").touch()
+    run.best.unlink()
+    assert run.describe() == "done, but best.pth is gone"
+    with pytest.raises(UsageError, match=r"best\.pth is gone"):
+        run.train(folders, "cpu", None)
+
+
+def test_a_start_that_fails_fixes_nothing(tmp_path, data):
+    run = Run(tmp_path / "out", campaign_worker.MODELS[0])
+    with pytest.raises(AdnetError, match="cuda"):
+        run.train({"Mine": data}, "cuda:99", None)
+    assert not (run.path / ".init").exists()
+    assert run.describe() == "not begun"
 
 
 def test_what_was_trained_on_other_data_is_not_shipped(judged_run):

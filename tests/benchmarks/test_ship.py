@@ -365,3 +365,8 @@ def test_listed_models_state_their_terms(cli_here):
     result = cli_here(run_main, "adnet-run", "--list-models", "--json")
     for entry in json.loads(result.stdout):
         assert "research use" in entry["data_terms"]["BSD432"]
+        record = entry["training"]
+        assert record["command"].startswith("adnet-train ")
+        assert record["minutes"] > 0
+        assert record["data_sha256"]
+        assert len(record["curve"]) > 0

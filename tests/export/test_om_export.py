@@ -255,6 +255,31 @@ def test_program_without_atc_writes_the_folder_and_says_so(cli, tmp_path):
     assert_clean_error(again, 2, "ATC is not installed here", "m-atc is there already")
 
 
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({}, True), ({"model": "color-blind"}, False), ({"--soc": "Ascend910B4"}, False),
+        ({"--size": "64,72"}, False), ({"--batch": "2"}, False), ({"--io": "fp16"}, False),
+        ({"--precision-mode": "origin"}, False),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_folder_of_another_conversion_is_no_answer(cli_here, tmp_path, change, same):
+    def export(options):
+        options = {"model": "gray-blind", "--soc": "Ascend310P3", "--size": "64,64"} | options
+        model = options.pop("model")
+        words = [word for pair in options.items() for word in pair]
+        return cli_here(main, "adnet-export", "om", model, "-o", tmp_path / "m.om", *words)
+
+    assert_clean_error(export({}), 2, "m-atc instead: run 'bash convert.sh'")
+    before = (tmp_path / "m-atc" / "SHA256SUMS").read_bytes()
+    again = export(change)
+    told = "run 'bash convert.sh' in it" if same else "was not made with this model"
+    assert_clean_error(again, 2, "m-atc is there already", told)
+    assert ("convert.sh" in again.stderr) == same
+    assert (tmp_path / "m-atc" / "SHA256SUMS").read_bytes() == before
+
+
 def test_an_interrupt_takes_the_program_behind_the_script_along(model, tmp_path):
     """`atc` is a shell script; what it started must not go on alone."""
     (tmp_path / "cann").mkdir()

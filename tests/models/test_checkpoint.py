@@ -1,13 +1,16 @@
+import contextlib
 import dataclasses
 import os
 import pickle
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 from networks import trained_like
 
 from adnet.errors import CheckpointError, ModelError
+from adnet.models import checkpoint
 from adnet.models.card import ModelCard
 from adnet.models.checkpoint import load_checkpoint, reverse_planes, save_checkpoint, weights_digest
 
@@ -231,7 +234,7 @@ def test_failed_save_keeps_the_old_file(tmp_path, gray_state, monkeypatch):
     before = path.read_bytes()
 
     def full_disk(content, target):
-        target.write_bytes(b"half")
+        target.write(b"half")
         raise RuntimeError("PytorchStreamWriter failed writing file: No space left")
 
     monkeypatch.setattr(torch, "save", full_disk)
@@ -239,6 +242,15 @@ def test_failed_save_keeps_the_old_file(tmp_path, gray_state, monkeypatch):
         save_checkpoint(path, gray_state, ModelCard(1))
     assert path.read_bytes() == before
     assert os.listdir(tmp_path) == ["a.pth"]
+
+
+def test_a_full_disk_is_told_as_such(gray_state, monkeypatch):
+    """Torch tells only at which position of the file it was."""
+    monkeypatch.setattr(
+        checkpoint, "atomic_path", lambda _: contextlib.nullcontext(Path("/dev/full"))
+    )
+    with pytest.raises(OSError, match="No space left on device"):
+        save_checkpoint(Path("a.pth"), gray_state, ModelCard(1))
 
 
 def test_card_round_trip_and_damage():

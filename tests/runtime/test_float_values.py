@@ -13,7 +13,7 @@ from adnet.images.formats.image_file import ImageFile
 from adnet.images.formats.tiff import TiffLayout
 from adnet.images.formats.tiff_tags import Kind, Tag
 from adnet.images.formats.tiff_write import plain_layout
-from adnet.images.image import read_image
+from adnet.images.image import load_image, read_image
 from adnet.runtime import loading
 from adnet.runtime.backend import Backend
 from adnet.runtime.denoiser import Denoiser
@@ -62,6 +62,20 @@ def from_file(tmp_path, data, value_range=None, sigma=None):
 def way(request, monkeypatch):
     if request.param == "bands":
         monkeypatch.setattr(loading, "whole_bytes", lambda *_: 2**50)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (0, 65535), (-1000, 1), (0, 1e30)])
+def test_images_to_learn_from_have_no_other_range(tmp_path, low, high):
+    """No program but adnet-run takes --range, so none of the others may speak of it."""
+    pixels = np.linspace(low, high, 48 * 40, dtype=np.float32).reshape(40, 48)
+    path = tmp_path / "a.tif"
+    path.write_bytes(tiff_of(pixels))
+    with pytest.raises(ImageError, match="a.tif") as caught:
+        load_image(path, 1)
+    assert "--range" not in str(caught.value)
+    assert any(word in str(caught.value) for word in ("Scale the file", "in a range of 0 to 1"))
+    path.write_bytes(tiff_of(pixels / np.float32(high)) if low == 0 else tiff_of(pixels * 0))
+    assert load_image(path, 1).shape == (40, 48)
 
 
 @pytest.mark.parametrize(("dtype", "value"), HUGE)

@@ -47,6 +47,25 @@ def test_the_last_checkpoints_are_kept(tmp_path):
     assert names(tmp_path) == ["last.pth"]
 
 
+@pytest.mark.parametrize("name", ["config.json", "metrics.jsonl", "report.html"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"my": 1}', "<p>mine</p>"])
+def test_files_of_no_run_are_kept(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UsageError, match=f"holds {name}, which is of no training run"):
+        RunDirectory(tmp_path).check(resume=False)
+    assert (tmp_path / name).read_text() == content
+
+
+def test_a_run_that_ended_before_its_first_state_begins_again(tmp_path):
+    directory = RunDirectory(tmp_path)
+    directory.write_config(TrainConfig(data=("x",), steps=1))
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 2}\n')
+    directory.check(resume=False)
+    save(directory, 1)
+    with pytest.raises(UsageError, match="holds a training run"):
+        directory.check(resume=False)
+
+
 def test_the_file_holds_no_device_tensors(tmp_path, monkeypatch):
     # A file with NPU tensors cannot be read weights-only: every tensor goes through cpu().
     moved = []
@@ -120,6 +139,23 @@ def test_no_checkpoint_of_an_earlier_run_is_replaced(tmp_path, name):
     (tmp_path / name).write_bytes(b"precious")
     with pytest.raises(UsageError, match="choose another -o|Choose another -o"):
         RunDirectory(tmp_path).check(resume=False)
+
+
+def test_what_is_resumed_writes_no_line_twice(tmp_path):
+    """A run that was killed after it was validated, but before its next state, validates again."""
+    for step in (0, 10, 10, 20):
+        with ExitStack() as stack:
+            log = RunLog(tmp_path, step, stack)
+            if step:
+                log.write(step, val_psnr=28.0 + step)
+            log.write(step + 5, loss=0.5)
+            log.write(step + 10, loss=0.4)
+            log.write(step + 10, val_psnr=38.0 + step)
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert [(row["step"], row["val_psnr"]) for row in rows if "val_psnr" in row] == [
+        (10, 38.0), (20, 48.0), (30, 58.0),
+    ]  # fmt: skip
+    assert [row["step"] for row in rows if "loss" in row] == [5, 10, 15, 20, 25, 30]
 
 
 JUNK = {
