@@ -50,13 +50,13 @@ def set_in_this_thread(device: torch.device) -> None:
     if device.type != "npu":
         return
     npu: Any = torch.npu  # type: ignore[attr-defined]
-    index = device.index
-    if index is None:
-        try:
-            index = npu.current_device()
-        except RuntimeError:  # the thread has none yet
-            index = 0
-    npu.set_device(index)
+    if ":" in str(device):
+        npu.set_device(device)
+        return
+    try:
+        npu.set_device(npu.current_device())
+    except RuntimeError:  # the thread has none yet
+        npu.set_device(0)
 
 
 def count_devices(kind: str) -> int:
