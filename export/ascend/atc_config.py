@@ -16,7 +16,7 @@ from adnet.errors import UsageError
 from adnet.export.ascend.atc_extra import check_extra, files_of, passed_on
 from adnet.export.ascend.soc_names import check_soc, is_listed
 from adnet.export.choices import Io, PrecisionMode, PrecisionModeV2
-from adnet.models.architecture import RECEPTIVE_RADIUS
+from adnet.models.architecture import FEATURES, RECEPTIVE_RADIUS
 
 Gears = Literal["static", "batch", "size", "dims"]
 
@@ -30,6 +30,9 @@ _MOST_GEARS = 100  # documented; older releases enforce it (E10036)
 _MANY_GEARS = 4  # "3 to 4 are advised" (manual, --dynamic_dims)
 _AIPP_LARGEST = 4096
 _LARGEST_BATCH = 2048  # recommended in the manual
+
+_MUCH_MEMORY = 8 * 2**30
+"""Bytes; the smaller chips, such as the 310P's, have a few times as much."""
 
 _AIPP_FORMATS = {1: "YUV400_U8", 3: "RGB888_U8"}
 """Channels -> AIPP's name for 8-bit gray and RGB. The input becomes NHWC, uint8."""
@@ -133,6 +136,13 @@ class AtcConfig:
             )
         if max(self.batches) > _LARGEST_BATCH:
             found.append(f"batches above {_LARGEST_BATCH} are advised against.")
+        # A layer's input and output, float16.
+        needed = max(self.batches) * max(h * w for h, w in self.sizes) * FEATURES * 2 * 2
+        if needed > _MUCH_MEMORY:
+            found.append(
+                f"the largest of them takes at least {needed / 2**30:.3g} GiB on the device; "
+                "smaller sizes denoise images of any size in tiles, with the same result."
+            )
         return found
 
     def arguments(self) -> list[str]:

@@ -144,6 +144,10 @@ def test_what_is_seldom_meant_is_said():
     config = AtcConfig("Ascend310P3", precision_mode="force_fp32")
     assert "multiplies in float16" in config.warnings[0]
     assert "cannot serve as tiles" in AtcConfig("Ascend310P3", sizes=((40, 500),)).warnings[0]
+    for size, batch in (((10_000, 10_000), 1), ((1080, 1920), 64), ((10**8, 10**6), 1)):
+        config = AtcConfig("Ascend310P3", sizes=(size,), batches=(batch,))
+        assert "GiB on the device" in config.warnings[-1]
+    assert AtcConfig("Ascend310P3", sizes=((4320, 7680),)).warnings == []
     config = AtcConfig("Ascend310P3", precision_mode="origin")
     assert "float16 only" in config.warnings[0]
     for mode in ("origin", "mixed_bfloat16"):
