@@ -90,7 +90,7 @@ class _App(typer.Typer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         secure_streams()
-        _refuse_empty_paths(sys.argv[1:])
+        _refuse_empty_texts(sys.argv[1:])
         try:
             return super().__call__(*args, **kwargs)
         except OSError as err:  # outside a command's body: --help or --version on a full disk
@@ -98,27 +98,24 @@ class _App(typer.Typer):
             sys.exit(1)
 
 
-_PATHS = ("-o", "--output", "--emit", "--data", "--val", "--calibrate", "--json", "--report",
-          "--cache", "--compare", "--reference", "--files-from", "--ort-web", "--token-file",
-          "--published")  # fmt: skip
-"""Options of all programs that take a file or a folder."""
+_MAY_BE_EMPTY = ("--suffix", "--megapixels", "--batch", "--threads", "--streams")
+"""Options whose text may be empty, or whose program tells by itself what it lacks."""
 
 
-def _refuse_empty_paths(words: Sequence[str]) -> None:
-    """Refuse an empty text for a path: `-o "$UNSET"` would mean the folder that one is in."""
+def _refuse_empty_texts(words: Sequence[str]) -> None:
+    """Refuse an empty text: as a path, as of `-o "$UNSET"`, it would mean the folder here."""
     for before, word in pairwise(["", *words]):
         option = before if not word else word.removesuffix("=")
         if word and (option == word or not word.startswith("-")):
             continue
-        if option.startswith("-") and option not in _PATHS:
-            continue  # a text that may be empty, or told by the program itself
-        where = option if option.startswith("-") else "an argument"
-        typer.echo(
-            f"error: {where}: expected a path, got an empty text. Is a variable not set? A '.' "
-            "is the folder here.",
-            err=True,
-        )
-        sys.exit(2)
+        if option not in _MAY_BE_EMPTY:
+            where = option if option.startswith("--") or word or option == "-o" else "an argument"
+            typer.echo(
+                f"error: {where}: expected a value, got an empty text. Is a variable not set? The "
+                "folder here is '.'.",
+                err=True,
+            )
+            sys.exit(2)
 
 
 def reports_errors(command: Command) -> Command:

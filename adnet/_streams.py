@@ -29,6 +29,14 @@ def secure_streams() -> None:
             setattr(sys, name, _patient(stream, number))
 
 
+def was_closed(number: int) -> bool:
+    """Whether a standard stream was closed when the program began, so that it leads nowhere."""
+    return number in _closed
+
+
+_closed: set[int] = set()
+
+
 def _fill(number: int) -> None:
     """Open the null device as a closed descriptor.
 
@@ -37,6 +45,7 @@ def _fill(number: int) -> None:
     try:
         os.fstat(number)
     except OSError:
+        _closed.add(number)
         null = os.open(os.devnull, os.O_RDWR)
         if null != number:
             os.dup2(null, number)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -195,9 +195,7 @@ def report(
     from adnet.benchmarks.report import write_report  # noqa: PLC0415
     from adnet.benchmarks.results_json import read_result  # noqa: PLC0415
 
-    _check_target(output, "--output")
-    if output.suffix.lower() not in (".html", ".htm", ".png", ".svg"):
-        raise UsageError(f"{output}: reports are .html files, plots .png or .svg.")
+    _check_target(output, "--output", [".html", ".htm", ".png", ".svg"])
     write = write_front if output.suffix.lower() in (".png", ".svg") else write_report
     write(read_result(result), output)
     typer.echo(f"report: {output}")
@@ -330,11 +328,11 @@ def _recorded(
     from adnet.benchmarks.results_json import write_result  # noqa: PLC0415
     from adnet.benchmarks.sections import markdown  # noqa: PLC0415
 
-    if report is not None and report.suffix.lower() not in (".html", ".htm"):
-        raise UsageError(f"--report {report}: a report is an .html file.")
-    for path, option in ((json_file, "--json"), (report, "--report")):
+    for path, option, endings in (
+        (json_file, "--json", [".json"]), (report, "--report", [".html", ".htm"]),
+    ):  # fmt: skip
         if path is not None:
-            _check_target(path, option)
+            _check_target(path, option, endings)
     if report is not None:
         import_module("matplotlib")  # missing: better said before the measurement
     result = results.Result(environment())
@@ -355,11 +353,13 @@ def _recorded(
     return result
 
 
-def _check_target(path: Path, option: str) -> None:
-    """Refuse what could not be written after all the work."""
+def _check_target(path: Path, option: str, endings: Sequence[str]) -> None:
+    """Refuse what could not be written after all the work, or is some other file by its name."""
     if path.is_dir() or not path.parent.is_dir():
         problem = "is a folder" if path.is_dir() else f"there is no folder {path.parent}"
         raise UsageError(f"{option} {path}: {problem}. Give the name of a file.")
+    if path.suffix.lower() not in endings:
+        raise UsageError(f"{option} {path}: expected a name that ends in {' or '.join(endings)}.")
     if not os.access(path.parent, os.W_OK):
         raise UsageError(f"{option} {path}: the folder cannot be written.")
 

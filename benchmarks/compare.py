@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -80,19 +81,46 @@ def lost_figures(before: Result, after: Result) -> list[str]:
 
 
 def unlike(before: Result, after: Result) -> list[str]:
-    """Tell where figures of one name are of other weights or other images."""
+    """Tell where figures of one name are of other weights, candidates or images."""
     weights = {one.name: one.weights_sha256 or one.model_sha256 for one in before.candidates}
     told = [
         f"{one.name}: other weights"
         for one in after.candidates
         if weights.get(one.name) not in (None, one.weights_sha256 or one.model_sha256)
     ]
-    images = {_quality_name(one): set(one.per_image) for one in before.quality}
+    images = {_quality_name(one): one for one in before.quality}
     told += [
         f"{_quality_name(one)}: other images"
         for one in after.quality
-        if images.get(_quality_name(one)) not in (None, set(one.per_image))
+        if _are_other_images(images.get(_quality_name(one)), one)
     ]
+    return told + _unlike_scaling(before, after)
+
+
+def _are_other_images(one: QualityRecord | None, other: QualityRecord) -> bool:
+    if one is None:
+        return False
+    digests = {one.images_sha256, other.images_sha256} - {""}
+    return set(one.per_image) != set(other.per_image) or len(digests) > 1
+
+
+def _unlike_scaling(before: Result, after: Result) -> list[str]:
+    """A result of scaling has one candidate, which the names of its figures do not tell."""
+    if not (before.scaling and after.scaling):
+        return []
+    told = []
+    old, new = (
+        [f"{Path(one.model).stem} on {one.name}" for one in result.candidates]
+        for result in (before, after)
+    )
+    if old != new:
+        told.append(f"scaling: of {', '.join(old)} before, of {', '.join(new)} after")
+    sizes = {(one.axis, one.x): one.size for one in before.scaling}
+    for one in after.scaling:
+        size = sizes.get((one.axis, one.x))
+        if size is not None and one.size is not None and size != one.size:
+            shown = [f"{height}x{width}" for height, width in (size, one.size)]
+            told.append(f"{one.axis} {one.x:g}: images of {shown[0]} before, of {shown[1]} after")
     return told
 
 

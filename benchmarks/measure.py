@@ -51,10 +51,14 @@ class BenchConfig:
             raise UsageError(f"--rounds must not be negative, got {self.rounds}.")
         if not self.backends:
             raise UsageError("--backend: name at least one, or all.")
-        if not 0 <= self.sigma <= 255 or (self.images is not None and self.images < 1):
-            raise UsageError("--sigma must be 0 to 255, and --images at least 1.")
-        if self.dataset is None and (self.images is not None or self.rounds == 0):
-            raise UsageError("without --data there is no quality to measure; give it, or --rounds.")
+        if not 0 <= self.sigma <= 255:
+            raise UsageError(f"--sigma must be 0 to 255, got {self.sigma:g}.")
+        if self.images is not None and self.images < 1:
+            raise UsageError(f"--images must be at least 1, got {self.images}.")
+        if self.dataset is None and self.images is not None:
+            raise UsageError("--images is of the images of --data, which is not given; give both.")
+        if self.dataset is None and self.rounds == 0:
+            raise UsageError("without --data and with --rounds 0 there is nothing to measure.")
 
 
 def run_benchmark(

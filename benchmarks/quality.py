@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -121,10 +122,12 @@ def measure_quality(
     # Where the first choice failed midway, the largest differences are not of all images.
     is_complete = working[0] is reference
     base = found[working[0].name]
+    digest = _digest(clean)
     results = [
         _record(
             candidate, dataset, sigma, found[candidate.name], (working[0].name, base),
             largest[candidate.name] if is_complete else None, is_whole=is_whole,
+            images_sha256=digest,
         )
         for candidate in candidates
         if candidate.error is None
@@ -133,6 +136,15 @@ def measure_quality(
     chosen = list(dict.fromkeys([ordered[0], ordered[len(ordered) // 2], ordered[-1]]))
     shown = next((one for one in candidates if one.error is None and not one.is_peer), working[0])
     return results, examples(shown, {image: clean[image] for image in chosen}, sigma)
+
+
+def _digest(images: Mapping[str, NDArray[np.uint8]]) -> str:
+    """SHA-256 of names, shapes and pixels."""
+    digest = hashlib.sha256()
+    for name, pixels in images.items():
+        digest.update(f"{name}\0{pixels.shape}\0".encode("utf-8", "surrogateescape"))
+        digest.update(np.ascontiguousarray(pixels).data)
+    return digest.hexdigest()
 
 
 def _record(
@@ -144,6 +156,7 @@ def _record(
     largest_difference: float | None,
     *,
     is_whole: bool,
+    images_sha256: str,
 ) -> QualityRecord:
     """Sum up the images of one candidate; `reference` is the name and images of another."""
     similar = [one.ssim for one in found.values() if one.ssim is not None]
@@ -163,6 +176,7 @@ def _record(
         per_image={name: round(one.psnr, 6) for name, one in found.items()},
         reference=reference[0],
         largest_difference=largest_difference,
+        images_sha256=images_sha256,
     )
 
 

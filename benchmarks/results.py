@@ -139,6 +139,8 @@ class QualityRecord:
     """Name of the candidate that the differences are to."""
     largest_difference: float | None
     """Of any value to the reference's, white being 1; None where the first choice of it failed."""
+    images_sha256: str = ""
+    """Of names and pixels of the clean images; empty in files of adnet 0.2.0 and older."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,8 @@ class ScalingRecord:
     peak_memory_mb: float | None
     """Of the process, image and result included, in 1e6 bytes; for `size` alone."""
     seconds: tuple[float, ...]
+    size: tuple[int, int] | None = None
+    """Height and width of the images; None for `size`, and in files of adnet 0.2.0 and older."""
 
 
 @dataclass(slots=True)

@@ -184,7 +184,7 @@ def _records(
 ) -> list[ScalingRecord]:
     pixels = size[0] * size[1] / 1e6
     return [
-        _record(axis, int(place), times, images(int(place)) * pixels)
+        replace(_record(axis, int(place), times, images(int(place)) * pixels), size=size)
         for place, times in seconds.items()
     ]
 

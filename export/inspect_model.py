@@ -58,6 +58,13 @@ def _inspect_onnx(path: Path) -> dict[str, Any]:
         "opsets": {one.domain or "ai.onnx": one.version for one in model.opset_import},
         "inputs": {one.name: _shape(one) for one in model.graph.input},
         "outputs": {one.name: _shape(one) for one in model.graph.output},
+        "element_types": {
+            **{
+                one.name: _type(one.type.tensor_type.elem_type)
+                for one in (*model.graph.input, *model.graph.output)
+            },
+            "weights": _weight_types(model),
+        },
     }
     try:
         plain = without_qdq(model)
@@ -104,6 +111,19 @@ def _card_facts(card: ModelCard) -> dict[str, Any]:
             key: value for key, value in card.training.items() if key not in ("config", "init")
         },
     }
+
+
+def _type(number: int) -> str:
+    from onnx import TensorProto
+
+    name = str(TensorProto.DataType.Name(number)).lower()
+    return {"float": "float32", "double": "float64"}.get(name, name)
+
+
+def _weight_types(model: Any) -> str:
+    """Name the types of the kernels, those of several dimensions."""
+    found = {_type(one.data_type) for one in model.graph.initializer if len(one.dims) > 1}
+    return ", ".join(sorted(found)) or "none"
 
 
 def _shape(value: Any) -> list[int | str]:

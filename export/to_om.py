@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from onnx import ModelProto, TensorProto
+
 from adnet.errors import ModelError, ParityError
 from adnet.export.ascend.atc_config import AtcConfig
 from adnet.export.ascend.atc_run import find_atc, run_atc
@@ -109,6 +111,7 @@ def prepare_onnx(
             f"variants ({err}) Give the checkpoint; --io uint8 and --precision-mode belong to "
             "'adnet-export om' itself."
         ) from err
+    _refuse_half(loaded, path)
     card = check_weights(loaded, path)
     _check_opset(loaded.opset_import[0].version, path, on_note)
     if int8:
@@ -119,6 +122,21 @@ def prepare_onnx(
         calibrating, _ = load_pairs(card, calibration)
         quantize_onnx(source, path, [noisy for _, noisy in calibrating])
     return path, card, loaded.graph.input[0].name
+
+
+def _refuse_half(loaded: ModelProto, path: Path) -> None:
+    """Refuse what takes or gives no float32: ATC casts by itself."""
+    wrong = [
+        f"{one.name} is {TensorProto.DataType.Name(one.type.tensor_type.elem_type)}"
+        for one in (*loaded.graph.input, *loaded.graph.output)
+        if one.type.tensor_type.elem_type != TensorProto.FLOAT
+    ]
+    if wrong:
+        raise ModelError(
+            f"{path}: only float32 models can be converted to OM, no variants; {', '.join(wrong)}. "
+            "Give the checkpoint or the float32 export: half precision is ATC's to make "
+            "(--precision-mode fp16, which is the default), half inputs are --io fp16."
+        )
 
 
 def _refuse_int8(checkpoint: Path) -> None:

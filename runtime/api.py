@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -17,6 +16,7 @@ from adnet.images.float_range import extent, require_data
 from adnet.images.formats.colour import cmyk_to_rgb, srgb_profile, stored_lab_to_rgb
 from adnet.images.formats.tiff import no_data_of
 from adnet.images.image import read_image
+from adnet.runtime.asked import OF_DENOISER, require_path, require_words
 from adnet.runtime.backend import RunOptions
 from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.naming import Naming
@@ -25,9 +25,7 @@ from adnet.runtime.request import Request, run
 from adnet.runtime.settings import Settings
 from adnet.runtime.summary import Summary
 from adnet.runtime.treatment import Treatment
-from adnet.storage import is_address
 
-_OF_DENOISER = {"sigma", "backend", "tile", "batch", "pad", "value_range", "treatment", "options"}
 _AS_THEY_ARE = ("L", "LA", "RGB", "RGBA", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _DEEP = "I;16"
 _DEEP_RAW = {"I;16B": ">u2", "I;16N": "=u2"}
@@ -59,7 +57,7 @@ def denoise(
         TypeError: there is no such word, or what is given is no image.
     """
     nested = {one.name for kind in (Treatment, RunOptions) for one in fields(kind)}
-    _require_words(asked, nested | _OF_DENOISER)
+    require_words(asked, nested | OF_DENOISER)
     request = make_request(inputs=(), model=model, fast=fast, **asked)
     with Settings.of(request).open_denoiser() as denoiser:
         if isinstance(image, list | tuple):
@@ -95,9 +93,11 @@ def denoise_folder(
         UsageError, ModelError: nothing was begun.
         TypeError: there is no such option.
     """
-    several = [inputs] if isinstance(inputs, str | PathLike) else list(inputs)
-    for place in (*several, output):
-        _refuse_address(place)
+    several: list[Any] = [inputs]
+    if isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes | PathLike):
+        several = list(inputs)
+    for place in several if output is None else (*several, output):
+        require_path(place)
     if "-" in (str(output), *map(str, several)):
         raise UsageError("-: pipes are for adnet-run; give the names of files or folders.")
     request = make_request(
@@ -122,35 +122,17 @@ def make_request(**asked: Any) -> Request:
         if words:
             given = {word: asked.pop(word) for word in words}
             asked[name] = replace(asked.get(name) or kind(), **given)
-    _require_words(asked, {one.name for one in fields(Request)})
+    nested = {one.name for kind in (Naming, Treatment, RunOptions) for one in fields(kind)}
+    require_words(asked, {one.name for one in fields(Request)}, nested)
     for name in ("compare", "reference"):
         if asked.get(name) is not None:
             asked[name] = Path(asked[name])
     return Request(**asked)
 
 
-def _require_words(asked: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Refuse a word that is no option.
-
-    Raises:
-        TypeError: naming those that are like it.
-    """
-    known = sorted(known)
-    for word in asked:
-        if word not in known:
-            close = difflib.get_close_matches(word, known, n=3)
-            hint = f" Did you mean {' or '.join(close)}?" if close else ""
-            raise TypeError(f"there is no option {word!r}.{hint} Options: {', '.join(known)}.")
-
-
-def _refuse_address(place: object) -> None:
-    if isinstance(place, str) and is_address(place):
-        raise UsageError(f"{place}: addresses are for the program: adnet-run {place} ...")
-
-
 def _denoise_one(image: Any, denoiser: Denoiser) -> Any:
     if isinstance(image, str | PathLike):
-        _refuse_address(image)
+        require_path(image)
         file = read_image(Path(fspath(image)))
         if file.more:
             raise ImageError(
@@ -162,12 +144,17 @@ def _denoise_one(image: Any, denoiser: Denoiser) -> Any:
                 require_data(found, denoiser.value_range, no_data_of(file)[0])
             except ImageError as err:
                 raise ImageError(f"{image}: {err}") from err
-        return denoiser(file.pixels)
+        try:
+            return denoiser(file.pixels)
+        except ImageError as err:
+            raise ImageError(f"{image}: {err}") from err
     if isinstance(image, Image.Image):
         return _denoise_pillow(image, denoiser)
     if isinstance(image, np.ndarray):
         return denoiser(image)
-    if hasattr(image, "__array__"):  # a tensor, a data frame's values
+    if hasattr(image, "detach"):  # a tensor, perhaps one that learns, or on a device
+        image = image.detach().cpu()
+    if hasattr(image, "__array__"):  # a data frame's values
         return denoiser(np.asarray(image))
     raise TypeError(
         "expected an array, a Pillow image, a path, or a list or tuple of these, got "

@@ -124,6 +124,10 @@ class RunOptions:
         for name, value in (("threads", self.threads), ("streams", self.streams)):
             if not is_whole(value, 1):
                 raise UsageError(f"{name} must be a whole number of at least 1, got {value!r}.")
+        for name in ("device", "precision", "provider", "cache"):
+            value = getattr(self, name)
+            if not isinstance(value, str | None):
+                raise UsageError(f"{name} must be a text, got {value!r}.")
 
     def given(self) -> dict[str, Any]:
         """Return what is asked for, by name."""

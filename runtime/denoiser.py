@@ -20,11 +20,12 @@ from adnet.images.float_range import NOMINAL, Range, require_meant, require_rang
 from adnet.images.noise_level import estimate_sigma
 from adnet.models.for_sigma import Choice, beyond, model_for_sigma, require_sigma
 from adnet.models.shipped import default_model, resolve_model
+from adnet.runtime.asked import OF_DENOISER, require_words
 from adnet.runtime.backend import Backend, RunOptions
 from adnet.runtime.budget import split_memory, told_pixels, used_memory, usual_pixels
 from adnet.runtime.choices import ColorMode, Pad
 from adnet.runtime.fork import OfOneProcess
-from adnet.runtime.pixels import LUMA_NOISE
+from adnet.runtime.pixels import LUMA_NOISE, planes_of
 from adnet.runtime.planning import (
     Wishes,
     plan_bands,
@@ -104,6 +105,9 @@ class Denoiser(OfOneProcess):
         self._treatment = replace(
             treatment or Treatment(), **{name: asked.pop(name) for name in own}
         )
+        of_options = {one.name for one in fields(RunOptions)}
+        treated = {one.name for one in fields(Treatment)}
+        require_words(asked, of_options, treated | OF_DENOISER)
         self._options = replace(options or RunOptions(), **asked)
         self._lock = threading.Lock()
         self._closed = False
@@ -156,7 +160,7 @@ class Denoiser(OfOneProcess):
             UsageError: it is closed, this process was forked from its own, or `sigma` is given
                 without sigma="auto".
         """
-        planes = _check_image(image)
+        planes = planes_of(image)
         if sigma is not None and self.sigma != "auto":
             raise UsageError(
                 'sigma of one image is for Denoiser(sigma="auto"); here the model is chosen '
@@ -376,25 +380,3 @@ class Denoiser(OfOneProcess):
         work_through(plan, way, mirrored, whole, lambda _: None)
         out[:] = whole[: size[0], : size[1]]
         on_pixels(size[0] * size[1])
-
-
-def _check_image(image: NDArray[Any]) -> NDArray[Any]:
-    """Return `image` as (H, W, C)."""
-    if not isinstance(image, np.ndarray):
-        raise ShapeError(
-            f"expected a NumPy array, got {type(image).__name__}. adnet.denoise also takes paths, "
-            "Pillow images and lists of these."
-        )
-    if np.ma.is_masked(image):
-        raise ShapeError(
-            "some pixels of the array are masked, and what is under the mask would spread to its "
-            "neighbours. Fill it with values of the surroundings first, and mask the result."
-        )
-    if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[2] > 4):
-        raise ShapeError(
-            f"expected an image (H, W) or (H, W, C) with C from 1 to 4, got shape {image.shape}."
-        )
-    native = image.dtype.newbyteorder("=")
-    if native not in (np.uint8, np.uint16) and native.kind != "f":
-        raise ShapeError(f"expected uint8, uint16 or float pixels, got {image.dtype}.")
-    return image.reshape(*image.shape[:2], -1)

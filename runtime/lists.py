@@ -104,6 +104,11 @@ def _lines(listed: str, file: BinaryIO) -> Iterator[_Row]:
                 if not line.strip():
                     continue
                 number += 1
+                if line.rstrip().count("\t") > 1:
+                    raise UsageError(
+                        f"{listed}: row {number}: expected an image, or an image, a tab and its "
+                        f"output, got {line.count(chr(9)) + 1} parts."
+                    )
                 source, _, target = (part.strip() for part in line.partition("\t"))
                 if not source:
                     raise UsageError(f"{listed}: row {number} names no image.")

@@ -27,6 +27,8 @@ class Naming:
     """Format to write, by which the ending is chosen; None: that of the input."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.suffix, str):
+            raise UsageError(f"suffix: expected a text, got {self.suffix!r}.")
         if any(sign in self.suffix for sign in "/\\\0") or self.suffix.startswith("."):
             raise UsageError(
                 f"suffix: expected what is to stand behind a name, such as _clean, got "

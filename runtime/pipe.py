@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import IO
 
+from adnet._streams import was_closed
 from adnet.errors import ImageError, UsageError
 from adnet.images.formats.codec import decode_image, encode_image
 from adnet.images.formats.kinds import FORMATS
@@ -111,6 +112,8 @@ def _from_stdin() -> bytes:
 
 def _to_stdout(data: bytes) -> None:
     """Write all, or say that it was not taken."""
+    if was_closed(1):
+        raise ImageError("stdout: is closed, so nothing takes the image. Redirect it to a file.")
     if sys.stdout.isatty():
         raise UsageError("-: stdout is a terminal; pipe it on or redirect it to a file.")
     stream: IO[bytes] = os.fdopen(os.dup(1), "wb")

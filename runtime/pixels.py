@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from adnet.errors import ShapeError
 from adnet.images.float_range import NOMINAL, Range, to_nominal
 
 Float32 = NDArray[np.float32]
@@ -80,3 +81,31 @@ def mean_of_orientations(infer: Callable[[Float32], Float32], batch: Float32) ->
             total += np.rot90(result, -turns, (2, 3))
     total /= 8
     return total
+
+
+def planes_of(image: NDArray[Any]) -> NDArray[Any]:
+    """Return an image as (H, W, C).
+
+    Raises:
+        ShapeError: it is no array of an image, or partly masked.
+    """
+    if isinstance(image, np.matrix):
+        raise ShapeError("expected an array, got a numpy.matrix. Give numpy.asarray of it.")
+    if not isinstance(image, np.ndarray):
+        raise ShapeError(
+            f"expected a NumPy array, got {type(image).__name__}. adnet.denoise also takes paths, "
+            "Pillow images and lists of these."
+        )
+    if np.ma.is_masked(image):
+        raise ShapeError(
+            "some pixels of the array are masked, and what is under the mask would spread to its "
+            "neighbours. Fill it with values of the surroundings first, and mask the result."
+        )
+    if image.ndim not in (2, 3) or 0 in image.shape or (image.ndim == 3 and image.shape[2] > 4):
+        raise ShapeError(
+            f"expected an image (H, W) or (H, W, C) with C from 1 to 4, got shape {image.shape}."
+        )
+    native = image.dtype.newbyteorder("=")
+    if native not in (np.uint8, np.uint16) and native.kind != "f":
+        raise ShapeError(f"expected uint8, uint16 or float pixels, got {image.dtype}.")
+    return image.reshape(*image.shape[:2], -1)

@@ -74,6 +74,9 @@ def test_errors_without_a_number_stand_as_they_are(error):
         ("adnet-run", ["a.png", "--output="]),
         ("adnet-run", ["", "-o", "out"]),
         ("adnet-run", ["a.png", "-o", "out", "--compare", ""]),
+        ("adnet-run", ["-q", "", "-o", "out"]),
+        ("adnet-run", ["--overwrite", "", "-o", "out"]),
+        ("adnet-run", ["a.png", "-o", "out", "--model="]),
         ("adnet-train", ["data", "--steps", "3", "-o", ""]),
         ("adnet-train", ["", "--steps", "3", "-o", "run"]),
         ("adnet-train", ["data", "--steps", "3", "--val", "", "-o", "run"]),
@@ -89,7 +92,7 @@ def test_an_empty_path_is_not_this_folder(cli_here, tmp_path, program, words):
     """As of `-o "$UNSET"`."""
     main = import_module(PROGRAMS[program]).main
     result = cli_here(main, program, *words, cwd=tmp_path)
-    assert_clean_error(result, 2, "expected a path, got an empty text")
+    assert_clean_error(result, 2, "expected a value, got an empty text")
     assert not list(tmp_path.iterdir())
 
 

@@ -20,7 +20,7 @@ from adnet._cli import (
     progress_bar,
     reports_errors,
 )
-from adnet.data.datasets import DATASETS, dataset_folder, files_present
+from adnet.data.datasets import DATASETS, dataset_folder, files_present, known_name
 from adnet.data.datasets import fetch as fetch_dataset
 from adnet.errors import UsageError
 
@@ -98,7 +98,7 @@ def fetch(
     """Download image sets; run again, it fetches what is missing."""
     if mirror is not None and len(names) > 1:
         raise UsageError("--mirror is the address of one set; fetch them one by one.")
-    for name in names:
+    for name in map(known_name, names):
         folder = None if output is None else output / name
         with progress_bar(name, quiet) as bar:
             path = fetch_dataset(

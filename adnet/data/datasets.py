@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,18 @@ def dataset_folder(name: str) -> Path:
     return Path(os.environ.get("ADNET_DATA") or pooch.os_cache("adnet") / "datasets") / name
 
 
+def known_name(name: str) -> str:
+    """Return the name of a set as it is written, whatever its case.
+
+    Raises:
+        UsageError: there is no set of this name.
+    """
+    known = {one.lower(): one for one in DATASETS}
+    if name.lower() not in known:
+        raise UsageError(f"data set {name!r} is not known; there are {', '.join(DATASETS)}.")
+    return known[name.lower()]
+
+
 def fetch(
     name: str,
     folder: Path | None = None,
@@ -108,13 +121,15 @@ def fetch(
     import pooch  # noqa: PLC0415  (only for fetching)
     import requests  # noqa: PLC0415
 
-    known = {one.lower(): one for one in DATASETS}
-    if name.lower() not in known:
-        raise UsageError(f"data set {name!r} is not known; there are {', '.join(DATASETS)}.")
-    dataset = DATASETS[known[name.lower()]]
+    dataset = DATASETS[known_name(name)]
     target = folder if folder is not None else dataset_folder(dataset.name)
-    target.mkdir(parents=True, exist_ok=True)
+    if mirror is not None and not mirror.lower().startswith(("http://", "https://")):
+        raise UsageError(
+            f"--mirror: expected an address that begins with http:// or https://, got {mirror!r}. "
+            f"Files that are here already are put into {target} themselves."
+        )
     address = dataset.address if mirror is None else mirror.rstrip("/") + "/"
+    target.mkdir(parents=True, exist_ok=True)
     sums = _read_sums(target / _SUMS) | dict(dataset.checksums)
     downloader = pooch.HTTPDownloader(timeout=_TIMEOUT_S)
     lock = threading.Lock()
@@ -213,11 +228,24 @@ def _digest(path: Path) -> str:
 
 
 def _read_sums(path: Path) -> dict[str, str]:
-    """Read a file such as `sha256sum` writes."""
+    """Read a file such as `sha256sum` writes.
+
+    Raises:
+        FetchError: a line is no sum and name.
+    """
     if not path.is_file():
         return {}
-    pairs = (line.split(maxsplit=1) for line in path.read_text().splitlines() if line.strip())
-    return {file.lstrip("*"): digest for digest, file in pairs}
+    sums = {}
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        digest, _, file = line.partition(" ")
+        if line.strip() and not (re.fullmatch("[0-9a-fA-F]{64}", digest) and file.strip()):
+            raise FetchError(
+                f"{path}: expected lines of a SHA-256 and a file's name, got {line[:80]!r}. Move "
+                "it away to take the files as they are there."
+            )
+        sums[file.strip().lstrip("*")] = digest.lower()
+    sums.pop("", None)
+    return sums
 
 
 def _write_sums(path: Path, sums: Mapping[str, str]) -> None:

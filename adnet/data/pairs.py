@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -226,13 +227,8 @@ def split_pairs(folder: Path, output: Path) -> dict[str, int]:
         for part, chosen in parts.items()
     }
     for target, wanted in files.items():
-        if target.exists():
-            there = {path.relative_to(target) for path in target.rglob("*") if path.is_file()}
-            if not there <= wanted.keys():
-                raise UsageError(
-                    f"{target}: holds other files than this part of {folder}, for example "
-                    f"{min(there - wanted.keys())}. Choose another --output, or remove it."
-                )
+        _require_place(target, wanted, folder)
+    for target, wanted in files.items():
         for relative, source in wanted.items():
             link = target / relative
             link.parent.mkdir(parents=True, exist_ok=True)
@@ -243,6 +239,37 @@ def split_pairs(folder: Path, output: Path) -> dict[str, int]:
                 except OSError:  # a file system, or a Windows account, without links
                     shutil.copyfile(source, link)
     return {target.name: len(wanted) // 2 for target, wanted in files.items()}
+
+
+def _require_place(target: Path, wanted: Mapping[Path, Path], folder: Path) -> None:
+    """Make sure that a folder is not there, or holds nothing but links to these files.
+
+    Raises:
+        UsageError: it holds something else.
+    """
+    there = {path.relative_to(target) for path in target.rglob("*") if not _is_folder(path)}
+    if not there <= wanted.keys():
+        raise UsageError(
+            f"{target}: holds other files than this part of {folder}, for example "
+            f"{min(there - wanted.keys())}. Choose another --output, or remove it."
+        )
+    for relative, source in wanted.items():
+        if not _is_same(target / relative, source):
+            raise UsageError(
+                f"{target / relative}: is there already, but is not {source}. Choose another "
+                "--output, or remove it."
+            )
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _is_same(link: Path, source: Path) -> bool:
+    """Whether a link leads to a file, a copy equals it, or nothing is in its place."""
+    if not link.exists():  # a link into nowhere, too
+        return not link.parent.exists() or _is_folder(link.parent)
+    return link.is_file() and (link.resolve() == source or filecmp.cmp(link, source, shallow=False))
 
 
 def hold_out_scenes(names: Sequence[str], count: int) -> set[int]:

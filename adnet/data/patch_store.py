@@ -109,6 +109,8 @@ def prepare_stores(
     for path in (train_path, val_path):
         if path.exists() and not overwrite:
             raise UsageError(f"{path}: exists. Add --overwrite to replace it.")
+        if path.is_dir():
+            raise UsageError(f"{path}: is a folder; a file of this name is written. Move it away.")
 
     def key(path: Path) -> bytes:
         return pixel_key(load_image(path, options.channels))

@@ -117,11 +117,50 @@ def test_other_weights_and_other_images_are_told():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "told"), [("a", "b", True), ("a", "a", False), ("a", "", False)]
+)
+def test_other_pixels_under_the_same_names_are_told(one, other, told):
+    """But not where one of the results, of an earlier adnet, does not say which they were."""
+    results = [made_up({"onnx": 2.0}) for _ in range(2)]
+    for result, digest in zip(results, (one, other), strict=True):
+        result.quality[0] = dataclasses.replace(result.quality[0], images_sha256=digest)
+    assert compare.unlike(*results) == ["onnx BSD68 sigma 25, PSNR: other images"] * told
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({}, []),
+        ({"name": "openvino"}, ["scaling: of m on onnx before, of m on openvino after"]),
+        ({"model": "x/color-50.onnx"}, ["scaling: of m on onnx before, of color-50 on onnx after"]),
+        ({"size": (32, 32)}, ["batch 2: images of 96x96 before, of 32x32 after"]),
+        ({"size": None}, []),
+    ],
+)
+def test_other_candidates_and_sizes_of_scaling_are_told(change, told):
+    results = []
+    for extra in ({}, change):
+        size = extra.get("size", (96, 96))
+        candidate = {key: one for key, one in extra.items() if key != "size"}
+        result = made_up({"onnx": 2.0})
+        result.quality, result.speed = [], []
+        result.candidates = [
+            dataclasses.replace(candidate_record("onnx"), **{"model": "m.onnx"} | candidate)
+        ]
+        record = scaling_record("batch", 2, [1.0, 1.1, 0.9], 1.0)
+        result.scaling = [dataclasses.replace(record, size=size)]
+        results.append(result)
+    assert compare.unlike(*results) == told
+
+
 @pytest.mark.parametrize("name", ["x.pdf", "x.txt", "x", "x.json"])
 def test_reports_are_pages_and_plots(cli_here, tmp_path, name):
     write_result(made_up({"onnx": 2.0}), tmp_path / "a.json")
     words = ("report", tmp_path / "a.json", "-o", tmp_path / name)
-    assert_clean_error(cli_here(main, "adnet-bench", *words), 2, "reports are .html files")
+    assert_clean_error(
+        cli_here(main, "adnet-bench", *words), 2, "expected a name that ends in .html or"
+    )
     run = ("--data", tmp_path, "--report", tmp_path / name)
-    assert_clean_error(cli_here(main, "adnet-bench", *run), 2, "a report is an .html file")
+    assert_clean_error(cli_here(main, "adnet-bench", *run), 2, "expected a name that ends in .html")
     assert not (tmp_path / name).exists()

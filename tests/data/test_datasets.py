@@ -210,6 +210,21 @@ def test_a_sum_of_a_first_download_is_told_from_a_published_one(server, tmp_path
         fetch("Kodak24", tmp_path / "k", mirror=server.address)
 
 
+@pytest.mark.parametrize("line", [b"one", b"0" * 64, b"\xff\xfe  a", b"xyz  01.png", b"\0"])
+def test_damaged_sums_are_named(server, tmp_path, line):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "SHA256SUMS").write_bytes(b"0" * 64 + b"  02.png\n\n" + line + b"\n")
+    with pytest.raises(FetchError, match="SHA256SUMS: expected lines of a SHA-256"):
+        fetch("Set12", tmp_path / "s", mirror=server.address)
+
+
+@pytest.mark.parametrize("mirror", ["/there", "file:///there", "there", "ftp://there", ""])
+def test_a_mirror_is_an_address(tmp_path, mirror):
+    with pytest.raises(UsageError, match="begins with http:// or https://"):
+        fetch("Set12", tmp_path / "s", mirror=mirror)
+    assert not (tmp_path / "s").exists()
+
+
 def test_unknown_sets_are_named():
     with pytest.raises(UsageError, match="BSD68, Set12, CBSD68"):
         fetch("BSD69")

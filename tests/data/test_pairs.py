@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -148,6 +149,51 @@ def test_a_split_shares_no_scene(linked, tmp_path, scenes, monkeypatch, cli_here
         split_pairs(flat, tmp_path)
     with pytest.raises(TrainingError, match="too few scenes"):
         split_pairs(tmp_path / "flat-val", tmp_path / "again")
+
+
+@pytest.fixture
+def many(tmp_path, scenes):
+    """Nine scenes, which fill all three parts."""
+    for index, word in enumerate(
+        ("toy", "door", "wall", "desk", "book", "stair", "photo", "ball", "chair")
+    ):
+        for end, pixels in zip(("real", "mean"), scenes[index % 4], strict=True):
+            write(tmp_path / "many" / f"Sony_4_200_3200_{word}_{index}_{end}.png", pixels)
+    return tmp_path / "many"
+
+
+def test_what_is_there_already_must_be_the_same_file(tmp_path, many):
+    before = split_pairs(many, tmp_path / "out")
+    first = min((tmp_path / "out" / "many-train").iterdir())
+    first.unlink()  # as in a split that was not finished
+    assert split_pairs(many, tmp_path / "out") == before
+    source = first.resolve()
+    for make in (
+        first.mkdir,
+        first.touch,
+        lambda: write(first, np.zeros((9, 9, 3), np.uint8)),
+        lambda: first.symlink_to(min((tmp_path / "out" / "many-val").iterdir()).resolve()),
+    ):
+        first.unlink()
+        make()
+        with pytest.raises(UsageError, match="is there already, but is not"):
+            split_pairs(many, tmp_path / "out")
+        if first.is_dir():
+            first.rmdir()
+            first.touch()
+    first.unlink()
+    shutil.copyfile(source, first)  # a copy is as good
+    assert split_pairs(many, tmp_path / "out") == before
+
+
+def test_a_split_of_another_folder_of_the_same_name_is_told(tmp_path, many):
+    shutil.copytree(many, tmp_path / "other" / "many")
+    for path in (tmp_path / "other" / "many").iterdir():
+        write(path, 255 - np.asarray(Image.open(path)))
+    before = split_pairs(many, tmp_path / "out")
+    assert split_pairs(many, tmp_path / "out") == before
+    with pytest.raises(UsageError, match="is there already, but is not.*other"):
+        split_pairs(tmp_path / "other" / "many", tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,20 @@ def test_an_onnx_file(tmp_path):
     assert "ADNet: 17 convolutions" in describe(facts)
 
 
+def test_element_types_of_variants(tmp_path):
+    from adnet.export.variants import with_8_bit_io
+
+    with_8_bit_io(WEIGHTS / "gray-blind.onnx", tmp_path / "u8.onnx")
+    for path, inside, weights in (
+        (WEIGHTS / "gray-blind.onnx", "float32", "float32"),
+        (WEIGHTS / "gray-25-int8.onnx", "float32", "float32, int8"),
+        (tmp_path / "u8.onnx", "uint8", "float32"),
+    ):
+        types = inspect_file(path)["element_types"]
+        assert types["image"] == inside
+        assert types["weights"] == weights
+
+
 def test_another_network_is_told_apart(tmp_path):
     from onnx import TensorProto, helper, save
 

@@ -307,6 +307,18 @@ def test_variants_are_not_converted(tmp_path):
         prepare_onnx(str(tmp_path / "u8.onnx"), tmp_path)
 
 
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("keep_float_io", [False, True])
+def test_half_precision_is_for_atc_to_make(tmp_path, keep_float_io, int8):
+    """A folder would say that the model takes float32, and ATC get another."""
+    from adnet.export.variants import to_half
+
+    half = tmp_path / "half.onnx"
+    to_half(resolve_model("gray-blind"), half, keep_float_io=keep_float_io)
+    with pytest.raises(ModelError, match="only float32 models"):
+        prepare_onnx(str(half), tmp_path, int8=int8)
+
+
 @pytest.mark.parametrize("opset", [8, 9, 10, 11, 13, 14, 18, 19, 20, 22])
 @pytest.mark.parametrize("emitted", [False, True])
 def test_an_opset_is_judged_before_anything_is_written(cli_here, atc, tmp_path, opset, emitted):

@@ -152,11 +152,12 @@ def test_lists(tmp_path, store):
     pq.write_table(table.drop_columns(["source"]), tmp_path / "no.parquet")
     (tmp_path / "twice.txt").write_text("a/x.png\nb/x.png\n")
     (tmp_path / "torn.parquet").write_bytes(b"PAR1")
+    (tmp_path / "three.txt").write_text("a.png\n\nb.png\tx.png\ty.png\n")
     for name, output, told in [
         ("no.parquet", "out", "a column named source, got target, size"),
         ("twice.txt", "out", "row 2 would be written to out/x.png"),
         ("list.txt", None, "row 1 names no output"), ("torn.parquet", "out", "as Parquet"),
-        ("missing.txt", "out", "no such file"),
+        ("missing.txt", "out", "no such file"), ("three.txt", "out", "row 2: .*got 3 parts"),
     ]:  # fmt: skip
         with pytest.raises(UsageError, match=told):
             list(read_list(str(tmp_path / name), output))

@@ -262,6 +262,71 @@ def test_words_that_are_no_options(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("word", "meant"),
+    [("sufix", "suffix"), ("formt", "format"), ("strenght", "strength"), ("thread", "threads"),
+     ("devise", "device")],
+)  # fmt: skip
+def test_words_like_options_are_named_wherever_they_belong(tmp_path, word, meant):
+    with pytest.raises(TypeError, match=f"no option '{word}'. Did you mean.*{meant}") as caught:
+        adnet.denoise_folder(tmp_path, tmp_path / "out", **{word: 1})
+    for inner in ("naming", "treatment", "inputs"):
+        assert inner not in str(caught.value)
+    if meant not in ("suffix", "format"):
+        with pytest.raises(TypeError, match=f"no option '{word}'. Did you mean.*{meant}"):
+            adnet.Denoiser("gray-blind", **{word: 1})
+
+
+@pytest.mark.parametrize("words", [{"device": 5}, {"precision": 16}, {"provider": b"CPU"}])
+def test_options_of_the_wrong_type_are_named(words):
+    (word,) = words
+    with pytest.raises(UsageError, match=f"{word} must be a text"):
+        adnet.denoise(noisy_image(), "gray-blind", **words)
+
+
+@pytest.mark.parametrize("place", ["", "a\0b"])
+def test_paths_that_name_nothing(tmp_path, monkeypatch, place):
+    """An empty one would mean the folder that one is in."""
+    monkeypatch.chdir(tmp_path)
+    for call in (
+        lambda: adnet.denoise(place),
+        lambda: adnet.denoise_folder(place, "out"),
+        lambda: adnet.denoise_folder(["a.png", place], "out"),
+        lambda: adnet.denoise_folder("a.png", place),
+    ):
+        with pytest.raises(UsageError, match="expected a path"):
+            call()
+    for wrong in (b"in", 3, ["in", None]):
+        with pytest.raises(TypeError, match="expected a path as str or Path"):
+            adnet.denoise_folder(wrong, "out")
+    with pytest.raises(UsageError, match="suffix: expected a text, got 5"):
+        adnet.denoise_folder(tmp_path, "out", suffix=5)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_a_range_unsaid_is_named(tmp_path):
+    path = tmp_path / "range.tif"
+    Image.fromarray(np.linspace(0, 255, 40 * 48, dtype=np.float32).reshape(40, 48)).save(path)
+    for given in (path, [path]):
+        with pytest.raises(ImageError, match="range.tif.*values reach from"):
+            adnet.denoise(given)
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+def test_a_matrix_is_told(denoiser):
+    with pytest.raises(ShapeError, match="numpy.asarray"):
+        denoiser(np.asmatrix(np.zeros((40, 48), np.uint8)))
+
+
+@pytest.mark.torch
+def test_a_tensor_that_learns():
+    import torch
+
+    image = noisy_image()
+    tensor = torch.from_numpy(image.astype(np.float32) / 255).requires_grad_()
+    assert np.array_equal(adnet.denoise(tensor), adnet.denoise(tensor.detach()))
+
+
+@pytest.mark.parametrize(
     "word",
     ["suffix", "format", "quality", "overwrite", "compare", "reference", "strip_metadata",
      "max_memory", "max_pixels", "inputs", "output", "naming"],

@@ -178,6 +178,13 @@ def test_a_reader_that_goes_away(identity, tmp_path, make_image):
     )  # fmt: skip
     assert full.stdout.split() == ["1"]
     assert "No space left" in full.stderr
+    for words in ("a.bmp -o -", "- -o - < a.bmp"):
+        closed = subprocess.run(
+            ["bash", "-c", f"{RUN} {words} --model {identity} >&-"],
+            capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path,
+        )  # fmt: skip
+        assert closed.returncode == 1
+        assert closed.stderr.startswith("error: stdout: is closed")
 
 
 @pytest.mark.slow
