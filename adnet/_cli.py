@@ -27,7 +27,7 @@ from adnet.errors import AdnetError, UsageError
 from adnet.extras import install_extra
 from adnet.file_errors import explain_file_error
 from adnet.out_of_memory import explain_memory_error
-from adnet.shown import one_line, shown
+from adnet.shown import one_line
 
 _EXTRAS = {
     "torch": "train",
@@ -325,5 +325,5 @@ def _fail(message: str, status: int, cause: BaseException | None) -> NoReturn:
         import traceback  # noqa: PLC0415  (only with --debug)
 
         traceback.print_exception(cause)
-    typer.echo(f"error: {shown(message)}", err=True)
+    typer.echo(f"error: {one_line(message)}", err=True)
     raise typer.Exit(status)

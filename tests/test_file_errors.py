@@ -112,3 +112,12 @@ def test_a_run_in_a_file(cli_here, make_image, tmp_path, place):
     words = [tmp_path / "data", "-o", tmp_path / place, "--steps", "1"]
     result = cli_here(train, "adnet-train", *words)
     assert_clean_error(result, 2, f"{tmp_path / 'file'}: is a file; expected a folder")
+
+
+@pytest.mark.parametrize("program", ["adnet-run", "adnet-data"])
+def test_an_error_is_one_line_whatever_a_name_holds(cli_here, tmp_path, program):
+    words = ["split-pairs"] if program == "adnet-data" else []
+    main = import_module(PROGRAMS[program]).main
+    result = cli_here(main, program, *words, "no\nthere\x1b[2J.png", "-o", "out", cwd=tmp_path)
+    assert_clean_error(result, 2, r"no\nthere\x1b[2J.png")
+    assert result.stderr.count("\n") == 1
