@@ -12,7 +12,7 @@ from PIL import Image, ImageCms
 import adnet
 from adnet.errors import ImageError, ShapeError, UsageError
 from adnet.images.formats.colour import srgb_profile
-from adnet.images.levels import WHITE, to_levels
+from adnet.images.levels import WHITE, from_levels, to_levels
 from adnet.images.noise import add_published_noise
 from adnet.images.synthetic import render
 from adnet.runtime.backend import RunOptions
@@ -322,7 +322,7 @@ def test_a_tensor_that_learns():
     import torch
 
     image = noisy_image()
-    tensor = torch.from_numpy(image.astype(np.float32) / 255).requires_grad_()
+    tensor = torch.from_numpy(from_levels(image)).requires_grad_()
     assert np.array_equal(adnet.denoise(tensor), adnet.denoise(tensor.detach()))
 
 
