@@ -104,6 +104,7 @@ def test_a_text_that_may_be_empty(cli_here, make_image, tmp_path):
     assert (tmp_path / "out" / "a=.png").exists()
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("place", ["file", "file/run"])
 def test_a_run_in_a_file(cli_here, make_image, tmp_path, place):
     make_image(tmp_path / "data" / "a.png")

@@ -14,6 +14,9 @@ _NEAR = (0.96, 1.06)
 """Around its level, as a share of it, a model of a single level beats the blind one; measured on
 held-out training images, see docs/run.md. Above it more is lost than is gained below: noise is
 left."""
+_NEAR_STRONG = (0.99, 1.06)
+"""The same for levels above `_STRONG`."""
+_STRONG = 30.0
 
 _CLIPPED = {1: 255.0, 3: 30.0}
 """Planes -> the level above which the blind model is taken all the same: noise of integer pixels
@@ -80,8 +83,9 @@ def is_near(card: ModelCard, sigma: float) -> bool:
     """
     if card.is_blind is not False:
         return card.covers(sigma)
-    low, high = _NEAR
-    return low * one_level(card) <= sigma <= high * one_level(card)
+    level = one_level(card)
+    low, high = _NEAR if level <= _STRONG else _NEAR_STRONG
+    return low * level <= sigma <= high * level
 
 
 def one_level(card: ModelCard) -> float:

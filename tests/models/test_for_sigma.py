@@ -28,6 +28,16 @@ def test_near_its_level_a_single_one_is_taken(sigma):
     assert model_for_sigma(sigma, 3).model.name == "color-25"
 
 
+@pytest.mark.parametrize(
+    ("sigma", "name"),
+    [(14.3, "blind"), (14.4, "15"), (15.9, "15"), (16, "blind"), (23.9, "blind"), (24, "25"),
+     (26.5, "25"), (26.6, "blind"), (48, "blind"), (49.4, "blind"), (49.5, "50"), (53, "50"),
+     (53.1, "blind")],
+)  # fmt: skip
+def test_from_where_to_where_a_single_one_was_measured_to_be_no_worse(sigma, name):
+    assert model_for_sigma(sigma, 1).model.name == f"gray-{name}"
+
+
 @pytest.mark.parametrize("sigma", [33.6, 35, 50, 52, 75])
 def test_strong_noise_of_colour_files_is_for_the_blind_one(sigma):
     assert model_for_sigma(sigma, 3).model.name == "color-blind"
