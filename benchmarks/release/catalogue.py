@@ -110,5 +110,6 @@ CATALOGUE: tuple[Model, ...] = (
     _colour("color-75", (75, 75), 5_000, 0.003, "color-blind"),
     _twin("gray-25", 1, (25, 25), "BSD68"),
     _twin("gray-50", 1, (50, 50), "BSD68"),
+    _twin("gray-15", 1, (15, 15), "BSD68"),
 )  # fmt: skip
 """In the order of training."""
