@@ -90,7 +90,8 @@ class _App(typer.Typer):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         secure_streams()
-        _refuse_empty_texts(sys.argv[1:])
+        given = kwargs.get("args", args[0] if args else None)
+        _refuse_empty_texts(sys.argv[1:] if given is None else given)
         try:
             return super().__call__(*args, **kwargs)
         except OSError as err:  # outside a command's body: --help or --version on a full disk
