@@ -15,10 +15,11 @@ from PIL import Image
 from adnet.benchmarks.candidates import Candidate
 from adnet.benchmarks.paper import paper_psnr
 from adnet.benchmarks.results import Example, QualityRecord
+from adnet.data.distinct import pixel_key
 from adnet.data.pairs import refuse_pairs
 from adnet.errors import AdnetError, UsageError
 from adnet.images.evaluate import Float32, Quality, compare, mean_psnr
-from adnet.images.image import find_images, load_folder
+from adnet.images.image import find_images, load_image
 from adnet.images.levels import from_levels, to_levels
 from adnet.images.noise import add_published_noise
 
@@ -65,8 +66,10 @@ def load_clean(folder: Path, channels: int, limit: int | None) -> Mapping[str, N
     Raises:
         UsageError: there is no image, or there are pairs, of which one image is noisy.
     """
-    refuse_pairs(folder, find_images(folder), "adnet-bench tables")
-    return dict(list(load_folder(folder, channels).items())[:limit])
+    paths = find_images(folder)
+    refuse_pairs(folder, paths, "adnet-bench tables")
+    loaded = {path.relative_to(folder).as_posix(): load_image(path, channels) for path in paths}
+    return dict(list(loaded.items())[:limit])
 
 
 def measure_quality(
@@ -122,7 +125,8 @@ def measure_quality(
     # Where the first choice failed midway, the largest differences are not of all images.
     is_complete = working[0] is reference
     base = found[working[0].name]
-    digest = _digest(clean)
+    names = "\0".join(clean).encode("utf-8", "surrogateescape")
+    digest = hashlib.sha256(names + pixel_key(*clean.values())).hexdigest()
     results = [
         _record(
             candidate, dataset, sigma, found[candidate.name], (working[0].name, base),
@@ -136,15 +140,6 @@ def measure_quality(
     chosen = list(dict.fromkeys([ordered[0], ordered[len(ordered) // 2], ordered[-1]]))
     shown = next((one for one in candidates if one.error is None and not one.is_peer), working[0])
     return results, examples(shown, {image: clean[image] for image in chosen}, sigma)
-
-
-def _digest(images: Mapping[str, NDArray[np.uint8]]) -> str:
-    """SHA-256 of names, shapes and pixels."""
-    digest = hashlib.sha256()
-    for name, pixels in images.items():
-        digest.update(f"{name}\0{pixels.shape}\0".encode("utf-8", "surrogateescape"))
-        digest.update(np.ascontiguousarray(pixels).data)
-    return digest.hexdigest()
 
 
 def _record(

@@ -101,13 +101,12 @@ class Denoiser(OfOneProcess):
         self.sigma = sigma
         """As given."""
         self._backend_name = backend
-        own = {one.name for one in fields(Treatment)} & set(asked)
+        treated = {one.name for one in fields(Treatment)}
+        own = treated & set(asked)
         self._treatment = replace(
             treatment or Treatment(), **{name: asked.pop(name) for name in own}
         )
-        of_options = {one.name for one in fields(RunOptions)}
-        treated = {one.name for one in fields(Treatment)}
-        require_words(asked, of_options, treated | OF_DENOISER)
+        require_words(asked, {one.name for one in fields(RunOptions)}, treated | OF_DENOISER)
         self._options = replace(options or RunOptions(), **asked)
         self._lock = threading.Lock()
         self._closed = False

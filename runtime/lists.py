@@ -104,10 +104,10 @@ def _lines(listed: str, file: BinaryIO) -> Iterator[_Row]:
                 if not line.strip():
                     continue
                 number += 1
-                if line.rstrip().count("\t") > 1:
+                if (tabs := line.rstrip().count("\t")) > 1:
                     raise UsageError(
                         f"{listed}: row {number}: expected an image, or an image, a tab and its "
-                        f"output, got {line.count(chr(9)) + 1} parts."
+                        f"output, got {tabs + 1} parts."
                     )
                 source, _, target = (part.strip() for part in line.partition("\t"))
                 if not source:

@@ -65,9 +65,9 @@ def web(
     models = offered(model or [])
     cards = cards_of(models)
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if not 0 <= port <= 65535:
+        raise UsageError(f"--port must be 0 to 65535, got {port}.")
     try:
-        if not 0 <= port <= 65535:
-            raise UsageError(f"--port must be 0 to 65535, got {port}.")
         listener = socket.create_server((host, port), family=family)
     except OSError as err:
         raise UsageError(

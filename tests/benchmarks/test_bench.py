@@ -73,6 +73,13 @@ def test_figures_are_those_of_the_product(clean):
 
         named = dict(zip("abc", speed_images(clean), strict=True))
         ((found,), _) = measure_quality(candidates.opened, "Clean3", named, 25)
+        digests = [
+            measure_quality(candidates.opened, "Clean3", images, 25)[0][0].images_sha256
+            for images in (dict(named), named | {"a": 255 - named["a"]},
+                           {name.upper(): one for name, one in named.items()})
+        ]  # fmt: skip
+    assert digests[0] == found.images_sha256  # the same images
+    assert len({"", *digests}) == 4  # other pixels, other names
     assert found.psnr == pytest.approx(np.mean([one.psnr for one in direct]), abs=1e-6)
 
 

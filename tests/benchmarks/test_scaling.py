@@ -29,4 +29,5 @@ def test_batches_that_the_model_does_not_take_are_left_out():
     result = empty_result()
     records = scaling._batches(candidate, config, result)
     assert [one.x for one in records] == [2, 4]
+    assert {one.size for one in records} == {(64, 48)}  # so that two results can be told apart
     assert list(result.left_out) == ["batch 1", "batch 3"]

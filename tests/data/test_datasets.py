@@ -257,6 +257,8 @@ def test_program_fetches_and_lists(cli, server, tmp_path):
     assert present["Set12"] == 12
     assert present["BSD68"] == 0
     assert "12 of 12 files here" in cli("adnet-data", "list", env=environment).stdout
+    other = cli("adnet-data", "fetch", "set12", "--mirror", server.address, "-o", tmp_path / "o")
+    assert other.stdout.strip() == str(tmp_path / "o" / "Set12")  # in any case, as it is listed
     server.close()
     offline = cli(
         "adnet-data", "fetch", "Set12", "--mirror", server.address, "-o", tmp_path / "other"

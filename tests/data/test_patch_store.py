@@ -87,6 +87,13 @@ def test_existing_stores_are_kept_and_failures_leave_nothing(photos, tmp_path):
         prepare_stores(photos, tmp_path, options(), overwrite=True)
     assert (tmp_path / "train.h5").read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["photos", "train.h5", "val.h5"]
+    for name in ("train.h5", "val.h5"):
+        (tmp_path / "other" / name / "mine").mkdir(parents=True)
+        with pytest.raises(UsageError, match=f"{name}: is a folder"):
+            prepare_stores(photos, tmp_path / "other", options(), overwrite=True)
+        assert os.listdir(tmp_path / "other") == [name]
+        (tmp_path / "other" / name / "mine").rmdir()
+        (tmp_path / "other" / name).rmdir()
 
 
 def test_images_smaller_than_a_patch(photos, tmp_path, make_image):

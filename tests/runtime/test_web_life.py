@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 
 import pytest
+from conftest import assert_clean_error
 
 pytest.importorskip("starlette", reason="needs the extra web")
 pytest.importorskip("uvicorn", reason="needs the extra web")
@@ -121,6 +122,14 @@ def test_a_port_that_is_taken(cli):
         )  # fmt: skip
     assert done.returncode == 2
     assert "--port 0" in done.stderr
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_port_that_cannot_be(cli_here, port):
+    from adnet.runtime.web import cli as web_cli
+
+    result = cli_here(web_cli.app, "adnet-web", "--port", port)
+    assert_clean_error(result, 2, f"--port must be 0 to 65535, got {port}")
 
 
 @pytest.mark.slow
