@@ -101,6 +101,24 @@ def family(root: int) -> list[int]:
 
 
 @contextmanager
+def paused(server: Server, name: str):
+    """Hold the server's processes of that name still."""
+    held = [
+        one
+        for one in family(server.process.pid)
+        if name in Path(f"/proc/{one}/cmdline").read_bytes().decode(errors="replace")
+    ]
+    assert held, f"the server has no process {name}"
+    for one in held:
+        os.kill(one, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for one in held:
+            os.kill(one, signal.SIGCONT)
+
+
+@contextmanager
 def adnet_serve(folder: Path, *options: str):
     """Start it and wait until it takes requests."""
     token = secrets.token_urlsafe(24)

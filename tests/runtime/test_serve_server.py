@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from image_files import make
 from PIL import Image
-from serve_client import adnet_serve, family, listening
+from serve_client import adnet_serve, family, listening, paused
 
 from adnet.errors import UsageError
 from adnet.images.levels import to_levels
@@ -22,6 +22,8 @@ from adnet.runtime.denoiser import Denoiser
 from adnet.runtime.in_memory import denoise_file
 
 pytest.importorskip("ray")
+from adnet.runtime.serve.worker import IN_WORK
+
 pytestmark = [pytest.mark.slow, pytest.mark.serving]
 QUEUE = 8
 LIMITS = ("--max-body", "300000", "--max-pixels", "100000", "--body-seconds", "2")
@@ -280,27 +282,32 @@ def test_fifty_clients(server, pairs, seconds, record_property):
 
 def test_beyond_the_queue_is_503(server, pairs):
     """Two are in work, the queue waits, the others are told so at once."""
-    data = pairs["deep.png"][0]
-    outcomes, lock = [], threading.Lock()
+    data, expected = pairs["deep.png"]
+    taken, refused = [], []
 
     def work():
-        status, headers, _ = server.denoise(data)
-        with lock:
-            outcomes.append(status)
-            if status == 503:
-                assert int(headers["Retry-After"]) >= 1
+        status, headers, body = server.denoise(data)
+        (refused if status == 503 else taken).append((status, headers, body))
 
-    threads = [threading.Thread(target=work) for _ in range(QUEUE + 12)]
-    for thread in threads:
-        thread.start()
-    begin = time.monotonic()
-    assert server.ask("GET", "/health")[0] == 200  # while it is busy
-    assert time.monotonic() - begin < 5
+    everyone = QUEUE + 12
+    threads = [threading.Thread(target=work) for _ in range(everyone)]
+    with paused(server, "ServeReplica:adnet:Worker"):  # else a fast one empties the queue meanwhile
+        for thread in threads:
+            thread.start()
+        end = time.monotonic() + 20
+        while len(refused) < everyone - QUEUE - IN_WORK and time.monotonic() < end:
+            time.sleep(0.05)
+        begin = time.monotonic()
+        assert server.ask("GET", "/health")[0] == 200  # while it is busy
+        assert time.monotonic() - begin < 5
+        time.sleep(0.5)
+        assert not taken
     for thread in threads:
         thread.join()
-    counted = Counter(outcomes)
-    assert set(counted) == {200, 503}
-    assert QUEUE + 1 <= counted[200] <= QUEUE + 4, counted
+    assert QUEUE <= len(taken) <= QUEUE + IN_WORK, (len(taken), len(refused))
+    assert len(taken) + len(refused) == everyone
+    assert all(status == 200 and body == expected for status, _, body in taken)
+    assert all(int(headers["Retry-After"]) >= 1 for _, headers, _ in refused)
 
 
 @pytest.mark.filterwarnings("ignore")  # of Ray and its packages
