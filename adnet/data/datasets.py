@@ -103,7 +103,8 @@ def fetch(
 
     Every file appears whole and with its known SHA-256, or not at all. Where no checksum is known
     beforehand, what comes must be an image; the sum of the first download is written to SHA256SUMS
-    and checked from then on.
+    and checked from then on. A picture under the name of one of the set that is not the set's is
+    kept beside it, as NAME.kept.
 
     Args:
         folder: where to; None is `dataset_folder(name)`.
@@ -150,6 +151,7 @@ def fetch(
                 with atomic_path(path) as temporary:
                     downloader(address + file, str(temporary), None)
                     found = _check(dataset, address + file, temporary, target, expected)
+                    _keep_picture(path, dataset.channels)
             except requests.RequestException as err:
                 raise FetchError(
                     f"{dataset.name}: cannot download {address + file} ({err}). Run it again to "
@@ -221,6 +223,16 @@ def _is_image(path: Path, channels: int) -> bool:
     except ImageError:
         return False
     return True
+
+
+def _keep_picture(path: Path, channels: int) -> None:
+    """Move a picture of somebody's own out of the way; what is no picture is of no use."""
+    if not path.exists() or not _is_image(path, channels):
+        return
+    number = 1
+    while (kept := path.with_name(f"{path.name}.kept{number if number > 1 else ''}")).exists():
+        number += 1
+    path.rename(kept)
 
 
 def _digest(path: Path) -> str:

@@ -152,6 +152,24 @@ def test_files_put_there_by_hand_are_kept(server, tmp_path):
     assert "01.png" not in server.requests
 
 
+def test_a_picture_under_the_name_of_one_of_the_set_is_kept(server, tmp_path, pinned):
+    """Once for each time it was changed; and nothing moves before the download is whole."""
+    folder = fetch("Set12", tmp_path / "s", mirror=server.address)
+    own = [picture(99), picture(98, "JPEG")]
+    for body in own:
+        (folder / "03.png").write_bytes(body)
+        server.broken["03.png"] = "damaged"
+        with pytest.raises(FetchError):
+            fetch("Set12", folder, mirror=server.address)
+        assert (folder / "03.png").read_bytes() == body
+        server.broken.clear()
+        fetch("Set12", folder, mirror=server.address)
+        assert contents(folder) == CONTENTS
+    assert (folder / "03.png.kept").read_bytes() == own[0]
+    assert (folder / "03.png.kept2").read_bytes() == own[1]
+    assert len(list(folder.iterdir())) == len(CONTENTS) + 1 + 2
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # sockets
 @pytest.mark.parametrize("what", PAGES)
 def test_a_page_in_place_of_an_image_is_not_kept(server, tmp_path, what):
