@@ -14,7 +14,7 @@ _NEAR = (0.96, 1.06)
 """Around its level, as a share of it, a model of a single level beats the blind one; measured on
 held-out training images, see docs/run.md. Above it more is lost than is gained below: noise is
 left."""
-_NEAR_STRONG = (0.99, 1.06)
+_NEAR_STRONG = (0.98, 1.06)
 """The same for levels above `_STRONG`."""
 _STRONG = 30.0
 
