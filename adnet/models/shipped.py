@@ -102,14 +102,21 @@ def require_fast_twin(model: str | None) -> PretrainedModel:
 
 
 def loss_of_fast(twin: PretrainedModel) -> str:
-    """Say what an int8 twin costs, as it was measured when it was made."""
+    """Say what an int8 twin costs, as it was measured when it was made.
+
+    The float model may have been trained further since then.
+    """
     training = twin.card.training
     whole, own = training.get("float_val_psnr"), training.get("val_psnr")
     if whole is None or own is None:
         return "its loss was not recorded"
     sigma = training.get("val_sigma")
+    name = twin.name.removesuffix(FAST_SUFFIX)
+    came_from = training.get("init", {}).get("weights_sha256")
+    there = {one.card.weights_sha256 for one in pretrained_models() if one.name == name}
+    is_of_an_earlier = came_from is not None and came_from not in there
     return (
-        f"{own - whole:+.3f} dB against {twin.name.removesuffix(FAST_SUFFIX)}"
+        f"{own - whole:+.3f} dB against {'an earlier ' if is_of_an_earlier else ''}{name}"
         + ("" if sigma is None else f" at sigma {sigma:g}")
         + ", on images held out of training"
     )

@@ -17,7 +17,10 @@ def twin(monkeypatch):
     """A twin of the blind gray model; what it computes does not matter here."""
     known = [one for one in pretrained_models() if not one.name.endswith("-int8")]
     (whole,) = (one for one in known if one.name == "gray-blind")
-    training = whole.card.training | {"float_val_psnr": 30.5, "val_psnr": 30.487, "val_sigma": 25.0}
+    training = whole.card.training | {
+        "float_val_psnr": 30.5, "val_psnr": 30.487, "val_sigma": 25.0,
+        "init": {"weights_sha256": whole.card.weights_sha256},
+    }  # fmt: skip
     card = dataclasses.replace(whole.card, name="gray-blind-int8", training=training)
     one = PretrainedModel("gray-blind-int8", whole.path, whole.sha256, card)
     for module in (shipped, listing):
@@ -69,6 +72,16 @@ def test_the_list_shows_them(cli_here, twin):
 def test_a_loss_that_was_not_recorded(twin):
     bare = dataclasses.replace(twin, card=dataclasses.replace(twin.card, training={}))
     assert shipped.loss_of_fast(bare) == "its loss was not recorded"
+
+
+def test_a_twin_of_weights_that_have_gone_on_says_so(twin):
+    def told(came_from):
+        training = {**twin.card.training, "init": {"weights_sha256": came_from}}
+        card = dataclasses.replace(twin.card, training=training)
+        return shipped.loss_of_fast(dataclasses.replace(twin, card=card))
+
+    assert "dB against gray-blind at sigma" in told(default_model(1).card.weights_sha256)
+    assert "dB against an earlier gray-blind at sigma" in told("0" * 64)
 
 
 def test_a_shipped_twin_is_int8_and_within_its_loss():
