@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -186,7 +186,8 @@ def _let_second_interrupt_end() -> None:
         return
 
     def end(*_: object) -> None:
-        os.write(2, b"error: interrupted twice; ended at once.\n")
+        with suppress(OSError):  # nobody may read it any more
+            os.write(2, b"error: interrupted twice; ended at once.\n")
         os._exit(130)
 
     def stop(*_: object) -> None:

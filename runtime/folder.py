@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,9 @@ Frames = list[NDArray[Any]]
 
 _AHEAD = 2
 """Images read ahead, and images waiting to be written; fewer where `ByteBudget` says so."""
+
+_LOOK_S = 0.5
+"""How often a wait looks up: a signal that the system gave to another thread does not end it."""
 
 
 def run_jobs(
@@ -129,6 +132,7 @@ class _Pipeline:
             try:
                 for job, image in _read_ahead(jobs, reader, self._read):
                     if workers is None:
+                        _wait_for(image)
                         if (error := _attempt(image.result, job)[1]) is not None:
                             self._finish(job, error)
                             continue
@@ -237,7 +241,8 @@ class _Pipeline:
     def _hand_over(self, writer: ThreadPoolExecutor) -> None:
         """Wait for the oldest image in work and give it to the writer."""
         job, future = self._working[0]
-        lost = future.exception()  # interrupted while it waits, it stays in line
+        _wait_for(future)  # interrupted, it stays in line
+        lost = future.exception()
         self._working.popleft()
         if isinstance(lost, DeviceLostError):
             raise lost  # every other image would fail, too
@@ -256,7 +261,8 @@ class _Pipeline:
 
     def _finish_write(self) -> None:
         job, future = self._writes[0]
-        error = _attempt(future.result, job)[1]  # interrupted while it waits, it stays in line
+        _wait_for(future)  # interrupted, it stays in line
+        error = _attempt(future.result, job)[1]
         self._writes.popleft()
         self._finish(job, error)
 
@@ -294,6 +300,12 @@ def _read_ahead(
         if len(pending) > _AHEAD:
             yield pending.popleft()
     yield from pending
+
+
+def _wait_for(future: Future[Any]) -> None:
+    """Wait until it has ended; Ctrl-C ends the wait whatever thread took the signal."""
+    while not future.done():
+        wait([future], timeout=_LOOK_S)
 
 
 def _attempt(action: Callable[[], Result], job: Job) -> tuple[Result | None, str | None]:
