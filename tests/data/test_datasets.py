@@ -152,8 +152,11 @@ def test_files_put_there_by_hand_are_kept(server, tmp_path):
     assert "01.png" not in server.requests
 
 
-def test_a_picture_under_the_name_of_one_of_the_set_is_kept(server, tmp_path, pinned):
+@pytest.mark.parametrize("known", [True, False])
+def test_a_picture_under_the_name_of_one_of_the_set_is_kept(server, tmp_path, request, known):
     """Once for each time it was changed; and nothing moves before the download is whole."""
+    if known:
+        request.getfixturevalue("pinned")
     folder = fetch("Set12", tmp_path / "s", mirror=server.address)
     own = [picture(99), picture(98, "JPEG")]
     for body in own:
