@@ -73,12 +73,14 @@ def finish(driver, status):
 
 
 def files_below(folder):
+    """name -> bytes, but for what a worker that was killed left half written (.adnet-*.tmp)."""
     if storage.is_address(str(folder)):
         names = storage.list_files(folder)
         return {name: storage.read(storage.join(folder, name)) for name in names}
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in Path(folder).rglob("*") if path.is_file()
+        for path in Path(folder).rglob("*")
+        if path.is_file() and not path.name.startswith(".adnet-")
     }  # fmt: skip
 
 
