@@ -12,6 +12,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from adnet.atomic import atomic_path
 from adnet.benchmarks.results import CandidateRecord, Result
+from adnet.benchmarks.results_check import check
 from adnet.errors import UsageError
 
 SCHEMA = "adnet-bench"
@@ -34,7 +35,8 @@ def from_json(data: object) -> Result:
     """Make a result of JSON; keys that are not known are ignored.
 
     Raises:
-        UsageError: of another kind or version, or parts are missing or damaged.
+        UsageError: of another kind or version, or parts are missing or damaged, or are of no part
+            that is there.
     """
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise UsageError("not a result of adnet-bench.")
@@ -46,6 +48,7 @@ def from_json(data: object) -> Result:
             "adnet that wrote it, or measure again."
         )
     result: Result = _record(Result, data, "")
+    check(result)
     return result
 
 
@@ -96,7 +99,10 @@ def _value(kind: Any, data: Any, where: str) -> Any:
     if origin is types.UnionType:  # of something and None
         return None if data is None else _value(of[0], data, where)
     if origin is float and type(data) in (int, float):
-        return float(data)
+        try:
+            return float(data)
+        except OverflowError:  # a whole number of hundreds of digits
+            raise _unexpected("a smaller number", data, where) from None
     if type(data) not in ((list, tuple) if origin in (list, tuple) else (origin,)):
         raise _unexpected(_WORDS[origin], data, where)
     if origin is dict:

@@ -24,6 +24,7 @@ def made_up(rates, psnr=29.25, cpu="x", is_peer=False):
     result = empty_result(cpu=cpu)
     result.complete = True
     for name, rate in rates.items():
+        result.candidates.append(candidate_record(name))
         seconds = (1 / rate) * generator.normal(1, 0.02, 30)
         result.speed.append(speed_record(name, seconds.tolist(), is_peer))
         result.quality.append(quality_record(name, psnr))

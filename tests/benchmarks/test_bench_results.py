@@ -2,6 +2,7 @@
 
 import copy
 import json
+import warnings
 
 import pytest
 from bench_helpers import SAMPLES, empty_result, speed_record
@@ -166,3 +167,76 @@ def test_parts_do_not_change_once_measured():
     with pytest.raises(AttributeError):
         record.load_s = 1.0
     assert record.facts == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (("environment", "cores"), 10**400, "environment.cores: expected a number up to 1e+15"),
+        (("environment", "cores"), 0, "environment.cores: expected more than 0, got 0"),
+        (("machine", "copy_gb_per_s"), 0.0, "machine.copy_gb_per_s: expected more than 0"),
+        (("machine",), None, "machine: expected the roofs"),
+        (("candidates",), [], "speed[0].candidate: expected the name of a candidate"),
+        (("candidates", 0, "channels"), 2, "candidates[0].channels: expected 1 or 3, got 2"),
+        (("speed", 0, "candidate"), "other", "expected the name of a candidate, got other"),
+        (("speed", 0, "seconds"), [], "speed[0].seconds: expected at least one time"),
+        (("speed", 0, "seconds", 1), float("inf"), "speed[0].seconds[1]: expected a number up to"),
+        (("speed", 0, "images_per_s", "low"), 1e9, "expected a value within its interval"),
+        (("speed", 0, "size", 0), -4, "speed[0].size[0]: expected more than 0, got -4"),
+        (("end_to_end", "onnx", "seconds"), [], "end_to_end.onnx.seconds: expected at least"),
+        (("quality", 0, "reference"), "other", "quality[0].reference: expected a candidate"),
+        (("quality", 0, "per_image"), {}, "quality[0].per_image: expected at least one image"),
+        (("quality", 0, "psnr"), -1e300, "quality[0].psnr: expected a number up to"),
+        (("quality", 1, "per_image"), {"b": 30.0}, "expected the images of the first candidate"),
+        (("examples", 0, "candidate"), "", "examples[0].candidate: expected the name"),
+    ],
+)
+def test_what_cannot_have_been_measured_is_refused(cli_here, tmp_path, path, value, told):
+    data = json.loads((SAMPLES / KEPT[0]).read_text("utf-8"))
+    data = json.loads(json.dumps(to_json(from_json(data))))
+    within = data
+    for key in path[:-1]:
+        within = within[key]
+    within[path[-1]] = value
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    result = cli_here(main, "adnet-bench", "report", tmp_path / "a.json", "-o", tmp_path / "a.html")
+    assert_clean_error(result, 2, f"{tmp_path / 'a.json'}: damaged: ", told)
+    assert not (tmp_path / "a.html").exists()
+
+
+ODD = [None, "", "<b>", 0, -1, 10**400, float("nan"), float("inf"), 1e308, True, [], {}, [-1, -1]]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("error")
+def test_whatever_stands_in_a_file_it_is_drawn_or_refused(tmp_path):
+    """Every value, of lists the first, by each of ODD: a page or a plain error."""
+    pytest.importorskip("matplotlib")
+    from adnet.benchmarks.plots import write_front
+    from adnet.benchmarks.report import write_report
+
+    data = json.loads((SAMPLES / KEPT[0]).read_text("utf-8"))
+    data = json.loads(json.dumps(to_json(from_json(data))))
+    drawn = 0
+    for path, value in list(places(data)):
+        within = data
+        for key in path[:-1]:
+            within = within[key]
+        for odd in ODD:
+            within[path[-1]] = odd
+            try:
+                result = from_json(data)
+            except UsageError:
+                continue
+            finally:
+                within[path[-1]] = value
+            markdown(result)
+            # What is no number in a quality is legal; its plots only warn.
+            with warnings.catch_warnings():
+                if path[0] == "quality":
+                    warnings.simplefilter("ignore", RuntimeWarning)
+                if result.speed and result.quality:
+                    write_report(result, tmp_path / "a.html")
+                    write_front(result, tmp_path / "a.svg")
+                    drawn += 1
+    assert drawn > 50
