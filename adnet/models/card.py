@@ -158,7 +158,7 @@ class ModelCard:
                 receptive_radius=int(data.get("receptive_radius", RECEPTIVE_RADIUS)),
                 training=dict(data.get("training", {})),
             )
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as err:
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError) as err:
             raise ModelError(
                 f"{where}: the model card is damaged ({type(err).__name__}: {err}). "
                 "Export the model again with adnet-export."

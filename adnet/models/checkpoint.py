@@ -71,9 +71,10 @@ def load_checkpoint(path: Path, *, planes: Literal["RGB", "BGR"] | None = None) 
         return Checkpoint(*load_onnx_checkpoint(path))
     content = read_content(path)
     own = content.get("format") == FORMAT
-    if own and content.get("version") != VERSION:
+    version = content.get("version")
+    if own and not (type(version) is int and version == VERSION):  # a tensor has no truth value
         raise CheckpointError(
-            f"{path}: checkpoint version {content.get('version')}, this adnet reads {VERSION}. "
+            f"{path}: checkpoint version {str(version)[:40]}, this adnet reads {VERSION}. "
             "Update adnet."
         )
     state = find_state(content, path)

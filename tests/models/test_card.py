@@ -95,7 +95,13 @@ def test_no_card_gets_the_same_answer_from_all(without_card, tmp_path, reader):
 
 @pytest.mark.parametrize("reader", READERS)
 def test_a_damaged_card_gets_the_same_answer_from_all(without_card, tmp_path, reader):
-    for text, message in (("{", "card is damaged"), ('{"channels": 2}', "2 channels")):
+    texts = {
+        "{": "card is damaged", "[1]": "card is damaged", "{}": "card is damaged",
+        f'{{"channels": 1, "sigma_range": [0, {10**400}]}}': "card is damaged",
+        '{"channels": 1, "receptive_radius": Infinity}': "card is damaged",
+        '{"channels": 2}': "2 channels",
+    }  # fmt: skip
+    for text, message in texts.items():
         model = read_onnx(without_card)
         set_metadata(model, {"adnet_card": text})
         onnx.save(model, str(without_card))

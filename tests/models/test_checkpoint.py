@@ -2,6 +2,7 @@ import contextlib
 import dataclasses
 import os
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -226,6 +227,22 @@ def test_truncated_and_missing_files(tmp_path, gray_state):
         load_checkpoint(path)
     with pytest.raises(CheckpointError, match="no such checkpoint"):
         load_checkpoint(tmp_path / "b.pth")
+
+
+ODD = [None, "", [], {}, 0, -1, 1e400, 10**400, torch.zeros(2), torch.tensor(3), {"a": 1}, {1: 2}]
+
+
+@pytest.mark.parametrize("place", ["version", "model", "card", "a weight"])
+@pytest.mark.parametrize("odd", ODD, ids=range(len(ODD)))
+def test_whatever_stands_in_a_part_is_refused(tmp_path, gray_state, place, odd):
+    path = tmp_path / "a.pth"
+    save_checkpoint(path, gray_state, ModelCard(1))
+    content = torch.load(path, weights_only=True)
+    part, key = (content["model"], "conv1_1.0.weight") if place == "a weight" else (content, place)
+    part[key] = odd
+    torch.save(content, path)
+    with pytest.raises((CheckpointError, ModelError), match=re.escape(str(path))):
+        load_checkpoint(path)
 
 
 def test_failed_save_keeps_the_old_file(tmp_path, gray_state, monkeypatch):
