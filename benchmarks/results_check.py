@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
-from typing import Any
 
 from adnet.benchmarks.results import QualityRecord, Result
 from adnet.benchmarks.timing import Interval
@@ -14,22 +11,43 @@ from adnet.errors import UsageError
 _LARGEST = 1e15
 """Beyond any figure that is measured; products of two still fit a float."""
 
-_MAY_BE_ZERO = {
+_ANY_SIGN = {
     "load_at_start", "load_s", "sigma", "psnr", "psnr_8_bit", "ssim", "paper_psnr", "delta_psnr",
     "per_image", "largest_difference",
 }  # fmt: skip
-"""Or negative; all other numbers are counts, times and rates."""
+"""Numbers that may be 0 or less; all others are counts, times and rates."""
 
 
-def check(result: Result) -> None:
-    """Check the numbers of a result, and that its parts are of one another.
+def check_number(place: str, value: float) -> None:
+    """Check one number by its place in the file.
 
     Raises:
-        UsageError: a number that cannot have been measured, an interval without its value, a part
-            of a candidate, reference, roof or image that is not there.
+        UsageError: it cannot have been measured.
     """
-    for place, value in _leaves(result, ""):
-        _check_value(place, value)
+    is_quality = place.startswith("quality")  # not a number where a device computes nonsense
+    is_odd = isinstance(value, float) and not math.isfinite(value)
+    if not (abs(value) <= _LARGEST or (is_quality and is_odd)):
+        raise _wrong(place, f"a number up to {_LARGEST:g}", value)
+    if value <= 0 and not any(name.partition("[")[0] in _ANY_SIGN for name in place.split(".")):
+        raise _wrong(place, "more than 0", value)
+
+
+def check_interval(place: str, interval: Interval) -> None:
+    """Check one interval.
+
+    Raises:
+        UsageError: its value lies outside.
+    """
+    if not interval.low <= interval.value <= interval.high:
+        raise _wrong(place, "a value within its interval", interval)
+
+
+def check_parts(result: Result) -> None:
+    """Check that the parts of a result are of one another.
+
+    Raises:
+        UsageError: a part is of a candidate, reference, roof or image that is not there.
+    """
     names = {one.name for one in result.candidates}
     for part in ("speed", "quality", "examples"):
         for index, one in enumerate(getattr(result, part)):
@@ -52,36 +70,6 @@ def check(result: Result) -> None:
     if result.scaling and not result.candidates:
         raise _wrong("candidates", "the one of the scaling", "none")
     _check_quality(result.quality)
-
-
-def _leaves(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Yield every number and every interval with its place in the file."""
-    if isinstance(value, Interval):
-        yield place, value
-    if is_dataclass(value):
-        for one in fields(value):
-            yield from _leaves(getattr(value, one.name), f"{place}.{one.name}".lstrip("."))
-    elif isinstance(value, dict):
-        for key, one in value.items():
-            yield from _leaves(one, f"{place}.{key}")
-    elif isinstance(value, (list, tuple)):
-        for index, one in enumerate(value):
-            yield from _leaves(one, f"{place}[{index}]")
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield place, value
-
-
-def _check_value(place: str, value: float | Interval) -> None:
-    if isinstance(value, Interval):
-        if not value.low <= value.value <= value.high:
-            raise _wrong(place, "a value within its interval", value)
-        return
-    is_quality = place.startswith("quality")  # not a number where a device computes nonsense
-    is_odd = isinstance(value, float) and not math.isfinite(value)
-    if not (abs(value) <= _LARGEST or (is_quality and is_odd)):
-        raise _wrong(place, f"a number up to {_LARGEST:g}", value)
-    if value <= 0 and not any(name.partition("[")[0] in _MAY_BE_ZERO for name in place.split(".")):
-        raise _wrong(place, "more than 0", value)
 
 
 def _check_quality(entries: list[QualityRecord]) -> None:

@@ -12,7 +12,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from adnet.atomic import atomic_path
 from adnet.benchmarks.results import CandidateRecord, Result
-from adnet.benchmarks.results_check import check
+from adnet.benchmarks.results_check import check_interval, check_number, check_parts
+from adnet.benchmarks.timing import Interval
 from adnet.errors import UsageError
 
 SCHEMA = "adnet-bench"
@@ -48,7 +49,7 @@ def from_json(data: object) -> Result:
             "adnet that wrote it, or measure again."
         )
     result: Result = _record(Result, data, "")
-    check(result)
+    check_parts(result)
     return result
 
 
@@ -86,7 +87,10 @@ def _record(kind: Any, data: object, where: str) -> Any:
         elif not where or (one.default is MISSING and one.default_factory is MISSING):
             # A result is written whole: what is missing was cut off.
             raise UsageError(f"incomplete, lacks {place}.")
-    return kind(**values)
+    record = kind(**values)
+    if isinstance(record, Interval):
+        check_interval(where, record)
+    return record
 
 
 _hints = cache(get_type_hints)
@@ -99,10 +103,8 @@ def _value(kind: Any, data: Any, where: str) -> Any:
     if origin is types.UnionType:  # of something and None
         return None if data is None else _value(of[0], data, where)
     if origin is float and type(data) in (int, float):
-        try:
-            return float(data)
-        except OverflowError:  # a whole number of hundreds of digits
-            raise _unexpected("a smaller number", data, where) from None
+        check_number(where, data)
+        return float(data)
     if type(data) not in ((list, tuple) if origin in (list, tuple) else (origin,)):
         raise _unexpected(_WORDS[origin], data, where)
     if origin is dict:
@@ -112,6 +114,8 @@ def _value(kind: Any, data: Any, where: str) -> Any:
         if is_pair and len(data) != len(of):
             raise _unexpected(f"{len(of)} numbers", data, where)
         return origin(_value(of[0], one, f"{where}[{index}]") for index, one in enumerate(data))
+    if origin is int:
+        check_number(where, data)
     return data
 
 

@@ -76,6 +76,34 @@ def test_figures_of_the_shipped_models_are_those_of_their_records():
         assert seen >= {"gray-25", "gray-blind", "color-blind"}
 
 
+def one_line_of(page: str) -> str:
+    return " ".join((ROOT / page).read_text().split())
+
+
+def test_what_int8_costs_is_as_recorded():
+    text, models = one_line_of("docs/numbers.md"), {one.name: one for one in pretrained_models()}
+    twins = [name for name in models if name.endswith("-int8")]
+    assert twins
+    for name in twins:
+        twin, whole = (models[one].card.training for one in (name, name.removesuffix("-int8")))
+        ((sigma, own),) = twin["test_psnr"]["BSD68"].items()
+        before = whole["test_psnr"]["BSD68"][sigma]
+        assert f"{own:.3f} instead of {before:.3f}" in text, name
+        held_out = twin["float_val_psnr"] - twin["val_psnr"]
+        part = text[text.index(f"`{name}`", text.index("## int8")) :][:420]
+        assert f"{before - own:.3f}" in part, name
+        assert f"{held_out:.3f}" in part, name
+        if name == "gray-25-int8":
+            assert f"in int8, which loses {before - own:.3f} dB" in one_line_of("README.md")
+
+
+@pytest.mark.parametrize("name", ["gray-25", "gray-blind", "color-blind"])
+def test_the_curves_that_are_told_are_those_of_the_records(name):
+    (model,) = (one for one in pretrained_models() if one.name == name)
+    curve = ", ".join(f"{psnr:.2f}" for _, psnr in model.card.training["curve"])
+    assert curve in one_line_of("docs/training.md")
+
+
 def test_the_table_of_rooms_is_the_tree():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     listed = re.findall(r"^\| `([\w/.]+)/` \|", text, re.MULTILINE)

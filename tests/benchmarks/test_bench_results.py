@@ -88,6 +88,17 @@ def places(data, path=()):
             yield from places(value, (*path, index))
 
 
+def parent(data, path):
+    for key in path[:-1]:
+        data = data[key]
+    return data
+
+
+def as_today():
+    """A file of 0.1.0 as it would be written now."""
+    return json.loads(json.dumps(to_json(read_result(SAMPLES / KEPT[0]))))
+
+
 FREE = {(key,) for key in ("facts", "versions", "per_image", "errors", "left_out", "end_to_end")}
 """Parts whose keys are names."""
 
@@ -95,18 +106,13 @@ FREE = {(key,) for key in ("facts", "versions", "per_image", "errors", "left_out
 @pytest.mark.parametrize("version", [2, VERSION])
 def test_every_part_that_is_missing_or_damaged_is_named(version):
     """One key or value at a time: an error that says where, never another exception."""
-    data = json.loads((SAMPLES / KEPT[0]).read_text("utf-8"))
-    if version == VERSION:
-        data = to_json(from_json(data))
-        data = json.loads(json.dumps(data))  # tuples become lists
+    data = json.loads((SAMPLES / KEPT[0]).read_text("utf-8")) if version == 2 else as_today()
     found = 0
     facts = {"provider", "input", "streams", "threads", "onnxruntime"}  # free text in version 2
     for path, value in list(places(data)):
         if path[0] in ("schema", "version") or path[-1] in facts:
             continue
-        within = data
-        for key in path[:-1]:
-            within = within[key]
+        within = parent(data, path)
         changes = [[[]]]  # of no part's type
         has_default = path[-1] in ("load_s", "peak_memory_mb", "facts", "images_sha256") or (
             path[0] == "scaling" and path[-1] == "size"
@@ -192,16 +198,14 @@ def test_parts_do_not_change_once_measured():
     ],
 )
 def test_what_cannot_have_been_measured_is_refused(cli_here, tmp_path, path, value, told):
-    data = json.loads((SAMPLES / KEPT[0]).read_text("utf-8"))
-    data = json.loads(json.dumps(to_json(from_json(data))))
-    within = data
-    for key in path[:-1]:
-        within = within[key]
-    within[path[-1]] = value
+    data = as_today()
+    parent(data, path)[path[-1]] = value
     (tmp_path / "a.json").write_text(json.dumps(data))
-    result = cli_here(main, "adnet-bench", "report", tmp_path / "a.json", "-o", tmp_path / "a.html")
-    assert_clean_error(result, 2, f"{tmp_path / 'a.json'}: damaged: ", told)
-    assert not (tmp_path / "a.html").exists()
+    given = tmp_path / "a.json"
+    for command in (["compare", given, given], ["report", given, "-o", tmp_path / "a.html"]):
+        result = cli_here(main, "adnet-bench", *command)
+        assert_clean_error(result, 2, f"{given}: damaged: ", told)
+        assert not (tmp_path / "a.html").exists()
 
 
 ODD = [None, "", "<b>", 0, -1, 10**400, float("nan"), float("inf"), 1e308, True, [], {}, [-1, -1]]
@@ -215,13 +219,10 @@ def test_whatever_stands_in_a_file_it_is_drawn_or_refused(tmp_path):
     from adnet.benchmarks.plots import write_front
     from adnet.benchmarks.report import write_report
 
-    data = json.loads((SAMPLES / KEPT[0]).read_text("utf-8"))
-    data = json.loads(json.dumps(to_json(from_json(data))))
+    data = as_today()
     drawn = 0
     for path, value in list(places(data)):
-        within = data
-        for key in path[:-1]:
-            within = within[key]
+        within = parent(data, path)
         for odd in ODD:
             within[path[-1]] = odd
             try:
